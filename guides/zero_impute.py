@@ -1,0 +1,52 @@
+"""The paper's zero-imputing encoder (Appendix B): q(Z | x·r, r, u), a diagonal normal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.nn import PyroModule
+from torch import nn
+
+from pyro_mnar.batch import Batch
+from pyro_mnar.isolation import seeded
+from pyro_mnar.nn import MLP, positive
+from pyro_mnar.primitives import rows
+from pyro_mnar.schema import Schema
+from pyro_mnar.table import Table
+
+
+class ZeroImpute(PyroModule):
+    """Amortised posterior of z from the row with zeros for its gaps, the mask, and u.
+
+    Args:
+        table: The table (or its schema) that the guide is for.
+        latent_dim: H of the model, ``model.latent_dim``.
+        hidden: Widths of the hidden layers.
+        activation: Class of the activation.
+        seed: Of the initial parameters; None draws them from torch's global generator.
+    """
+
+    def __init__(
+        self,
+        table: Table | Schema,
+        latent_dim: int,
+        *,
+        hidden: Sequence[int] = (128, 128),
+        activation: type[nn.Module] = nn.Tanh,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        schema = table.schema if isinstance(table, Table) else table
+        inputs = 2 * schema.num_columns + schema.num_auxiliaries
+        with seeded(seed):
+            self.encoder = MLP([inputs, *hidden, 2 * latent_dim], activation)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Draw z; ``(..., rows, latent_dim)``."""
+        inputs = torch.cat([batch.x, batch.mask.to(batch.x.dtype), batch.aux], dim=-1)
+        with rows(batch):
+            mean, scale = self.encoder(inputs).chunk(2, dim=-1)
+            return pyro.sample("z", dist.Normal(mean, positive(scale)).to_event(1))

@@ -1,0 +1,51 @@
+"""Not-MIWAE: a VAE with a mechanism on X (Ipsen et al. 2021), the paper's comparison without U.
+
+    Z → X → R        p(Z) · Π_d p(X_d|Z) · Π_d p(R_d|X)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from pyro_mnar import mechanisms, priors
+from pyro_mnar.models.decoding import default_latent_dim
+from pyro_mnar.models.gina import GINA
+from pyro_mnar.schema import Schema
+from pyro_mnar.table import Table
+
+
+class NotMIWAE(GINA):
+    """GINA with a standard normal prior, so that U has no part in it.
+
+    Args:
+        table: The table (or its schema) that the model is for.
+        latent_dim: H, as for :class:`~pyro_mnar.models.GINA`.
+        mechanism: p(R|X): :class:`~pyro_mnar.mechanisms.SelfMasking`, or
+            :class:`~pyro_mnar.mechanisms.FullyConnected` as in the paper's Figure 1 (d).
+        decoder: p(X|Z), as for GINA.
+        mechanism_weight: β, as for GINA.
+        seed: Of the initial parameters.
+    """
+
+    def __init__(
+        self,
+        table: Table | Schema,
+        *,
+        latent_dim: int | None = None,
+        mechanism: Any = mechanisms.SelfMasking,
+        decoder: nn.Module | None = None,
+        mechanism_weight: float = 1.0,
+        seed: int | None = None,
+    ) -> None:
+        schema = table.schema if isinstance(table, Table) else table
+        super().__init__(
+            schema,
+            latent_dim=latent_dim,
+            mechanism=mechanism,
+            decoder=decoder,
+            prior=priors.StandardNormal(default_latent_dim(schema) if latent_dim is None else latent_dim),
+            mechanism_weight=mechanism_weight,
+            seed=seed,
+        )

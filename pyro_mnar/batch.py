@@ -1,0 +1,96 @@
+"""What a model is called with: the rows of a minibatch as tensors, and where in the table they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows of a table, as every model and guide receives them.
+
+    Attributes:
+        x: X_o, standardised, zero where missing; ``(rows, columns)``.
+        mask: R, True where observed; ``(rows, columns)``.
+        mask_modelled: Cells whose R the mechanism explains; False where a cell is absent by design, held out, to be
+            predicted or not applicable; ``(rows, columns)``.
+        aux: U, standardised; ``(rows, auxiliaries)``, possibly of width zero.
+        index: Position of each row in the table; ``(rows,)``.
+        size: N, the number of rows of the table.
+        incomplete: Columns that can go missing, and so have a mechanism; ``(columns,)``.
+    """
+
+    x: Float[Tensor, "rows columns"]
+    mask: Bool[Tensor, "rows columns"]
+    mask_modelled: Bool[Tensor, "rows columns"]
+    aux: Float[Tensor, "rows auxiliaries"]
+    index: Int[Tensor, " rows"]
+    size: int
+    incomplete: Bool[Tensor, " columns"]
+
+    @classmethod
+    def of(
+        cls,
+        x: Float[Tensor, "rows columns"],
+        mask: Bool[Tensor, "rows columns"] | None = None,
+        aux: Float[Tensor, "rows auxiliaries"] | None = None,
+    ) -> Batch:
+        """A whole table given as tensors, without a frame: every gap modelled, every column able to go missing.
+
+        Args:
+            x: Values in the model's own units; NaN marks a gap where ``mask`` is not given.
+            mask: True where observed.
+            aux: Auxiliary variables; none if not given.
+        """
+        if mask is None:
+            mask = ~x.isnan()
+        return cls(
+            x=x.masked_fill(~mask, 0.0),
+            mask=mask,
+            mask_modelled=torch.ones_like(mask),
+            aux=x.new_zeros(len(x), 0) if aux is None else aux,
+            index=torch.arange(len(x), device=x.device),
+            size=len(x),
+            incomplete=torch.ones_like(mask[0]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def num_columns(self) -> int:
+        """D, the number of modelled columns."""
+        return self.x.shape[-1]
+
+    def to(self, device: torch.device | str | None) -> Batch:
+        """The same rows on another device."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{name: v.to(device) if isinstance(v, Tensor) else v for name, v in moved.items()})
+
+    def take(self, rows: Int[Tensor, " rows"]) -> Batch:
+        """A minibatch: the given rows, still aware of the table they come from."""
+        return Batch(
+            x=self.x[rows],
+            mask=self.mask[rows],
+            mask_modelled=self.mask_modelled[rows],
+            aux=self.aux[rows],
+            index=self.index[rows],
+            size=self.size,
+            incomplete=self.incomplete,
+        )
+
+    def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        """Split into minibatches whose sizes differ by at most one, shuffled if a CPU generator is given.
+
+        A short last minibatch would weigh its few rows by N over their number; equal sizes do not.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
+        for rows in order.tensor_split(-(-len(self) // batch_size)):
+            yield self.take(rows.to(self.x.device))

@@ -1,0 +1,266 @@
+"""Posterior-predictive imputations: replay guide and model, weigh, resample.
+
+No second copy of the posterior's mathematics: the particles and their weights are the objective's own.  Two targets.  Given the
+mask, p(X_u | X_o, R): the imputation knows that a value was withheld; completed tables, pooling and intervals need this one.
+Without, p(X_u | X_o), the paper's formula in section 4: what would be seen had we chosen what to ask.  A table completed that
+way stays biased even at the true parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyro.poutine as poutine
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyro_mnar.batch import Batch
+from pyro_mnar.elbo import ImportanceWeightedELBO
+from pyro_mnar.isolation import Session
+from pyro_mnar.svi import Fit
+from pyro_mnar.table import Table
+
+ELEMENTS_AT_ONCE = 4_000_000  # particles × rows × columns in flight; 16 MB a tensor in float32
+
+
+@dataclass(frozen=True)
+class Imputations:
+    """Draws and means of the missing entries, in the user's units; observed entries are not stored twice.
+
+    Attributes:
+        table: The table that was imputed.
+        cells: Row and column position of each imputed cell, row by row; ``(2, cells)``.
+        draws: One completed table a draw; ``(draws, cells)``.
+        means: Σ_k w_k x_u^k over all particles of all draws; ``(cells,)``.
+        effective_sample_size: 1 / Σ w_k² per row over all particles; a few mean that the row's draws repeat values;
+            ``(rows,)``, infinite for rows with nothing to impute.
+    """
+
+    table: Table
+    cells: Int[NDArray, "2 cells"]
+    draws: Float[NDArray, "draws cells"]
+    means: Float[NDArray, " cells"]
+    effective_sample_size: Float[NDArray, " rows"]
+
+    @property
+    def num_draws(self) -> int:
+        """Number of completed tables."""
+        return len(self.draws)
+
+    def mean(self) -> pd.DataFrame:
+        """The frame with posterior means in its gaps; integer columns that receive a mean become floating."""
+        return self._completed(self.means, keep_integers=False)
+
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """The completed frames, one a draw, in the frame's own dtypes (whole numbers in integer columns)."""
+        for draw in self.draws:
+            yield self._completed(draw, keep_integers=True)
+
+    def to_inference_data(self) -> Any:
+        """An ArviZ object: draws of the missing entries, observed data and auxiliary constants, with named dimensions."""
+        from pyro_mnar.inference_data import imputations_to_inference_data
+
+        return imputations_to_inference_data(self)
+
+    def _completed(self, values: Float[NDArray, " cells"], *, keep_integers: bool) -> pd.DataFrame:
+        frame, schema = self.table.frame, self.table.schema
+        rows, columns = self.cells
+        filled: dict[Hashable, pd.Series] = {}
+        for position in np.unique(columns):
+            here = columns == position
+            name = schema.columns[position].name
+            filled[name] = _filled(frame[name], rows[here], values[here], keep_integers)
+        arrays = {i: filled.get(name, frame[name]).array for i, name in enumerate(frame.columns)}
+        completed = pd.DataFrame(arrays, index=frame.index)
+        completed.columns = frame.columns
+        return completed
+
+
+def impute(
+    fit: Fit,
+    table: Table | pd.DataFrame,
+    *,
+    num_draws: int = 20,
+    num_particles: int = 100,
+    use_mechanism: bool = True,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+) -> Imputations:
+    """Impute by sampling-importance-resampling; every draw of a row comes from a particle set of its own.
+
+    Args:
+        fit: A trained model and guide.
+        table: The training table, or new rows (a frame is encoded with the training rows' units, columns matched by name).
+        num_draws: Completed tables to draw.
+        num_particles: K, particles for each draw of each row; means use all ``num_draws * num_particles``.
+        use_mechanism: Draw from p(X_u | X_o, R), or else from p(X_u | X_o); see the module's text for when each is right.
+        seed: Same seed, same draws; the caller's generators stay as they are.
+        device: Where to compute; by default where the parameters are.
+
+    Returns:
+        The imputations, only of cells that are missing and applicable.
+
+    Raises:
+        ValueError: If a number is out of range, the table has other columns, or the model has no site made by
+            ``partially_observed`` (or by ``observe_mask``, where it is to be left out).
+        TypeError: If ``table`` is neither a Table nor a DataFrame.
+    """
+    for name, value in (("num_draws", num_draws), ("num_particles", num_particles)):
+        if value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
+    table = _encoded(fit, table)
+    device = torch.device(device) if device is not None else fit.device
+    wanted = (~table.mask & table.applicable).numpy()
+    with_gaps = np.flatnonzero(wanted.any(1))
+    cells = np.stack(np.nonzero(wanted))
+    draws, means = np.empty((num_draws, cells.shape[1])), np.empty(cells.shape[1])
+    effective = np.full(len(table), np.inf)
+
+    sampler = _Sampler(fit, num_draws, num_particles, use_mechanism, Session(seed, device, fit.store))
+    batch = table.batch()
+    rows_at_once = max(1, ELEMENTS_AT_ONCE // (num_particles * batch.num_columns))
+    done = 0
+    for start in range(0, len(with_gaps), rows_at_once):
+        rows = with_gaps[start : start + rows_at_once]
+        chunk = sampler.impute(batch.take(torch.from_numpy(rows)).to(device))
+        here = wanted[rows]
+        stop = done + int(here.sum())
+        draws[:, done:stop] = chunk.draws.cpu().numpy()[:, here]
+        means[done:stop] = chunk.mean.cpu().numpy()[here]
+        effective[rows] = chunk.effective_sample_size.cpu().numpy()
+        done = stop
+
+    for position, column in enumerate(table.schema.columns):
+        here = cells[1] == position
+        draws[:, here], means[here] = column.decode(draws[:, here]), column.decode(means[here])
+    return Imputations(table, cells, draws, means, effective)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    draws: Float[Tensor, "draws rows columns"]
+    mean: Float[Tensor, "rows columns"]
+    effective_sample_size: Float[Tensor, " rows"]
+
+
+class _Sampler:
+    """Draws and weighs particles of a chunk of rows, as many draws at a time as fit into memory."""
+
+    def __init__(self, fit: Fit, num_draws: int, num_particles: int, use_mechanism: bool, session: Session) -> None:
+        self.model: Callable = _Untempered()(fit.model) if use_mechanism else poutine.block(fit.model, hide_fn=_is_mechanism)
+        self.fit, self.session, self.use_mechanism = fit, session, use_mechanism
+        self.num_draws, self.num_particles = num_draws, num_particles
+        self.max_plate_nesting = float("inf")
+
+    def impute(self, batch: Batch) -> _Chunk:
+        """Resample every draw from its own particles; average over all of them."""
+        per_run = max(1, ELEMENTS_AT_ONCE // (self.num_particles * len(batch) * batch.num_columns))
+        draws, running = [], _WeightedMean()
+        for start in range(0, self.num_draws, per_run):
+            count = min(per_run, self.num_draws - start)
+            with self.session.running():
+                log_weights, x = self._particles(batch, count * self.num_particles)
+                grouped = log_weights.unflatten(0, (count, self.num_particles))
+                chosen = torch.distributions.Categorical(logits=grouped.movedim(1, -1), validate_args=False).sample()
+            running.add(log_weights, x)
+            first = torch.arange(count, device=x.device)[:, None] * self.num_particles
+            draws.append(x[first + chosen, torch.arange(len(batch), device=x.device)])
+        return _Chunk(torch.cat(draws), running.mean(), running.effective_sample_size())
+
+    def _particles(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
+        objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
+        run = objective.particles(self.model, self.fit.guide, batch)
+        if self.max_plate_nesting == float("inf"):
+            self.max_plate_nesting = objective.max_plate_nesting
+            self._check(batch)
+        x = batch.x.new_zeros(count, len(batch), batch.num_columns)
+        missing = [s for s in run.model_trace.nodes.values() if "partially_observed" in s.get("infer", {})]
+        for site in missing:
+            if not site["is_observed"]:
+                x[..., list(site["infer"]["partially_observed"])] = site["value"].to(x.dtype).reshape(x.shape)
+        if not missing:
+            raise ValueError("the model has no site made by partially_observed, so nothing tells which values are missing ones")
+        if not torch.isfinite(run.log_weights).any(0).all():
+            raise ValueError("every particle of a row has weight zero: the model gives its observed values no probability")
+        return run.log_weights, x
+
+    def _check(self, batch: Batch) -> None:
+        if self.use_mechanism:
+            return
+        trace = poutine.trace(self.fit.model).get_trace(batch)
+        if not any(_is_mechanism(site) for site in trace.nodes.values()) and _observes_more_than_x(trace):
+            raise ValueError("use_mechanism=False: the model has no site made by observe_mask, so nothing tells what to leave out")
+
+
+class _WeightedMean:
+    """Self-normalised mean over particles that arrive in groups, per row."""
+
+    def __init__(self) -> None:
+        self.log_total: Tensor | None = None
+
+    def add(self, log_weights: Float[Tensor, "particles rows"], x: Float[Tensor, "particles rows columns"]) -> None:
+        log_total, log_squares = log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)
+        mean = torch.einsum("kr,krd->rd", (log_weights - log_total).exp(), x)
+        if self.log_total is None:
+            self.log_total, self.log_squares, self._mean = log_total, log_squares, mean
+            return
+        both = torch.logaddexp(self.log_total, log_total)
+        share = (log_total - both).exp()[:, None]
+        self._mean = self._mean * (1 - share) + mean * share
+        self.log_total, self.log_squares = both, torch.logaddexp(self.log_squares, log_squares)
+
+    def mean(self) -> Float[Tensor, "rows columns"]:
+        return self._mean
+
+    def effective_sample_size(self) -> Float[Tensor, " rows"]:
+        assert self.log_total is not None
+        return (2 * self.log_total - self.log_squares).exp()
+
+
+class _Untempered(poutine.messenger.Messenger):
+    """Score the mask at full weight: β belongs to training, not to the posterior."""
+
+    def _process_message(self, msg: Any) -> None:
+        mechanism = (msg["infer"] or {}).get("missing_mechanism") if msg["type"] == "sample" else None
+        if mechanism is not None:
+            msg["scale"] = msg["scale"] / mechanism["weight"]
+
+
+def _is_mechanism(site: Any) -> bool:
+    return site["type"] == "sample" and "missing_mechanism" in (site["infer"] or {})
+
+
+def _observes_more_than_x(trace: poutine.Trace) -> bool:
+    observed = [site for site in trace.nodes.values() if site["type"] == "sample" and site["is_observed"]]
+    return any("partially_observed" not in site["infer"] and site["cond_indep_stack"] for site in observed)
+
+
+def _encoded(fit: Fit, table: Table | pd.DataFrame) -> Table:
+    if isinstance(table, pd.DataFrame):
+        return Table.from_frame(table, schema=fit.schema, dtype=fit.dtype)
+    if not isinstance(table, Table):
+        raise TypeError(f"table: expected a Table or a DataFrame, got {type(table).__name__}")
+    if table.schema != fit.schema or table.x.dtype != fit.dtype:
+        raise ValueError("table: expected the training table's schema and type; make it with training_table.new_rows(frame)")
+    return table
+
+
+def _filled(values: pd.Series, rows: NDArray[np.int_], new: NDArray[np.float64], keep_integers: bool) -> pd.Series:
+    """The column with numbers in some of its cells; the other cells keep their bits."""
+    dtype = values.dtype
+    if pd.api.types.is_bool_dtype(dtype):
+        values, new = (values, new > 0.5) if keep_integers else (values.astype("Float64"), new)
+    elif pd.api.types.is_integer_dtype(dtype):
+        if keep_integers:
+            new = np.rint(new).astype(np.int64)
+        else:
+            values = values.astype("Float64" if pd.api.types.is_extension_array_dtype(dtype) else np.float64)
+    completed = values.copy()
+    completed.iloc[rows] = new
+    return completed

@@ -1,0 +1,79 @@
+"""Running Pyro without touching the caller's state: random numbers, parameter store, validation, one thread at a time.
+
+Pyro's handler stack and torch's default generator belong to the whole process.  A :class:`Session` takes one process-wide lock
+for as long as it runs a model, swaps in random states and a parameter store of its own, and puts back what it found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pyro
+import torch
+
+_LOCK = threading.RLock()
+
+
+class Session:
+    """A stream of random numbers and a parameter store for one fit or one imputation.
+
+    Args:
+        seed: Seed of the stream; the caller's generators neither influence it nor feel it.
+        device: Device whose generator is swapped beside the CPU's.
+        store: State of a parameter store to start from (what :attr:`store` was at another session's end).
+    """
+
+    def __init__(self, seed: int, device: torch.device | str = "cpu", store: dict[str, Any] | None = None) -> None:
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise ValueError(f"seed: expected a whole number from 0, got {seed!r}")
+        self.device = torch.device(device)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.store = store or {"params": {}, "constraints": {}}
+        with _LOCK, self._random_state_kept():
+            torch.random.default_generator.manual_seed(seed)
+            if self.device.type == "cuda":
+                with torch.cuda.device(self.device):
+                    torch.cuda.manual_seed(seed)
+            self._states = self._random_states()
+
+    @contextlib.contextmanager
+    def running(self, *, validate: bool = False) -> Iterator[None]:
+        """Hold the lock and run Pyro in this session's state, with Pyro's validation on or off."""
+        with _LOCK, self._random_state_kept():
+            self._set_random_states(self._states)
+            try:
+                with pyro.validation_enabled(validate), pyro.get_param_store().scope(self.store):
+                    yield
+            finally:
+                self._states = self._random_states()
+
+    @contextlib.contextmanager
+    def _random_state_kept(self) -> Iterator[None]:
+        states = self._random_states()
+        try:
+            yield
+        finally:
+            self._set_random_states(states)
+
+    def _random_states(self) -> list[torch.Tensor]:
+        states = [torch.get_rng_state()]
+        return [*states, torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else states
+
+    def _set_random_states(self, states: list[torch.Tensor]) -> None:
+        torch.set_rng_state(states[0])
+        if len(states) > 1:
+            torch.cuda.set_rng_state(states[1], self.device)
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Draw initial parameters from a seed of their own; with None, from torch's global generator."""
+    if seed is None:
+        yield
+        return
+    with _LOCK, torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        yield

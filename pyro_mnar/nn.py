@@ -1,0 +1,49 @@
+"""Networks: small, and linear where linear will do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class MLP(nn.Sequential):
+    """Fully connected layers with an activation after each but the last.
+
+    Args:
+        sizes: Widths from input to output; two of them make a linear map.
+        activation: Class of the activation.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation: type[nn.Module] = nn.Tanh) -> None:
+        layers: list[nn.Module] = []
+        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+            layers += [nn.Linear(before, after), activation()]
+        super().__init__(*layers[:-1])
+
+
+class ResidualMLP(nn.Module):
+    """A linear map plus an MLP whose last layer starts at zero: probabilistic PCA until the data ask for more.
+
+    Args:
+        sizes: Widths from input to output.
+        activation: Class of the activation.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation: type[nn.Module] = nn.Tanh) -> None:
+        super().__init__()
+        self.linear = nn.Linear(sizes[0], sizes[-1])
+        self.correction = MLP(sizes, activation)
+        nn.init.zeros_(self.correction[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.correction[-1].bias)  # type: ignore[arg-type]
+
+    def forward(self, inputs: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        """Map the last dimension."""
+        return self.linear(inputs) + self.correction(inputs)
+
+
+def positive(unconstrained: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Softplus with value 1 at 0, for scales that start at one."""
+    return torch.nn.functional.softplus(unconstrained + 0.5413248546129181)  # log(e - 1)

@@ -1,0 +1,122 @@
+"""The words a model is written in: a plate over rows, a row that is partly observed, a mask that is observed.
+
+    with rows(batch):
+        z = pyro.sample("z", prior(batch.aux))
+        x = partially_observed("x", decoder(z), batch)
+        observe_mask("r", mechanism(x, z), batch)
+
+Each is a few Pyro statements, so that a model made of them runs under plain Pyro: trace, replay, condition, ``Predictive``,
+``render_model``, NUTS on a small table.
+"""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pyro.poutine as poutine
+import torch
+from jaxtyping import Float
+from pyro.distributions import TorchDistribution
+from pyro.infer.util import is_validation_enabled
+from torch import Tensor
+
+from pyro_mnar.batch import Batch
+from pyro_mnar.distributions import MissingEntries
+
+ROWS = "rows"
+
+
+def rows(batch: Batch) -> pyro.plate:
+    """The plate over the rows of a minibatch: ``dim=-1``, scaled by N/B.
+
+    The plate gets the batch's own indices, so Pyro draws no permutation of N on every step.
+
+    Raises:
+        ValueError: If an index lies outside the table (checked while Pyro's validation is enabled).
+    """
+    if is_validation_enabled() and batch.index.numel() and not batch.index.is_meta:
+        low, high = batch.index.min().item(), batch.index.max().item()
+        if low < 0 or high >= batch.size:
+            raise ValueError(f"rows: expected indices from 0 to {batch.size - 1}, got {low} to {high}")
+    return pyro.plate(ROWS, batch.size, subsample=batch.index, dim=-1)
+
+
+def partially_observed(name: str, fn: TorchDistribution, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
+    """Score X_o, let X_u be latent, return the completed row.
+
+    Two sites.  ``{name}_missing`` is latent and covers the row: at missing entries it has the density of ``fn``, at observed
+    entries that of a fixed placeholder (:class:`~pyro_mnar.distributions.MissingEntries`).  ``{name}_observed`` is ``fn``
+    masked to the observed entries and observed there; at missing entries its value is the detached draw, which lies in the
+    support whatever ``fn`` is.
+
+    Args:
+        name: Name of the variable, such as ``"x"``.
+        fn: Column-wise distribution p(X|Z) of batch shape ``(..., rows, columns)``; an ``Independent`` over the columns is
+            unwrapped.
+        batch: The rows.
+
+    Returns:
+        The value of ``{name}_observed`` where observed and of ``{name}_missing`` elsewhere; ``(..., rows, columns)``.
+
+    Raises:
+        ValueError: If ``fn`` is not column-wise over the batch's columns.
+    """
+    fn = _columnwise(name, fn, batch)
+    columns = tuple(range(batch.num_columns))
+    missing = pyro.sample(
+        f"{name}_missing", MissingEntries(fn, batch.mask).to_event(1), infer={"partially_observed": columns}
+    )
+    filled = torch.where(batch.mask, batch.x, missing.detach())
+    observed = pyro.sample(
+        f"{name}_observed", fn.mask(batch.mask).to_event(1), obs=filled, infer={"partially_observed": columns}
+    )
+    return torch.where(batch.mask, observed, missing)
+
+
+def propose_missing(name: str, fn: TorchDistribution, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
+    """For guides that propose X_u themselves: the latent site of :func:`partially_observed`, with the same placeholders.
+
+    Arguments as there; the placeholders of model and guide cancel exactly.  A guide that leaves the site out gets it proposed
+    from the model.
+    """
+    fn = _columnwise(name, fn, batch)
+    return pyro.sample(f"{name}_missing", MissingEntries(fn, batch.mask).to_event(1))
+
+
+def observe_mask(
+    name: str, logits: Float[Tensor, "*particles rows columns"], batch: Batch, *, weight: float = 1.0
+) -> None:
+    """Score the mask: R_d ~ Bernoulli(logits_d), in the modelled cells of columns that can go missing.
+
+    Args:
+        name: Name of the site, such as ``"r"``.
+        logits: Log-odds of being *observed*; ``(..., rows, columns)``.
+        batch: The rows.
+        weight: β, the power to which p(R|X,Z) enters the importance weight (B.3); 0 leaves the site out.
+
+    Raises:
+        ValueError: If the logits are not over the batch's columns, or the weight is negative.
+    """
+    if weight < 0:
+        raise ValueError(f"weight of the mechanism: expected at least 0, got {weight}")
+    if logits.shape[-1] != batch.num_columns:
+        raise ValueError(f"site {name!r}: expected logits for {batch.num_columns} columns, got {logits.shape[-1]}")
+    if weight == 0:
+        return
+    fn = dist.Bernoulli(logits=logits).mask(batch.mask_modelled & batch.incomplete).to_event(1)
+    columns = tuple(range(batch.num_columns))
+    with poutine.scale(scale=weight):
+        pyro.sample(
+            name, fn, obs=batch.mask.to(logits.dtype), infer={"missing_mechanism": {"columns": columns, "weight": weight}}
+        )
+
+
+def _columnwise(name: str, fn: TorchDistribution, batch: Batch) -> TorchDistribution:
+    if isinstance(fn, dist.Independent) and len(fn.event_shape) == 1:
+        fn = fn.base_dist
+    if fn.event_shape or not fn.batch_shape or fn.batch_shape[-1] not in (1, batch.num_columns):
+        raise ValueError(
+            f"site {name!r}: expected a distribution of batch shape (..., rows, {batch.num_columns}) and no event shape, got"
+            f" batch shape {tuple(fn.batch_shape)} and event shape {tuple(fn.event_shape)}"
+        )
+    return fn

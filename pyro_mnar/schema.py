@@ -1,0 +1,205 @@
+"""What a table's columns are: names, kinds, units, and which of them are auxiliary.
+
+A :class:`Schema` is made once, from the training table, and is what a fit keeps of it: new rows are encoded with the
+training rows' means and standard deviations, matched by column name.  It holds one entry a column, so a column kind is a
+matter of one entry and not of the whole table.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pyro_mnar.cells import numbers_of
+
+AuxiliarySource = Literal["named", "complete", "mask", "none"]
+KINDS = ("continuous",)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One modelled column of X.
+
+    Attributes:
+        name: The frame's own label.
+        kind: How the column is modelled; ``"continuous"``.
+        mean: Mean of the observed values, in the user's units.
+        std: Standard deviation of the observed values (1 for a constant column), in the user's units.
+        incomplete: Whether a value was missing when the schema was made, so that the column has a mechanism.
+        is_auxiliary: Whether the column also serves as U (it was complete, and no auxiliaries were named).
+    """
+
+    name: Hashable
+    kind: str
+    mean: float
+    std: float
+    incomplete: bool
+    is_auxiliary: bool = False
+
+    def encode(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """User's units to standard deviations from the mean."""
+        return (values - self.mean) / self.std
+
+    def decode(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Standard deviations from the mean to the user's units."""
+        return np.asarray(values, dtype=np.float64) * self.std + self.mean
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """One auxiliary column of U: a standardised number, or one indicator per level beyond the first."""
+
+    name: Hashable
+    mean: float = 0.0
+    std: float = 1.0
+    levels: tuple[Any, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Number of columns it takes in ``aux``."""
+        return max(len(self.levels) - 1, 1) if self.levels else 1
+
+    def encode(self, values: pd.Series) -> NDArray[np.float64]:
+        """Encode to ``(rows, width)``.
+
+        Raises:
+            ValueError: If a value is missing, or a level was not there when the schema was made.
+        """
+        if values.isna().any():
+            row = values.index[values.isna().to_numpy().argmax()]
+            raise ValueError(f"auxiliary column {self.name!r}: expected a value in every row, got none in row {row!r}")
+        if not self.levels:
+            return ((numbers_of(values, self.name) - self.mean) / self.std)[:, None]
+        codes = pd.Categorical(values, categories=list(self.levels)).codes
+        if (codes < 0).any():
+            got = values.iloc[int((codes < 0).argmax())]
+            raise ValueError(f"auxiliary column {self.name!r}: expected one of {list(self.levels)!r}, got {got!r}")
+        return (codes[:, None] == np.arange(1, self.width + 1)).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table, in order, and where U comes from.
+
+    Attributes:
+        columns: The modelled columns of X.
+        auxiliaries: The columns of U: those named, or the complete ones.
+        auxiliary_source: ``"named"``; ``"complete"`` (the complete columns serve as U and stay in X, as X_1 does in the
+            paper's B.1); ``"mask"`` (U = R); ``"none"``.
+    """
+
+    columns: tuple[Column, ...]
+    auxiliaries: tuple[Auxiliary, ...]
+    auxiliary_source: AuxiliarySource
+
+    @classmethod
+    def of_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        auxiliary: Sequence[Hashable] | Literal["mask"] | None,
+        kinds: Mapping[Hashable, str],
+    ) -> Schema:
+        """Read the schema off a training frame in which gaps are NaN, None or pd.NA."""
+        named = [] if auxiliary is None or auxiliary == "mask" else list(auxiliary)
+        absent = [name for name in (*named, *kinds) if name not in frame.columns]
+        if absent:
+            raise ValueError(f"column {absent[0]!r}: expected one of {list(frame.columns)!r}")
+        for name, kind in kinds.items():
+            if kind not in KINDS:
+                raise ValueError(f"column {name!r}: expected a kind among {KINDS}, got {kind!r}")
+        modelled = [name for name in frame.columns if name not in named]
+        if not modelled:
+            raise ValueError("expected at least one column to model, got auxiliary columns only")
+
+        complete_as_u = auxiliary is None
+        columns = tuple(_column(frame[name], name, kinds.get(name, "continuous"), complete_as_u) for name in modelled)
+        constant = [column.name for column in columns if column.std == 1.0 and _is_constant(frame[column.name])]
+        if constant:
+            warnings.warn(f"constant columns, kept in their own units: {constant!r}", stacklevel=3)
+
+        if auxiliary == "mask":
+            return cls(columns, (), "mask")
+        if named:
+            return cls(columns, tuple(_auxiliary(frame[name], name) for name in named), "named")
+        complete = tuple(Auxiliary(c.name, c.mean, c.std) for c in columns if c.is_auxiliary)
+        if complete_as_u and not complete:
+            warnings.warn(
+                "no auxiliary columns were named and no column is complete: the prior of z is standard normal, so nothing"
+                " identifies the latent (auxiliary='mask' is the paper's substitute, auxiliary=[] is silent)",
+                stacklevel=3,
+            )
+        return cls(columns, complete, "complete" if complete else "none")
+
+    @property
+    def names(self) -> list[Hashable]:
+        """Names of the modelled columns."""
+        return [column.name for column in self.columns]
+
+    @property
+    def num_columns(self) -> int:
+        """D, the number of modelled columns."""
+        return len(self.columns)
+
+    @property
+    def num_auxiliaries(self) -> int:
+        """Width of ``aux`` (levels of a text column count one less than there are)."""
+        if self.auxiliary_source == "mask":
+            return self.num_columns
+        return sum(auxiliary.width for auxiliary in self.auxiliaries)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a file that runs no code when it is read."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Schema:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            tuple(Column(**column) for column in data["columns"]),
+            tuple(Auxiliary(**{**entry, "levels": tuple(entry["levels"])}) for entry in data["auxiliaries"]),
+            data["auxiliary_source"],
+        )
+
+
+def _column(values: pd.Series, name: Hashable, kind: str, complete_as_u: bool) -> Column:
+    numbers = numbers_of(values, name)
+    observed = numbers[~np.isnan(numbers)]
+    if not observed.size:
+        raise ValueError(f"column {name!r}: expected at least one observed value, got none in {len(values)} rows")
+    mean, std = _moments(observed)
+    incomplete = observed.size < numbers.size
+    return Column(name, kind, mean, std, incomplete, is_auxiliary=complete_as_u and not incomplete)
+
+
+def _auxiliary(values: pd.Series, name: Hashable) -> Auxiliary:
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        numbers = numbers_of(values, name)
+        mean, std = _moments(numbers[~np.isnan(numbers)])
+        auxiliary = Auxiliary(name, mean, std)
+    else:
+        levels = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else sorted(set(values.dropna()))
+        auxiliary = Auxiliary(name, levels=tuple(levels))
+    auxiliary.encode(values)  # refuses holes, by name
+    return auxiliary
+
+
+def _moments(observed: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation, with 1 for a spread of zero; safe for numbers whose squares overflow."""
+    if not observed.size:
+        return 0.0, 1.0
+    largest = float(np.abs(observed).max()) or 1.0
+    scaled = observed / largest
+    mean, std = float(scaled.mean()) * largest, float(scaled.std()) * largest
+    rounding = 1e-12 * max(abs(mean), 1e-300)
+    return (mean, std) if std > rounding else (mean, 1.0)
+
+
+def _is_constant(values: pd.Series) -> bool:
+    return values.dropna().nunique() <= 1

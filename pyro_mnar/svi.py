@@ -1,0 +1,327 @@
+"""Fit a model and a guide to a table by stochastic variational inference."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pyro_mnar.batch import Batch
+from pyro_mnar.elbo import ImportanceWeightedELBO
+from pyro_mnar.isolation import Session
+from pyro_mnar.parameters import trainable_parameters
+from pyro_mnar.schema import Schema
+from pyro_mnar.table import Table
+
+DEFAULT_STEPS = 6_000
+LEAST_EPOCHS = 30
+
+
+@dataclass
+class Fit:
+    """A trained model and guide, with what is needed to use them on tables.
+
+    Attributes:
+        model: The model, with its trained parameters.
+        guide: The guide, with its trained parameters.
+        schema: Columns and units of the training table.
+        history: One row an epoch: ``epoch``, ``bound`` in nats per row (standardised units), ``held_out_bound`` if rows were
+            held out, ``seconds``.  The columns are called ``objective`` where the number bounds nothing (β ≠ 1, U = mask).
+        store: Parameters that models made with ``pyro.param`` or ``pyro.module`` keep in Pyro's store.
+    """
+
+    model: Callable[[Batch], Any]
+    guide: Callable[[Batch], Any]
+    schema: Schema
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    store: dict[str, Any] = field(default_factory=lambda: {"params": {}, "constraints": {}}, repr=False)
+
+    @classmethod
+    def from_svi(cls, model: Callable[[Batch], Any], guide: Callable[[Batch], Any], table: Table) -> Fit:
+        """What plain ``SVI`` trained; call it where Pyro's parameter store still holds the parameters."""
+        import pyro
+
+        return cls(model, guide, table.schema, store=pyro.get_param_store().get_state())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        parameters = [*_parameters(self.model, self.guide), *self.store["params"].values()]
+        return parameters[0].device if parameters else torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the parameters."""
+        parameters = [*_parameters(self.model, self.guide), *self.store["params"].values()]
+        return parameters[0].dtype if parameters else torch.get_default_dtype()
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write parameters, schema and history: tensors and plain data, which run no code when loaded.
+
+        Raises:
+            TypeError: If model or guide is no ``torch.nn.Module``.
+        """
+        for role, module in (("model", self.model), ("guide", self.guide)):
+            if not isinstance(module, nn.Module):
+                raise TypeError(f"{role}: expected a torch.nn.Module, which has a state to save, got {type(module).__name__}")
+        content = {
+            "format": 1,
+            "model": self.model.state_dict(),  # type: ignore[attr-defined]
+            "guide": self.guide.state_dict(),  # type: ignore[attr-defined]
+            "schema": self.schema.to_dict(),
+            "history": self.history.to_dict("list"),
+        }
+        torch.save(content, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], model: nn.Module, guide: nn.Module) -> Fit:
+        """Read a file of :meth:`save` into a model and a guide made as the saved ones were.
+
+        Raises:
+            RuntimeError: If the parameters do not fit the model or the guide.
+        """
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        model.load_state_dict(content["model"])
+        guide.load_state_dict(content["guide"])
+        return cls(model, guide, Schema.from_dict(content["schema"]), pd.DataFrame(content["history"]))
+
+
+class TrainingError(ValueError):
+    """The objective stopped being a number.
+
+    Attributes:
+        fit: What was fitted before, with the last good parameters.
+    """
+
+    def __init__(self, message: str, fit: Fit) -> None:
+        super().__init__(message)
+        self.fit = fit
+
+
+def fit(
+    model: Callable[[Batch], Any],
+    guide: Callable[[Batch], Any],
+    table: Table,
+    *,
+    epochs: int | None = None,
+    batch_size: int = 128,
+    num_particles: int = 5,
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    estimator: str = "pathwise",
+    held_out: float | Table = 0.0,
+    patience: int | None = None,
+    progress: bool = True,
+) -> Fit:
+    """Train by SVI: Adam on minibatches of the importance-weighted bound, with a learning rate that falls to zero.
+
+    Ctrl-C ends training early and returns what was fitted so far.
+
+    Args:
+        model: Any callable of a :class:`~pyro_mnar.Batch`.
+        guide: Its guide; latents that it leaves out are proposed from the model.
+        table: The rows to fit.
+        epochs: Passes over the table; by default enough for 6,000 steps, and at least 30.
+        batch_size: Rows of a minibatch.
+        num_particles: K.
+        learning_rate: Adam's, at the start.
+        seed: Of minibatches, noise and held-out rows; the caller's generators stay as they are.
+        device: Where to train; by default where the parameters are.
+        estimator: As for :class:`~pyro_mnar.ImportanceWeightedELBO`.
+        held_out: A share of the rows to hold out, or a table of other rows, whose bound is reported every epoch.
+        patience: Stop when the monitored bound (held-out if there is one, else the training bound's running mean) has not
+            improved for so many epochs.
+        progress: Show a bar.
+
+    Returns:
+        The trained model and guide (the same objects), with the best parameters by the monitored bound, and the history.
+
+    Raises:
+        ValueError: If an argument is out of range, or the table's floating type is not the model's.
+        TrainingError: (a ValueError) If the objective is not finite: names epoch, batch and site, and keeps the last good fit.
+    """
+    _check_arguments(epochs, batch_size, learning_rate, patience)
+    objective = ImportanceWeightedELBO(num_particles, estimator)
+    table, validation = _split(table, held_out, seed)
+    result = Fit(model, guide, table.schema)
+    device = torch.device(device) if device is not None else result.device
+    for module in (model, guide):
+        if isinstance(module, nn.Module):
+            module.to(device)
+    trainer = _Trainer(result, objective, table.batch(device), validation and validation.batch(device), seed, device)
+    trainer.check()
+
+    epochs = epochs or max(LEAST_EPOCHS, math.ceil(DEFAULT_STEPS * batch_size / len(table)))
+    steps = epochs * math.ceil(len(table) / batch_size)
+    trainer.prepare(learning_rate, steps)
+    bar = tqdm(total=epochs, unit="epoch", disable=None if progress else True)
+    try:
+        for _ in range(epochs):
+            value = trainer.epoch(batch_size)
+            bar.set_postfix_str(f"{trainer.column} {value:.3f} nats/row")
+            bar.update()
+            if patience is not None and trainer.epochs_since_best >= patience:
+                break
+    except KeyboardInterrupt:
+        bar.set_postfix_str("interrupted")
+    finally:
+        bar.close()
+        trainer.restore_best()
+    return trainer.result()
+
+
+class _Trainer:
+    """State of one training run: optimiser, random stream, best parameters, history."""
+
+    def __init__(
+        self,
+        fit: Fit,
+        objective: ImportanceWeightedELBO,
+        batch: Batch,
+        validation: Batch | None,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.fit, self.objective, self.batch, self.validation = fit, objective, batch, validation
+        self.session = Session(seed, device)
+        self.history: list[dict[str, float]] = []
+        self.best, self.epochs_since_best, self.monitored = -math.inf, 0, math.nan
+        self.snapshot: list[Tensor] | None = None
+
+    def check(self) -> None:
+        """Run the pair once under Pyro's validation, so that a wrong shape fails now and by name."""
+        parameters = _parameters(self.fit.model, self.fit.guide)
+        if parameters and parameters[0].dtype != self.batch.x.dtype:
+            raise ValueError(
+                f"expected the table's type to be the model's, {parameters[0].dtype}, got {self.batch.x.dtype}: make the table"
+                f" with dtype={parameters[0].dtype}"
+            )
+        few = self.batch.take(torch.arange(min(len(self.batch), 8), device=self.batch.x.device))
+        with self.session.running(validate=not self.batch.x.is_meta):
+            is_bound = self.objective.is_bound(self.fit.model, self.fit.guide, few)
+        weight = getattr(self.fit.model, "mechanism_weight", 1.0)
+        uses_mask_twice = self.fit.schema.auxiliary_source == "mask"
+        self.column = "bound" if is_bound and weight == 1.0 and not uses_mask_twice else "objective"
+
+    def prepare(self, learning_rate: float, steps: int) -> None:
+        """Make the optimiser."""
+        with self.session.running():
+            self.parameters = trainable_parameters(self.fit.model, self.fit.guide)
+        if not self.parameters:
+            raise ValueError("model and guide have no parameters to train")
+        fused = all(p.device.type in ("cpu", "cuda") for p in self.parameters)
+        self.optimiser = torch.optim.Adam(self.parameters, lr=learning_rate, fused=fused)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: _annealed(step / steps))
+
+    def epoch(self, batch_size: int) -> float:
+        """One pass over the table; returns the estimate of the bound per row, in nats."""
+        start, total = time.perf_counter(), 0.0
+        with self.session.running():
+            for number, batch in enumerate(self.batch.minibatches(batch_size, self.session.generator)):
+                total += self._step(batch, number) * len(batch)
+            row = {"epoch": len(self.history) + 1, self.column: total / len(self.batch)}
+            if self.validation is not None:
+                row[f"held_out_{self.column}"] = self._held_out(batch_size)
+        row["seconds"] = time.perf_counter() - start
+        self.history.append(row)
+        self._monitor(row)
+        return row[self.column]
+
+    def restore_best(self) -> None:
+        """Put the best parameters back."""
+        if self.snapshot is not None:
+            with torch.no_grad():
+                for parameter, value in zip(self.parameters, self.snapshot, strict=True):
+                    parameter.copy_(value)
+
+    def result(self) -> Fit:
+        """The fit, with history and store."""
+        self.fit.history = pd.DataFrame(self.history)
+        self.fit.store = self.session.store
+        return self.fit
+
+    def _step(self, batch: Batch, number: int) -> float:
+        loss = self.objective.differentiable_loss(self.fit.model, self.fit.guide, batch) / batch.size
+        value = loss.item()
+        if not math.isfinite(value):
+            site = next(self._sites_not_finite(batch), "none when run again")
+            self.restore_best()
+            raise TrainingError(
+                f"epoch {len(self.history) + 1}, batch {number}: the objective is {value}; offending site: {site}",
+                self.result(),
+            )
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        self.schedule.step()
+        return -value
+
+    def _held_out(self, batch_size: int) -> float:
+        assert self.validation is not None
+        losses = [
+            self.objective.loss(self.fit.model, self.fit.guide, batch) / batch.size * len(batch)
+            for batch in self.validation.minibatches(batch_size)
+        ]
+        return -sum(losses) / len(self.validation)
+
+    def _monitor(self, row: dict[str, float]) -> None:
+        """Keep the parameters if the held-out bound, or the running mean of the training bound, is the best so far."""
+        if self.validation is not None:
+            self.monitored = row[f"held_out_{self.column}"]
+        else:
+            value = row[self.column]
+            self.monitored = value if math.isnan(self.monitored) else 0.8 * self.monitored + 0.2 * value
+        self.epochs_since_best += 1
+        if self.monitored > self.best:
+            self.best, self.epochs_since_best = self.monitored, 0
+            self.snapshot = [parameter.detach().clone() for parameter in self.parameters]
+
+    def _sites_not_finite(self, batch: Batch) -> Iterator[str]:
+        run = self.objective.particles(self.fit.model, self.fit.guide, batch)
+        for trace in (run.guide_trace, run.model_trace):
+            for name, site in trace.nodes.items():
+                if site["type"] != "sample" or not isinstance(site["value"], Tensor):
+                    continue
+                if not site["value"].isfinite().all():
+                    yield f"{name!r}, whose value is not finite"
+                elif not site["fn"].log_prob(site["value"]).isfinite().all():
+                    yield f"{name!r}, whose log-probability is not finite"
+
+
+def _annealed(progress: float) -> float:
+    """Factor of the learning rate: a cosine from one to zero."""
+    return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Table | None]:
+    if isinstance(held_out, Table):
+        return table, held_out
+    if not 0 <= held_out < 1:
+        raise ValueError(f"held_out: expected a share from 0 to below 1, or a Table, got {held_out}")
+    count = round(held_out * len(table))
+    if count == 0:
+        return table, None
+    order = np.random.default_rng(seed).permutation(len(table))
+    return table.take(np.sort(order[count:])), table.take(np.sort(order[:count]))
+
+
+def _check_arguments(epochs: int | None, batch_size: int, learning_rate: float, patience: int | None) -> None:
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate: expected more than 0, got {learning_rate}")
+
+
+def _parameters(*modules: Any) -> list[nn.Parameter]:
+    return [p for module in modules if isinstance(module, nn.Module) for p in module.parameters()]

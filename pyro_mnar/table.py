@@ -1,0 +1,269 @@
+"""Tables with holes: a pandas frame in, standardised tensors to the model, the user's units and dtypes out."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from pyro_mnar.batch import Batch
+from pyro_mnar.cells import numbers_of
+from pyro_mnar.schema import Schema
+
+Cells = Mapping[Hashable, ArrayLike]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table with holes, encoded for a model.
+
+    Make one with :meth:`from_frame`, :meth:`from_csv` or :meth:`from_numpy`.
+
+    Attributes:
+        schema: The columns, their units, and where U comes from.
+        frame: The user's frame, as it came in.
+        x: Standardised values, zero where missing; ``(rows, columns)``.
+        mask: True where observed; ``(rows, columns)``.
+        mask_modelled: Cells whose missingness the mechanism explains; ``(rows, columns)``.
+        applicable: Cells that have a value, seen or not; the others are never imputed; ``(rows, columns)``.
+        aux: Auxiliary variables, standardised; ``(rows, auxiliaries)``.
+        codes: Per column of ``na_values``, the code that stood in each cell (missing where there was none).
+    """
+
+    schema: Schema
+    frame: pd.DataFrame
+    x: Float[Tensor, "rows columns"]
+    mask: Bool[Tensor, "rows columns"]
+    mask_modelled: Bool[Tensor, "rows columns"]
+    applicable: Bool[Tensor, "rows columns"]
+    aux: Float[Tensor, "rows auxiliaries"]
+    codes: pd.DataFrame
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        auxiliary: Sequence[Hashable] | Literal["mask"] | None = None,
+        kinds: Mapping[Hashable, str] | None = None,
+        na_values: Mapping[Hashable, Sequence[Any]] | None = None,
+        not_applicable: Cells | None = None,
+        by_design: Cells | None = None,
+        schema: Schema | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Table:
+        """Encode a pandas frame in which NaN, None and pd.NA are gaps.
+
+        Args:
+            frame: One row an observation; any index, any column labels, each label once.
+            auxiliary: Names of the columns that are U: complete, conditioned on, not imputed; text, categories and
+                booleans become indicators. None: the complete columns serve as U and stay modelled columns too.
+                ``"mask"``: U = R. An empty list: no U, a standard normal prior.
+            kinds: Kind of a column, by name; ``"continuous"`` (the default) is the only one so far.
+            na_values: Codes that stand for a missing value, by column, such as ``{"income": [-98, -99]}``.
+            not_applicable: Cells that have no value to impute, by column: a boolean per row, or the codes that say so.
+            by_design: Missing cells that the mechanism has nothing to do with (not asked, to be predicted), by column: a
+                boolean per row, or the codes that say so.
+            schema: The schema of the training table, for new rows; columns are then matched by name.
+            dtype: Floating type of the tensors; torch's default if None.
+
+        Raises:
+            ValueError: If the frame has no rows or columns, repeats a column name, holds an infinity or text in a number
+                column, has a column with no observed value, or an auxiliary column that is absent or has holes.
+            TypeError: If ``frame`` is no DataFrame, or ``auxiliary`` is a single string.
+        """
+        _check_frame(frame, auxiliary)
+        gaps, codes, absent = _read_gaps(frame, na_values or {}, not_applicable or {}, by_design or {})
+        if schema is None:
+            schema = Schema.of_frame(gaps, auxiliary=auxiliary, kinds=kinds or {})
+        else:
+            _match_columns(frame, schema)
+        for name in absent:
+            if name not in schema.names:
+                raise ValueError(f"column {name!r}: an auxiliary column has a value in every row, so no reasons for gaps")
+
+        values = np.stack([c.encode(numbers_of(gaps[c.name], c.name)) for c in schema.columns], axis=1)
+        mask = ~np.isnan(values)
+        applicable, modelled = np.ones_like(mask), np.ones_like(mask)
+        for name, (inapplicable, designed) in absent.items():
+            column = schema.names.index(name)
+            applicable[:, column] &= ~inapplicable
+            modelled[:, column] &= ~(inapplicable | designed)
+
+        dtype = dtype or torch.get_default_dtype()
+        mask_tensor = torch.from_numpy(mask)
+        if schema.auxiliary_source == "mask":
+            aux = mask_tensor.to(dtype)
+        else:
+            encoded = [auxiliary.encode(gaps[auxiliary.name]) for auxiliary in schema.auxiliaries]
+            aux = torch.from_numpy(np.concatenate([np.zeros((len(frame), 0)), *encoded], axis=1)).to(dtype)
+        return cls(
+            schema=schema,
+            frame=frame.copy(deep=False),
+            x=torch.from_numpy(np.where(mask, values, 0.0)).to(dtype),
+            mask=mask_tensor,
+            mask_modelled=torch.from_numpy(modelled),
+            applicable=torch.from_numpy(applicable),
+            aux=aux,
+            codes=codes,
+        )
+
+    @classmethod
+    def from_csv(cls, path: str | PathLike[str], **options: Any) -> Table:
+        """Read a CSV file with a header; options as for :meth:`from_frame`.
+
+        Raises:
+            ValueError: As :meth:`from_frame`, and if the file repeats a column name or is empty.
+        """
+        return cls.from_frame(read_csv(path), **options)
+
+    @classmethod
+    def from_numpy(cls, array: NDArray[Any], columns: Sequence[Hashable] | None = None, **options: Any) -> Table:
+        """Take a ``(rows, columns)`` array with NaN; columns are numbered unless named."""
+        if np.ndim(array) != 2:
+            raise ValueError(f"expected an array of shape (rows, columns), got shape {np.shape(array)}")
+        return cls.from_frame(pd.DataFrame(array, columns=None if columns is None else list(columns)), **options)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def new_rows(self, frame: pd.DataFrame, **options: Any) -> Table:
+        """Encode new rows as these rows are encoded: same columns, by name, and the same units."""
+        return Table.from_frame(frame, schema=self.schema, dtype=self.x.dtype, **options)
+
+    def take(self, rows: ArrayLike) -> Table:
+        """A table of some of the rows, by position, in the same units."""
+        at = torch.as_tensor(np.asarray(rows))
+        return replace(
+            self,
+            frame=self.frame.iloc[at.numpy()],
+            x=self.x[at],
+            mask=self.mask[at],
+            mask_modelled=self.mask_modelled[at],
+            applicable=self.applicable[at],
+            aux=self.aux[at],
+            codes=self.codes.iloc[at.numpy()],
+        )
+
+    def hold_out(self, cells: ArrayLike) -> Table:
+        """Hide observed cells for validation: missing from now on, with a reason that is not the mechanism's.
+
+        Args:
+            cells: True where a cell is held out; ``(rows, columns)``. ``frame`` keeps the values, to compare with.
+
+        Raises:
+            ValueError: If the shape is another, or U is the mask or a column that would get holes.
+        """
+        hidden = torch.as_tensor(np.asarray(cells, dtype=bool))
+        if hidden.shape != self.mask.shape:
+            raise ValueError(f"cells: expected shape {tuple(self.mask.shape)}, got {tuple(hidden.shape)}")
+        if self.schema.auxiliary_source == "mask":
+            raise ValueError("cells cannot be held out where U is the mask: U would change with them")
+        for column, any_hidden in zip(self.schema.columns, hidden.any(0).tolist(), strict=True):
+            if column.is_auxiliary and any_hidden:
+                raise ValueError(f"column {column.name!r}: serves as U, so none of its cells can be held out")
+        return replace(
+            self,
+            x=self.x.masked_fill(hidden, 0.0),
+            mask=self.mask & ~hidden,
+            mask_modelled=self.mask_modelled & ~(hidden & self.mask),
+        )
+
+    def batch(self, device: torch.device | str | None = None) -> Batch:
+        """All rows at once."""
+        incomplete = torch.tensor([column.incomplete for column in self.schema.columns])
+        rows = Batch(
+            self.x, self.mask, self.mask_modelled, self.aux, torch.arange(len(self)), len(self), incomplete
+        )
+        return rows if device is None else rows.to(device)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Iterator[Batch]:
+        """Minibatches in row order, or shuffled by a generator of their own."""
+        return self.batch(device).minibatches(batch_size, generator)
+
+
+def read_csv(path: str | PathLike[str]) -> pd.DataFrame:
+    """Read a CSV file, refusing what pandas would repair without a word (repeated column names)."""
+    try:
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"{path}: expected a header and rows, got an empty file") from None
+    repeated = header[header.duplicated()]
+    if len(repeated):
+        raise ValueError(f"{path}: expected each column name once, got {repeated.iloc[0]!r} twice")
+    return pd.read_csv(path)
+
+
+def _check_frame(frame: pd.DataFrame, auxiliary: object) -> None:
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"expected a pandas DataFrame, got {type(frame).__name__}")
+    if isinstance(auxiliary, str) and auxiliary != "mask":
+        raise TypeError(f"auxiliary: expected a list of column names or 'mask', got {auxiliary!r}")
+    if not len(frame.columns):
+        raise ValueError("expected at least one column, got none")
+    if not len(frame):
+        raise ValueError("expected at least one row, got none")
+    repeated = frame.columns[frame.columns.duplicated()]
+    if len(repeated):
+        raise ValueError(f"column {repeated[0]!r}: expected each name once, got it {sum(frame.columns == repeated[0])} times")
+
+
+def _match_columns(frame: pd.DataFrame, schema: Schema) -> None:
+    expected = {*schema.names, *(auxiliary.name for auxiliary in schema.auxiliaries)}
+    for name in expected - set(frame.columns):
+        raise ValueError(f"column {name!r}: expected as in the training table, got columns {list(frame.columns)!r}")
+    for name in set(frame.columns) - expected:
+        raise ValueError(f"column {name!r}: not a column of the training table, which has {schema.names!r}")
+
+
+def _read_gaps(
+    frame: pd.DataFrame,
+    na_values: Mapping[Hashable, Sequence[Any]],
+    not_applicable: Cells,
+    by_design: Cells,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[Hashable, tuple[NDArray[np.bool_], NDArray[np.bool_]]]]:
+    """The frame with every coded cell a gap, the codes, and per column which gaps are not applicable or by design."""
+    for name in (*na_values, *not_applicable, *by_design):
+        if name not in frame.columns:
+            raise ValueError(f"column {name!r}: expected one of {list(frame.columns)!r}")
+    gaps, codes, absent = frame.copy(deep=False), {}, {}
+    for name in dict.fromkeys([*na_values, *not_applicable, *by_design]):
+        values = frame[name]
+        inapplicable = _cells(values, not_applicable.get(name, ()), "not_applicable")
+        designed = _cells(values, by_design.get(name, ()), "by_design")
+        coded = (values.isin(list(na_values.get(name, ()))).to_numpy() | inapplicable | designed) & values.notna().to_numpy()
+        if name in na_values:
+            codes[name] = values.where(coded).astype(object)
+        if inapplicable.any() or designed.any():
+            absent[name] = (inapplicable, designed)
+        if coded.any():
+            gaps[name] = values.mask(coded)
+    return gaps, pd.DataFrame(codes, index=frame.index), absent
+
+
+def _cells(values: pd.Series, given: ArrayLike, what: str) -> NDArray[np.bool_]:
+    """A boolean per row, from booleans or from codes; booleans may only mark gaps."""
+    given = np.asarray(given)
+    if given.dtype != bool:
+        return values.isin(list(given)).to_numpy()
+    if given.shape != values.shape:
+        raise ValueError(f"{what} of column {values.name!r}: expected {len(values)} booleans, got {given.size}")
+    seen = given & values.notna().to_numpy()
+    if seen.any():
+        at = int(seen.argmax())
+        raise ValueError(f"{what} of column {values.name!r}: row {values.index[at]!r} has a value, {values.iloc[at]!r}")
+    return given
