@@ -197,7 +197,7 @@ class Table:
 
 
 def read_csv(path: str | PathLike[str]) -> pd.DataFrame:
-    """Read a CSV file, refusing what pandas would repair without a word (repeated column names)."""
+    """Read a CSV file as written: whole numbers stay whole beside gaps, and repeated column names are refused."""
     try:
         header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
     except pd.errors.EmptyDataError:
@@ -205,7 +205,8 @@ def read_csv(path: str | PathLike[str]) -> pd.DataFrame:
     repeated = header[header.duplicated()]
     if len(repeated):
         raise ValueError(f"{path}: expected each column name once, got {repeated.iloc[0]!r} twice")
-    return pd.read_csv(path)
+    # Without nullable dtypes pandas turns whole numbers beside a gap into floats, and booleans into objects.
+    return pd.read_csv(path).convert_dtypes(convert_string=False, convert_floating=False)
 
 
 def _check_frame(frame: pd.DataFrame, auxiliary: object) -> None:
