@@ -1,0 +1,107 @@
+"""Rules that hold for every test: shapes are checked, float64, a fixed seed, and no test leaves global state changed.
+
+The import hook stands before the first import of the package, so that beartype checks every jaxtyping annotation while tests run.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import jaxtyping
+
+jaxtyping.install_import_hook("pyro_mnar", "beartype.beartype")
+
+import beartype.roar  # noqa: E402
+import numpy as np  # noqa: E402
+import pyro  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from pyro.poutine import runtime  # noqa: E402
+
+PYRO_HINTS = "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning"  # Pyro's own classes use typing.Callable
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", beartype.roar.BeartypeDecorHintPep585DeprecationWarning)
+    import pyro_mnar  # noqa: F401  (now, so that no test is the one that pays for it)
+
+SEED = 20210
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings are errors; this one is another library's, and comes up whenever a module is first imported."""
+    config.addinivalue_line("filterwarnings", PYRO_HINTS)
+
+
+@pytest.fixture(autouse=True)
+def float64() -> Iterator[None]:
+    """Bounds and gradients are compared to 1e-10, which float32 cannot resolve."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed() -> Iterator[None]:
+    """Tests draw from torch's global generator, from the same seed in whatever order they run; it is put back afterwards."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(SEED)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def global_state_kept(float64: None, fixed_seed: None) -> Iterator[None]:
+    """Fail a test that leaves Pyro's or torch's global state changed, and mend it for the next one."""
+    before = _global_state()
+    yield
+    after = _global_state()
+    changed = [name for name in before if before[name] != after[name]]
+    if changed:
+        pyro.clear_param_store()
+        runtime._PYRO_STACK.clear()
+        pyro.settings.set(**{name: value for name, value in before.items() if name in pyro.settings.get()})
+        torch.set_default_dtype(before["default dtype"])
+        torch.set_grad_enabled(before["gradients"])
+        pytest.fail("global state changed: " + ", ".join(f"{n}: {before[n]!r} -> {after[n]!r}" for n in changed))
+
+
+@pytest.fixture
+def own_store() -> Iterator[None]:
+    """A parameter store for tests that run Pyro by hand: PyroModules mirror their parameters in the global one."""
+    with pyro.get_param_store().scope():
+        yield
+
+
+@pytest.fixture
+def generators_untouched(fixed_seed: None) -> Iterator[None]:
+    """Fail a test during which a global random generator moves: torch's, NumPy's or Python's."""
+    before = _generator_states()
+    yield
+    after = _generator_states()
+    moved = [name for name in before if before[name] != after[name]]
+    assert not moved, f"global generators moved: {', '.join(moved)}"
+
+
+def _global_state() -> dict[str, Any]:
+    return {
+        **pyro.settings.get(),  # validation of distributions, inference and poutine among them
+        "default dtype": torch.get_default_dtype(),
+        "default device": torch.get_default_device(),
+        "gradients": torch.is_grad_enabled(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "validation in torch": torch.distributions.Distribution._validate_args,
+        "parameter store": sorted(pyro.get_param_store().keys()),
+        "handler stack": list(runtime._PYRO_STACK),
+    }
+
+
+def _generator_states() -> dict[str, Any]:
+    name, keys, *rest = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state().tolist(),
+        "numpy": (name, keys.tolist(), *rest),
+        "random": random.getstate(),
+    }
