@@ -16,20 +16,35 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
     Raises:
         ValueError: If a value is no number or not finite; names the column, the value and the row's label.
     """
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        raise ValueError(f"column {name!r}: expected numbers, got categories {values.cat.categories.tolist()!r}")
     if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_complex_dtype(values.dtype):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     else:
-        numbers = np.array([_number(value, name, row) for row, value in values.items()], dtype=np.float64)
+        numbers = np.array([_number(value) for value in values], dtype=object)
+        wrong = np.array([number is None for number in numbers])
+        if wrong.any():
+            # In a file, one word turns a whole column into text: name the word, not the first number beside it.
+            words = wrong & pd.to_numeric(values.astype(str), errors="coerce").isna().to_numpy()
+            at = int((words if words.any() else wrong).argmax())
+            raise ValueError(f"column {name!r}: expected numbers, got {values.iloc[at]!r} in row {row_label(values, at)!r}")
+        numbers = numbers.astype(np.float64)
     infinite = np.isinf(numbers)
     if infinite.any():
         at = int(infinite.argmax())
-        raise ValueError(f"column {name!r}: expected finite numbers, got {numbers[at]} in row {values.index[at]!r}")
+        raise ValueError(f"column {name!r}: expected finite numbers, got {numbers[at]} in row {row_label(values, at)!r}")
     return numbers
 
 
-def _number(value: Any, name: Hashable, row: Hashable) -> float:
+def row_label(values: pd.Series | pd.DataFrame, at: int) -> Hashable:
+    """The label of a row as plain Python, for messages."""
+    return values.index[at : at + 1].tolist()[0]
+
+
+def _number(value: Any) -> float | None:
+    """The value as a number, NaN for a gap, None if it is neither."""
     if value is None or value is pd.NA or value is pd.NaT:
         return np.nan
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, np.complexfloating):
+    if isinstance(value, (int, float, np.bool_, np.number)) and not isinstance(value, np.complexfloating):
         return float(value)
-    raise ValueError(f"column {name!r}: expected numbers, got {value!r} in row {row!r}")
+    return None

@@ -8,7 +8,7 @@ matter of one entry and not of the whole table.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pyro_mnar.cells import numbers_of
+from pyro_mnar.cells import numbers_of, row_label
 
 AuxiliarySource = Literal["named", "complete", "mask", "none"]
 KINDS = ("continuous",)
@@ -72,14 +72,15 @@ class Auxiliary:
             ValueError: If a value is missing, or a level was not there when the schema was made.
         """
         if values.isna().any():
-            row = values.index[values.isna().to_numpy().argmax()]
+            row = row_label(values, int(values.isna().to_numpy().argmax()))
             raise ValueError(f"auxiliary column {self.name!r}: expected a value in every row, got none in row {row!r}")
         if not self.levels:
             return ((numbers_of(values, self.name) - self.mean) / self.std)[:, None]
         codes = pd.Categorical(values, categories=list(self.levels)).codes
         if (codes < 0).any():
-            got = values.iloc[int((codes < 0).argmax())]
-            raise ValueError(f"auxiliary column {self.name!r}: expected one of {list(self.levels)!r}, got {got!r}")
+            at = int((codes < 0).argmax())
+            got, row = values.iloc[at : at + 1].tolist()[0], row_label(values, at)
+            raise ValueError(f"auxiliary column {self.name!r}: expected one of {list(self.levels)!r}, got {got!r} in row {row!r}")
         return (codes[:, None] == np.arange(1, self.width + 1)).astype(np.float64)
 
 
@@ -103,14 +104,18 @@ class Schema:
         cls,
         frame: pd.DataFrame,
         *,
-        auxiliary: Sequence[Hashable] | Literal["mask"] | None,
+        auxiliary: Collection[Hashable] | Literal["mask"] | None,
         kinds: Mapping[Hashable, str],
     ) -> Schema:
         """Read the schema off a training frame in which gaps are NaN, None or pd.NA."""
-        named = [] if auxiliary is None or auxiliary == "mask" else list(auxiliary)
+        uses_mask = isinstance(auxiliary, str)  # not `==`, which a pandas Index answers entry by entry
+        named = [] if auxiliary is None or uses_mask else list(auxiliary)
         absent = [name for name in (*named, *kinds) if name not in frame.columns]
         if absent:
             raise ValueError(f"column {absent[0]!r}: expected one of {list(frame.columns)!r}")
+        repeated = [name for at, name in enumerate(named) if name in named[:at]]
+        if repeated:
+            raise ValueError(f"auxiliary column {repeated[0]!r}: expected each name once, got it {named.count(repeated[0])} times")
         for name, kind in kinds.items():
             if kind not in KINDS:
                 raise ValueError(f"column {name!r}: expected a kind among {KINDS}, got {kind!r}")
@@ -124,7 +129,7 @@ class Schema:
         if constant:
             warnings.warn(f"constant columns, kept in their own units: {constant!r}", stacklevel=3)
 
-        if auxiliary == "mask":
+        if uses_mask:
             return cls(columns, (), "mask")
         if named:
             return cls(columns, tuple(_auxiliary(frame[name], name) for name in named), "named")
@@ -179,12 +184,13 @@ def _column(values: pd.Series, name: Hashable, kind: str, complete_as_u: bool) -
 
 
 def _auxiliary(values: pd.Series, name: Hashable) -> Auxiliary:
-    if pd.api.types.is_numeric_dtype(values.dtype):
+    if _holds_numbers(values):
         numbers = numbers_of(values, name)
         mean, std = _moments(numbers[~np.isnan(numbers)])
         auxiliary = Auxiliary(name, mean, std)
     else:
-        levels = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else sorted(set(values.dropna()))
+        is_categorical = isinstance(values.dtype, pd.CategoricalDtype)
+        levels = values.cat.categories if is_categorical else sorted(set(values.dropna()), key=lambda v: (str(type(v)), v))
         auxiliary = Auxiliary(name, levels=tuple(levels))
     auxiliary.encode(values)  # refuses holes, by name
     return auxiliary
@@ -199,6 +205,14 @@ def _moments(observed: NDArray[np.float64]) -> tuple[float, float]:
     mean, std = float(scaled.mean()) * largest, float(scaled.std()) * largest
     rounding = 1e-12 * max(abs(mean), 1e-300)
     return (mean, std) if std > rounding else (mean, 1.0)
+
+
+def _holds_numbers(values: pd.Series) -> bool:
+    """Whether these are numbers, by dtype or, in an object column, one by one."""
+    numeric = ("integer", "floating", "mixed-integer-float", "boolean")
+    return pd.api.types.is_numeric_dtype(values.dtype) or (
+        values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in numeric
+    )
 
 
 def _is_constant(values: pd.Series) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Literal
@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
-from pyro_mnar.cells import numbers_of
+from pyro_mnar.cells import numbers_of, row_label
 from pyro_mnar.schema import Schema
 
-Cells = Mapping[Hashable, ArrayLike]
+Cells = Mapping[Hashable, Any]  # per column one code, several codes, or a boolean per row
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +52,9 @@ class Table:
         cls,
         frame: pd.DataFrame,
         *,
-        auxiliary: Sequence[Hashable] | Literal["mask"] | None = None,
+        auxiliary: Collection[Hashable] | Literal["mask"] | None = None,
         kinds: Mapping[Hashable, str] | None = None,
-        na_values: Mapping[Hashable, Sequence[Any]] | None = None,
+        na_values: Mapping[Hashable, Any] | None = None,
         not_applicable: Cells | None = None,
         by_design: Cells | None = None,
         schema: Schema | None = None,
@@ -68,7 +68,7 @@ class Table:
                 booleans become indicators. None: the complete columns serve as U and stay modelled columns too.
                 ``"mask"``: U = R. An empty list: no U, a standard normal prior.
             kinds: Kind of a column, by name; ``"continuous"`` (the default) is the only one so far.
-            na_values: Codes that stand for a missing value, by column, such as ``{"income": [-98, -99]}``.
+            na_values: Codes that stand for a missing value, one or several by column, such as ``{"income": [-98, -99]}``.
             not_applicable: Cells that have no value to impute, by column: a boolean per row, or the codes that say so.
             by_design: Missing cells that the mechanism has nothing to do with (not asked, to be predicted), by column: a
                 boolean per row, or the codes that say so.
@@ -121,9 +121,16 @@ class Table:
         """Read a CSV file with a header; options as for :meth:`from_frame`.
 
         Raises:
-            ValueError: As :meth:`from_frame`, and if the file repeats a column name or is empty.
+            ValueError: As :meth:`from_frame`, and if the file repeats a column name, is empty or has rows longer than its
+                header.
         """
-        return cls.from_frame(read_csv(path), **options)
+        frame = read_csv(path)
+        coded = {name for reason in ("na_values", "not_applicable", "by_design") for name in options.get(reason) or {}}
+        for name in coded & set(frame.columns[~frame.dtypes.map(pd.api.types.is_numeric_dtype)]):
+            # A code in words made the whole column text; its numbers are numbers all the same.
+            numbers = pd.to_numeric(frame[name], errors="coerce")
+            frame[name] = numbers.astype(object).where(numbers.notna(), frame[name])
+        return cls.from_frame(frame, **options)
 
     @classmethod
     def from_numpy(cls, array: NDArray[Any], columns: Sequence[Hashable] | None = None, **options: Any) -> Table:
@@ -205,8 +212,14 @@ def read_csv(path: str | PathLike[str]) -> pd.DataFrame:
     repeated = header[header.duplicated()]
     if len(repeated):
         raise ValueError(f"{path}: expected each column name once, got {repeated.iloc[0]!r} twice")
+    try:
+        frame = pd.read_csv(path, dtype_backend="numpy_nullable")
+    except pd.errors.ParserError as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError(f"{path}: expected as many fields in every row as in the header, {len(header)}, got more")
     # Without nullable dtypes pandas turns whole numbers beside a gap into floats, and booleans into objects.
-    return pd.read_csv(path).convert_dtypes(convert_string=False, convert_floating=False)
+    return frame.astype(dict.fromkeys(frame.columns[frame.dtypes == "Float64"], "float64"))
 
 
 def _check_frame(frame: pd.DataFrame, auxiliary: object) -> None:
@@ -224,16 +237,18 @@ def _check_frame(frame: pd.DataFrame, auxiliary: object) -> None:
 
 
 def _match_columns(frame: pd.DataFrame, schema: Schema) -> None:
-    expected = {*schema.names, *(auxiliary.name for auxiliary in schema.auxiliaries)}
-    for name in expected - set(frame.columns):
-        raise ValueError(f"column {name!r}: expected as in the training table, got columns {list(frame.columns)!r}")
-    for name in set(frame.columns) - expected:
-        raise ValueError(f"column {name!r}: not a column of the training table, which has {schema.names!r}")
+    expected = list(dict.fromkeys([*(auxiliary.name for auxiliary in schema.auxiliaries), *schema.names]))
+    for name in expected:
+        if name not in frame.columns:
+            raise ValueError(f"column {name!r}: expected as in the training table, got columns {list(frame.columns)!r}")
+    for name in frame.columns:
+        if name not in expected:
+            raise ValueError(f"column {name!r}: expected only the training table's columns, {expected!r}")
 
 
 def _read_gaps(
     frame: pd.DataFrame,
-    na_values: Mapping[Hashable, Sequence[Any]],
+    na_values: Mapping[Hashable, Any],
     not_applicable: Cells,
     by_design: Cells,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[Hashable, tuple[NDArray[np.bool_], NDArray[np.bool_]]]]:
@@ -244,11 +259,12 @@ def _read_gaps(
     gaps, codes, absent = frame.copy(deep=False), {}, {}
     for name in dict.fromkeys([*na_values, *not_applicable, *by_design]):
         values = frame[name]
-        inapplicable = _cells(values, not_applicable.get(name, ()), "not_applicable")
-        designed = _cells(values, by_design.get(name, ()), "by_design")
-        coded = (values.isin(list(na_values.get(name, ()))).to_numpy() | inapplicable | designed) & values.notna().to_numpy()
+        missing = values.isna().to_numpy() | values.isin(_codes(na_values.get(name, ()))).to_numpy()
+        inapplicable = _cells(values, missing, not_applicable.get(name, ()), "not_applicable")
+        designed = _cells(values, missing, by_design.get(name, ()), "by_design")
+        coded = (missing | inapplicable | designed) & values.notna().to_numpy()
         if name in na_values:
-            codes[name] = values.where(coded).astype(object)
+            codes[name] = values.astype(object).where(coded)
         if inapplicable.any() or designed.any():
             absent[name] = (inapplicable, designed)
         if coded.any():
@@ -256,15 +272,22 @@ def _read_gaps(
     return gaps, pd.DataFrame(codes, index=frame.index), absent
 
 
-def _cells(values: pd.Series, given: ArrayLike, what: str) -> NDArray[np.bool_]:
+def _cells(values: pd.Series, missing: NDArray[np.bool_], given: Any, what: str) -> NDArray[np.bool_]:
     """A boolean per row, from booleans or from codes; booleans may only mark gaps."""
-    given = np.asarray(given)
-    if given.dtype != bool:
-        return values.isin(list(given)).to_numpy()
-    if given.shape != values.shape:
-        raise ValueError(f"{what} of column {values.name!r}: expected {len(values)} booleans, got {given.size}")
-    seen = given & values.notna().to_numpy()
+    entries = _codes(given)
+    if not entries or not all(isinstance(entry, (bool, np.bool_)) for entry in entries):
+        return values.isin(entries).to_numpy()
+    if len(entries) != len(values):
+        raise ValueError(f"{what} of column {values.name!r}: expected {len(values)} booleans, got {len(entries)}")
+    marked = np.array(entries, dtype=bool)
+    seen = marked & ~missing
     if seen.any():
         at = int(seen.argmax())
-        raise ValueError(f"{what} of column {values.name!r}: row {values.index[at]!r} has a value, {values.iloc[at]!r}")
-    return given
+        label, value = row_label(values, at), values.iloc[at : at + 1].tolist()[0]
+        raise ValueError(f"{what} of column {values.name!r}: expected a gap in row {label!r}, got {value!r}")
+    return marked
+
+
+def _codes(given: Any) -> list[Any]:
+    """Codes as a list, from one code or several."""
+    return [given] if pd.api.types.is_scalar(given) else list(given)
