@@ -1,5 +1,7 @@
 """Guides, one family a file."""
 
+from pyro_mnar.guides.anova import ANOVAConditional
+from pyro_mnar.guides.mean_field import MeanField
 from pyro_mnar.guides.zero_impute import ZeroImpute
 
-__all__ = ["ZeroImpute"]
+__all__ = ["ANOVAConditional", "MeanField", "ZeroImpute"]

@@ -3,7 +3,7 @@
     U → Z → X → R        p(Z|U) · Π_d p(X_d|Z) · Π_d p(R_d|X, Z)
         └───────↗
 
-What of X and Z reaches R_d is the mechanism's business: swap it in the constructor.
+What of X and Z reaches R_d is the mechanism's business: swap it in the constructor, or declare a missingness graph.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
-from pyro_mnar import mechanisms, priors
+from pyro_mnar import mechanisms
 from pyro_mnar.batch import Batch
+from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.isolation import seeded
-from pyro_mnar.models.decoding import default_decoder, default_latent_dim
+from pyro_mnar.mechanisms import log_odds
+from pyro_mnar.models.decoding import default_decoder, default_latent_dim, default_prior
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.schema import Schema
 from pyro_mnar.table import Table
@@ -31,13 +33,18 @@ class GINA(PyroModule):
         table: The table (or its schema) that the model is for.
         latent_dim: H; by default one less than the number of columns, at most 32 and at least 1.
         mechanism: p(R|X,Z): a class of :mod:`pyro_mnar.mechanisms` or anything that makes a module of
-            ``(num_columns, latent_dim)``, or the module itself.
+            ``(num_columns, latent_dim)``, or the module itself; by default :class:`~pyro_mnar.mechanisms.SelfMasking`.
+        graph: A missingness graph to compile to the mechanism, instead of ``mechanism``; edges X → X are left to the latent
+            (Lemma 1).
         decoder: p(X|Z): a module from z to a column-wise distribution; by default a linear map plus a small network, with
             noise learned for each column that does not serve as U.
         prior: p(Z|U): a module from u to a distribution; by default a factorised normal whose mean and scale a linear map
             of u gives, or a standard normal where there is no U.
         mechanism_weight: β, the power of p(R|X,Z) in the objective (B.3); other than 1, the objective bounds nothing.
         seed: Of the initial parameters; None draws them from torch's global generator.
+
+    Raises:
+        ValueError: If both ``mechanism`` and ``graph`` are given, or the graph does not fit the table.
     """
 
     def __init__(
@@ -45,7 +52,8 @@ class GINA(PyroModule):
         table: Table | Schema,
         *,
         latent_dim: int | None = None,
-        mechanism: Any = mechanisms.SelfMasking,
+        mechanism: Any = None,
+        graph: MissingnessGraph | None = None,
         decoder: nn.Module | None = None,
         prior: nn.Module | None = None,
         mechanism_weight: float = 1.0,
@@ -55,21 +63,20 @@ class GINA(PyroModule):
         schema = table.schema if isinstance(table, Table) else table
         self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
         self.mechanism_weight = mechanism_weight
+        if mechanism is not None and graph is not None:
+            raise ValueError("mechanism, graph: expected one of them, got both")
+        self.graph = graph.on(schema) if graph is not None else None
         with seeded(seed):
-            self.prior = prior or _prior(schema, self.latent_dim)
+            self.prior = prior or default_prior(schema, self.latent_dim)
             self.decoder = decoder or default_decoder(schema, self.latent_dim)
-            self.mechanism = mechanisms.build(mechanism, schema.num_columns, self.latent_dim)
+            if self.graph is not None:
+                mechanism = self.graph.mechanism(self.latent_dim)
+            self.mechanism = mechanisms.build(mechanism or mechanisms.SelfMasking, schema.num_columns, self.latent_dim)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
         with rows(batch):
             z = pyro.sample("z", self.prior(batch.aux))
             x = partially_observed("x", self.decoder(z), batch)
-            observe_mask("r", self.mechanism(x, z), batch, weight=self.mechanism_weight)
+            observe_mask("r", log_odds(self.mechanism, x, z, batch), batch, weight=self.mechanism_weight)
         return x
-
-
-def _prior(schema: Schema, latent_dim: int) -> nn.Module:
-    if schema.num_auxiliaries == 0:
-        return priors.StandardNormal(latent_dim)
-    return priors.LinearNormal(schema.num_auxiliaries, latent_dim)

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from pyro_mnar import mechanisms, priors
+from pyro_mnar import priors
+from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.models.decoding import default_latent_dim
 from pyro_mnar.models.gina import GINA
 from pyro_mnar.schema import Schema
@@ -17,16 +18,20 @@ from pyro_mnar.table import Table
 
 
 class NotMIWAE(GINA):
-    """GINA with a standard normal prior, so that U has no part in it.
+    """GINA with a standard normal prior, so that U has no part in it, and a mechanism on X alone.
 
     Args:
         table: The table (or its schema) that the model is for.
         latent_dim: H, as for :class:`~pyro_mnar.models.GINA`.
-        mechanism: p(R|X): :class:`~pyro_mnar.mechanisms.SelfMasking`, or
+        mechanism: p(R|X): :class:`~pyro_mnar.mechanisms.SelfMasking` (the default), or
             :class:`~pyro_mnar.mechanisms.FullyConnected` as in the paper's Figure 1 (d).
+        graph: A missingness graph to compile to the mechanism, instead of ``mechanism``.
         decoder: p(X|Z), as for GINA.
         mechanism_weight: β, as for GINA.
         seed: Of the initial parameters.
+
+    Raises:
+        ValueError: If the latent causes missingness in the graph (that is GINA's), and as for GINA.
     """
 
     def __init__(
@@ -34,16 +39,22 @@ class NotMIWAE(GINA):
         table: Table | Schema,
         *,
         latent_dim: int | None = None,
-        mechanism: Any = mechanisms.SelfMasking,
+        mechanism: Any = None,
+        graph: MissingnessGraph | None = None,
         decoder: nn.Module | None = None,
         mechanism_weight: float = 1.0,
         seed: int | None = None,
     ) -> None:
         schema = table.schema if isinstance(table, Table) else table
+        if graph is not None:
+            masked = [edge.child for edge in graph.edges if edge.parent == graph.nodes.latent]
+            if masked:
+                raise ValueError(f"graph: expected no edge from the latent, got {graph.nodes.latent} → {masked[0]}; GINA has those")
         super().__init__(
             schema,
             latent_dim=latent_dim,
             mechanism=mechanism,
+            graph=graph,
             decoder=decoder,
             prior=priors.StandardNormal(default_latent_dim(schema) if latent_dim is None else latent_dim),
             mechanism_weight=mechanism_weight,

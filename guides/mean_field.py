@@ -1,0 +1,45 @@
+"""A normal of its own for every row: q(z) = Π_n N(z_n; m_n, s_n²), nothing amortised.
+
+The slow and sure yardstick beside an encoder: no network stands between a row and its posterior, but the parameters grow with
+the rows, and new rows have none.
+"""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.nn import PyroModule
+from torch import nn
+
+from pyro_mnar.batch import Batch
+from pyro_mnar.nn import positive
+from pyro_mnar.primitives import rows
+from pyro_mnar.table import Table
+
+
+class MeanField(PyroModule):
+    """A diagonal normal per row, looked up by the row's position in the table.
+
+    Args:
+        table: The table that the guide is for, or its number of rows.
+        latent_dim: H of the model, ``model.latent_dim``.
+    """
+
+    def __init__(self, table: Table | int, latent_dim: int) -> None:
+        super().__init__()
+        size = table if isinstance(table, int) else len(table)
+        self.mean = nn.Parameter(torch.zeros(size, latent_dim))
+        self.raw_scale = nn.Parameter(torch.zeros(size, latent_dim))
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Draw z; ``(..., rows, latent_dim)``.
+
+        Raises:
+            ValueError: If the batch is of a table with another number of rows.
+        """
+        if batch.size != len(self.mean):
+            raise ValueError(f"MeanField: made for a table of {len(self.mean)} rows, got a batch of one with {batch.size}")
+        with rows(batch):
+            fn = dist.Normal(self.mean[batch.index], positive(self.raw_scale[batch.index]))
+            return pyro.sample("z", fn.to_event(1))

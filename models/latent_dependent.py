@@ -1,0 +1,61 @@
+"""Latent-dependent self-masking: the value and the latent decide together (the paper's data sets B and C, section 6.1).
+
+    U → Z → X_d → R_d        p(Z|U) · Π_d p(X_d|Z) · Π_d p(R_d|X_d, Z)
+        └─────────↗
+
+A respondent's disposition drives both what is measured and what is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro
+import torch
+from pyro.nn import PyroModule
+from torch import nn
+
+from pyro_mnar import mechanisms
+from pyro_mnar.batch import Batch
+from pyro_mnar.isolation import seeded
+from pyro_mnar.models.decoding import default_latent_dim, default_prior, linear_decoder
+from pyro_mnar.primitives import observe_mask, partially_observed, rows
+from pyro_mnar.schema import Schema
+from pyro_mnar.table import Table
+
+
+class LatentDependent(PyroModule):
+    """A linear-Gaussian model of X whose R_d depends on X_d and Z, logistically.
+
+    Args:
+        table: The table (or its schema) that the model is for.
+        latent_dim: H, as for :class:`~pyro_mnar.models.GINA`.
+        sign: What is known of the slopes of x_d, as for :class:`~pyro_mnar.models.SelfMasking`.
+        decoder: p(X|Z): a module from z to a column-wise distribution; by default linear with learned noise.
+        seed: Of the initial parameters; None draws them from torch's global generator.
+    """
+
+    def __init__(
+        self,
+        table: Table | Schema,
+        *,
+        latent_dim: int | None = None,
+        sign: int | Sequence[int] = 0,
+        decoder: nn.Module | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        schema = table.schema if isinstance(table, Table) else table
+        self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
+        with seeded(seed):
+            self.prior = default_prior(schema, self.latent_dim)
+            self.decoder = decoder or linear_decoder(schema, self.latent_dim)
+            self.mechanism = mechanisms.LatentDependent(schema.num_columns, self.latent_dim, sign=sign)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
+        with rows(batch):
+            z = pyro.sample("z", self.prior(batch.aux))
+            x = partially_observed("x", self.decoder(z), batch)
+            observe_mask("r", self.mechanism(x, z), batch)
+        return x

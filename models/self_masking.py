@@ -1,0 +1,62 @@
+"""Self-masking: every column's own value decides whether it is seen (Ma & Zhang 2021, Figure 1 c).
+
+    U → Z → X_d → R_d        p(Z|U) · Π_d p(X_d|Z) · Π_d p(R_d|X_d)
+
+The standard story of incomes, weights and exam marks.  With Gaussian columns and a logistic mechanism nobody need say whether
+high or low values go missing; under a hard threshold the data alone cannot tell how far the unseen side reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro
+import torch
+from pyro.nn import PyroModule
+from torch import nn
+
+from pyro_mnar import mechanisms
+from pyro_mnar.batch import Batch
+from pyro_mnar.isolation import seeded
+from pyro_mnar.models.decoding import default_latent_dim, default_prior, linear_decoder
+from pyro_mnar.primitives import observe_mask, partially_observed, rows
+from pyro_mnar.schema import Schema
+from pyro_mnar.table import Table
+
+
+class SelfMasking(PyroModule):
+    """A linear-Gaussian model of X with a logistic self-masking mechanism.
+
+    Args:
+        table: The table (or its schema) that the model is for.
+        latent_dim: H, as for :class:`~pyro_mnar.models.GINA`.
+        sign: What is known of the slopes: -1 if high values go missing, +1 if low ones do, 0 if unknown; one number, or one
+            per column.
+        decoder: p(X|Z): a module from z to a column-wise distribution; by default linear with learned noise.
+        seed: Of the initial parameters; None draws them from torch's global generator.
+    """
+
+    def __init__(
+        self,
+        table: Table | Schema,
+        *,
+        latent_dim: int | None = None,
+        sign: int | Sequence[int] = 0,
+        decoder: nn.Module | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        schema = table.schema if isinstance(table, Table) else table
+        self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
+        with seeded(seed):
+            self.prior = default_prior(schema, self.latent_dim)
+            self.decoder = decoder or linear_decoder(schema, self.latent_dim)
+            self.mechanism = mechanisms.SelfMasking(schema.num_columns, sign=sign)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
+        with rows(batch):
+            z = pyro.sample("z", self.prior(batch.aux))
+            x = partially_observed("x", self.decoder(z), batch)
+            observe_mask("r", self.mechanism(x, z), batch)
+        return x
