@@ -92,5 +92,4 @@ class Batch:
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
         order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
-        for rows in order.tensor_split(-(-len(self) // batch_size)):
-            yield self.take(rows.to(self.x.device))
+        return (self.take(rows.to(self.x.device)) for rows in order.tensor_split(-(-len(self) // batch_size)))

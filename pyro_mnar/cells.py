@@ -27,7 +27,7 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
             # In a file, one word turns a whole column into text: name the word, not the first number beside it.
             words = wrong & pd.to_numeric(values.astype(str), errors="coerce").isna().to_numpy()
             at = int((words if words.any() else wrong).argmax())
-            raise ValueError(f"column {name!r}: expected numbers, got {values.iloc[at]!r} in row {row_label(values, at)!r}")
+            raise ValueError(f"column {name!r}: expected numbers, got {cell(values, at)!r} in row {row_label(values, at)!r}")
         numbers = numbers.astype(np.float64)
     infinite = np.isinf(numbers)
     if infinite.any():
@@ -39,6 +39,11 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
 def row_label(values: pd.Series | pd.DataFrame, at: int) -> Hashable:
     """The label of a row as plain Python, for messages."""
     return values.index[at : at + 1].tolist()[0]
+
+
+def cell(values: pd.Series, at: int) -> Any:
+    """One value as plain Python, for messages."""
+    return values.iloc[at : at + 1].tolist()[0]
 
 
 def _number(value: Any) -> float | None:

@@ -167,6 +167,10 @@ class _Sampler:
             with self.session.running():
                 log_weights, x = self._particles(batch, count * self.num_particles)
                 grouped = log_weights.unflatten(0, (count, self.num_particles))
+                if log_weights.isnan().any():
+                    raise ValueError("a particle's weight is not a number: the model or the guide has parameters that are not finite")
+                if not torch.isfinite(grouped).any(1).all():
+                    raise ValueError("every particle of a row has weight zero: the model gives its observed values no probability")
                 chosen = torch.distributions.Categorical(logits=grouped.movedim(1, -1), validate_args=False).sample()
             running.add(log_weights, x)
             first = torch.arange(count, device=x.device)[:, None] * self.num_particles
@@ -186,8 +190,6 @@ class _Sampler:
                 x[..., list(site["infer"]["partially_observed"])] = site["value"].to(x.dtype).reshape(x.shape)
         if not missing:
             raise ValueError("the model has no site made by partially_observed, so nothing tells which values are missing ones")
-        if not torch.isfinite(run.log_weights).any(0).all():
-            raise ValueError("every particle of a row has weight zero: the model gives its observed values no probability")
         return run.log_weights, x
 
     def _check(self, batch: Batch) -> None:
@@ -254,13 +256,25 @@ def _encoded(fit: Fit, table: Table | pd.DataFrame) -> Table:
 def _filled(values: pd.Series, rows: NDArray[np.int_], new: NDArray[np.float64], keep_integers: bool) -> pd.Series:
     """The column with numbers in some of its cells; the other cells keep their bits."""
     dtype = values.dtype
-    if pd.api.types.is_bool_dtype(dtype):
-        values, new = (values, new > 0.5) if keep_integers else (values.astype("Float64"), new)
+    floating = "Float64" if pd.api.types.is_extension_array_dtype(dtype) else np.float64
+    if pd.api.types.is_bool_dtype(dtype) or pd.api.types.infer_dtype(values, skipna=True) == "boolean":
+        if keep_integers:
+            new = new > 0.5
+        else:  # an object column of booleans has gaps that only the nullable dtypes take
+            values = values.astype("boolean").astype("Float64") if dtype == object else values.astype(floating)
     elif pd.api.types.is_integer_dtype(dtype):
         if keep_integers:
-            new = np.rint(new).astype(np.int64)
+            new = _whole(new, getattr(dtype, "numpy_dtype", dtype))
         else:
-            values = values.astype("Float64" if pd.api.types.is_extension_array_dtype(dtype) else np.float64)
-    completed = values.copy()
+            values = values.astype(floating)
+    elif isinstance(dtype, np.dtype) and dtype.kind == "f":
+        new = new.astype(dtype)
+    completed = values.sparse.to_dense() if isinstance(dtype, pd.SparseDtype) else values.copy()
     completed.iloc[rows] = new
-    return completed
+    return completed.astype(dtype) if isinstance(dtype, pd.SparseDtype) else completed
+
+
+def _whole(numbers: NDArray[np.float64], dtype: Any) -> NDArray[Any]:
+    """Nearest whole numbers that the dtype can hold: a small unsigned integer has no room for a draw below zero."""
+    limits = np.iinfo(dtype)
+    return np.array([min(max(int(number), limits.min), limits.max) for number in np.rint(numbers)], dtype=dtype)

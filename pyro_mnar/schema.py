@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pyro_mnar.cells import numbers_of, row_label
+from pyro_mnar.cells import cell, numbers_of, row_label
 
 AuxiliarySource = Literal["named", "complete", "mask", "none"]
 KINDS = ("continuous",)
@@ -76,11 +76,11 @@ class Auxiliary:
             raise ValueError(f"auxiliary column {self.name!r}: expected a value in every row, got none in row {row!r}")
         if not self.levels:
             return ((numbers_of(values, self.name) - self.mean) / self.std)[:, None]
-        codes = pd.Categorical(values, categories=list(self.levels)).codes
+        codes = pd.Index(self.levels, dtype=object, tupleize_cols=False).get_indexer(pd.Index(values.astype(object)))
         if (codes < 0).any():
             at = int((codes < 0).argmax())
-            got, row = values.iloc[at : at + 1].tolist()[0], row_label(values, at)
-            raise ValueError(f"auxiliary column {self.name!r}: expected one of {list(self.levels)!r}, got {got!r} in row {row!r}")
+            expected, got, row = list(self.levels), cell(values, at), row_label(values, at)
+            raise ValueError(f"auxiliary column {self.name!r}: expected one of {expected!r}, got {got!r} in row {row!r}")
         return (codes[:, None] == np.arange(1, self.width + 1)).astype(np.float64)
 
 

@@ -12,18 +12,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pyro.distributions import constraints
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from pyro_mnar.batch import Batch
 from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.isolation import Session
-from pyro_mnar.parameters import trainable_parameters
+from pyro_mnar.parameters import mirrored_parameters, trainable_parameters
 from pyro_mnar.schema import Schema
 from pyro_mnar.table import Table
 
 DEFAULT_STEPS = 6_000
 LEAST_EPOCHS = 30
+
+_CONSTRAINTS = {
+    name: constraint
+    for name in constraints.__all__
+    if isinstance(constraint := getattr(constraints, name), constraints.Constraint)
+}
 
 
 @dataclass
@@ -68,31 +75,37 @@ class Fit:
         """Write parameters, schema and history: tensors and plain data, which run no code when loaded.
 
         Raises:
-            TypeError: If model or guide is no ``torch.nn.Module``.
+            TypeError: If a column's name or a level is no plain data (text, number, or a tuple of them), or a parameter made by
+                ``pyro.param`` has a constraint with arguments of its own.
         """
-        for role, module in (("model", self.model), ("guide", self.guide)):
-            if not isinstance(module, nn.Module):
-                raise TypeError(f"{role}: expected a torch.nn.Module, which has a state to save, got {type(module).__name__}")
+        schema = self.schema.to_dict()
+        _check_plain(schema)
         content = {
             "format": 1,
-            "model": self.model.state_dict(),  # type: ignore[attr-defined]
-            "guide": self.guide.state_dict(),  # type: ignore[attr-defined]
-            "schema": self.schema.to_dict(),
+            "model": _state(self.model),
+            "guide": _state(self.guide),
+            "store": _unmirrored(self.store, self.model, self.guide),
+            "schema": schema,
             "history": self.history.to_dict("list"),
         }
         torch.save(content, path)
 
     @classmethod
-    def load(cls, path: str | PathLike[str], model: nn.Module, guide: nn.Module) -> Fit:
+    def load(cls, path: str | PathLike[str], model: Callable[[Batch], Any], guide: Callable[[Batch], Any]) -> Fit:
         """Read a file of :meth:`save` into a model and a guide made as the saved ones were.
 
         Raises:
             RuntimeError: If the parameters do not fit the model or the guide.
         """
         content = torch.load(path, weights_only=True, map_location="cpu")
-        model.load_state_dict(content["model"])
-        guide.load_state_dict(content["guide"])
-        return cls(model, guide, Schema.from_dict(content["schema"]), pd.DataFrame(content["history"]))
+        for module, state in ((model, content["model"]), (guide, content["guide"])):
+            if isinstance(module, nn.Module):
+                module.load_state_dict(state)
+        store: dict[str, Any] = {"params": {}, "constraints": {}}
+        for name, (value, constraint) in content["store"].items():
+            store["params"][name] = value.requires_grad_()
+            store["constraints"][name] = _CONSTRAINTS[constraint]
+        return cls(model, guide, Schema.from_dict(content["schema"]), pd.DataFrame(content["history"]), store)
 
 
 class TrainingError(ValueError):
@@ -197,6 +210,7 @@ class _Trainer:
         self.history: list[dict[str, float]] = []
         self.best, self.epochs_since_best, self.monitored = -math.inf, 0, math.nan
         self.snapshot: list[Tensor] | None = None
+        self.last_good: list[Tensor] = []
 
     def check(self) -> None:
         """Run the pair once under Pyro's validation, so that a wrong shape fails now and by name."""
@@ -219,6 +233,7 @@ class _Trainer:
             self.parameters = trainable_parameters(self.fit.model, self.fit.guide)
         if not self.parameters:
             raise ValueError("model and guide have no parameters to train")
+        self.last_good = _copies(self.parameters)
         fused = all(p.device.type in ("cpu", "cuda") for p in self.parameters)
         self.optimiser = torch.optim.Adam(self.parameters, lr=learning_rate, fused=fused)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: _annealed(step / steps))
@@ -238,11 +253,9 @@ class _Trainer:
         return row[self.column]
 
     def restore_best(self) -> None:
-        """Put the best parameters back."""
+        """Put the best parameters back, if an epoch was finished."""
         if self.snapshot is not None:
-            with torch.no_grad():
-                for parameter, value in zip(self.parameters, self.snapshot, strict=True):
-                    parameter.copy_(value)
+            self._restore(self.snapshot)
 
     def result(self) -> Fit:
         """The fit, with history and store."""
@@ -255,7 +268,7 @@ class _Trainer:
         value = loss.item()
         if not math.isfinite(value):
             site = next(self._sites_not_finite(batch), "none when run again")
-            self.restore_best()
+            self._restore(self.snapshot or self.last_good)
             raise TrainingError(
                 f"epoch {len(self.history) + 1}, batch {number}: the objective is {value}; offending site: {site}",
                 self.result(),
@@ -284,7 +297,12 @@ class _Trainer:
         self.epochs_since_best += 1
         if self.monitored > self.best:
             self.best, self.epochs_since_best = self.monitored, 0
-            self.snapshot = [parameter.detach().clone() for parameter in self.parameters]
+            self.snapshot = _copies(self.parameters)
+
+    def _restore(self, values: list[Tensor]) -> None:
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, values, strict=True):
+                parameter.copy_(value)
 
     def _sites_not_finite(self, batch: Batch) -> Iterator[str]:
         run = self.objective.particles(self.fit.model, self.fit.guide, batch)
@@ -298,6 +316,37 @@ class _Trainer:
                     yield f"{name!r}, whose log-probability is not finite"
 
 
+def _state(module: Any) -> dict[str, Any]:
+    return module.state_dict() if isinstance(module, nn.Module) else {}
+
+
+def _unmirrored(store: dict[str, Any], *modules: Any) -> dict[str, tuple[Tensor, str]]:
+    """What ``pyro.param`` put into the store: unconstrained value and name of the constraint."""
+    mirrored = {name for module in modules for name in mirrored_parameters(module)}
+    own = {}
+    for name, value in store["params"].items():
+        if name.replace("$$$", ".") in mirrored:
+            continue
+        constraint = store["constraints"][name]
+        known = [key for key, other in _CONSTRAINTS.items() if other is constraint]
+        if not known:
+            raise TypeError(f"parameter {name!r}: expected a constraint among {sorted(_CONSTRAINTS)} to save, got {constraint}")
+        own[name] = (value.detach(), known[0])
+    return own
+
+
+def _check_plain(schema: dict[str, Any]) -> None:
+    """A file that runs no code when it is read holds no objects."""
+    for entry in (*schema["columns"], *schema["auxiliaries"]):
+        parts = [entry["name"], *entry.get("levels", ())]
+        for part in parts:
+            for value in part if isinstance(part, tuple) else (part,):
+                if type(value) not in (str, int, float, bool, type(None)):
+                    raise TypeError(
+                        f"column {entry['name']!r}: expected names and levels of plain text or numbers to save, got {value!r}"
+                    )
+
+
 def _annealed(progress: float) -> float:
     """Factor of the learning rate: a cosine from one to zero."""
     return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
@@ -305,12 +354,16 @@ def _annealed(progress: float) -> float:
 
 def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Table | None]:
     if isinstance(held_out, Table):
+        if held_out.schema != table.schema or held_out.x.dtype != table.x.dtype:
+            raise ValueError("held_out: expected the table's own schema and type; make it with table.new_rows(frame)")
         return table, held_out
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out: expected a share from 0 to below 1, or a Table, got {held_out}")
     count = round(held_out * len(table))
     if count == 0:
         return table, None
+    if count == len(table):
+        raise ValueError(f"held_out: expected a share that leaves rows to train on, got {held_out} of {len(table)} rows")
     order = np.random.default_rng(seed).permutation(len(table))
     return table.take(np.sort(order[count:])), table.take(np.sort(order[:count]))
 
@@ -321,6 +374,10 @@ def _check_arguments(epochs: int | None, batch_size: int, learning_rate: float, 
             raise ValueError(f"{name}: expected at least 1, got {value}")
     if not learning_rate > 0:
         raise ValueError(f"learning_rate: expected more than 0, got {learning_rate}")
+
+
+def _copies(parameters: list[Tensor]) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in parameters]
 
 
 def _parameters(*modules: Any) -> list[nn.Parameter]:

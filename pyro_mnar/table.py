@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
-from pyro_mnar.cells import numbers_of, row_label
+from pyro_mnar.cells import cell, numbers_of, row_label
 from pyro_mnar.schema import Schema
 
 Cells = Mapping[Hashable, Any]  # per column one code, several codes, or a boolean per row
@@ -283,7 +283,7 @@ def _cells(values: pd.Series, missing: NDArray[np.bool_], given: Any, what: str)
     seen = marked & ~missing
     if seen.any():
         at = int(seen.argmax())
-        label, value = row_label(values, at), values.iloc[at : at + 1].tolist()[0]
+        label, value = row_label(values, at), cell(values, at)
         raise ValueError(f"{what} of column {values.name!r}: expected a gap in row {label!r}, got {value!r}")
     return marked
 
