@@ -286,10 +286,10 @@ def _doubly_reparameterised(runs: list[_Run]) -> Tensor:
 
 def _with_leaves(trace: Trace) -> Trace:
     """The same trace with every draw a leaf that asks for a gradient."""
-    leaves = trace.copy()
-    for site in _sites(leaves):
+    leaves = trace.copy()  # shallow: the sites are still the other trace's, so they are replaced, not written to
+    for site in list(_sites(trace)):
         if site["value"].is_floating_point():
-            site["value"] = site["value"].detach().requires_grad_()
+            leaves.nodes[site["name"]] = {**site, "value": site["value"].detach().requires_grad_()}
     return leaves
 
 

@@ -1,6 +1,6 @@
-"""Rules that hold for every test: shapes are checked, float64, a fixed seed, and no test leaves global state changed.
+"""Rules for every test: shapes are checked, float64, a fixed seed, and no test leaves global state changed.
 
-The import hook stands before the first import of the package, so that beartype checks every jaxtyping annotation while tests run.
+The import hook stands before the first import of the package, so that beartype checks every jaxtyping annotation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import jaxtyping
 
-jaxtyping.install_import_hook("pyro_mnar", "beartype.beartype")
+jaxtyping.install_import_hook("pyro_mnar", "typechecking.checked")
 
 import beartype.roar  # noqa: E402
 import numpy as np  # noqa: E402
@@ -21,7 +21,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from pyro.poutine import runtime  # noqa: E402
 
-PYRO_HINTS = "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning"  # Pyro's own classes use typing.Callable
+# Pyro's own classes use typing.Callable.
+PYRO_HINTS = "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning"
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", beartype.roar.BeartypeDecorHintPep585DeprecationWarning)
@@ -31,7 +32,7 @@ SEED = 20210
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Warnings are errors; this one is another library's, and comes up whenever a module is first imported."""
+    """Warnings are errors; this one is another library's, and comes up at a module's first import."""
     config.addinivalue_line("filterwarnings", PYRO_HINTS)
 
 
@@ -46,7 +47,7 @@ def float64() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def fixed_seed() -> Iterator[None]:
-    """Tests draw from torch's global generator, from the same seed in whatever order they run; it is put back afterwards."""
+    """Tests draw from torch's global generator, from one seed whatever their order; it is put back afterwards."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(SEED)
         yield
@@ -65,12 +66,14 @@ def global_state_kept(float64: None, fixed_seed: None) -> Iterator[None]:
         pyro.settings.set(**{name: value for name, value in before.items() if name in pyro.settings.get()})
         torch.set_default_dtype(before["default dtype"])
         torch.set_grad_enabled(before["gradients"])
-        pytest.fail("global state changed: " + ", ".join(f"{n}: {before[n]!r} -> {after[n]!r}" for n in changed))
+        pytest.fail(
+            "global state changed: " + ", ".join(f"{n}: {before[n]!r} -> {after[n]!r}" for n in changed)
+        )
 
 
 @pytest.fixture
 def own_store() -> Iterator[None]:
-    """A parameter store for tests that run Pyro by hand: PyroModules mirror their parameters in the global one."""
+    """A parameter store for tests that run Pyro by hand: PyroModules mirror theirs in the global one."""
     with pyro.get_param_store().scope():
         yield
 
@@ -99,7 +102,7 @@ def _global_state() -> dict[str, Any]:
 
 
 def _generator_states() -> dict[str, Any]:
-    name, keys, *rest = np.random.get_state()
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002  (the global one is the point)
     return {
         "torch": torch.get_rng_state().tolist(),
         "numpy": (name, keys.tolist(), *rest),
