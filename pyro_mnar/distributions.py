@@ -8,6 +8,7 @@ import pyro.distributions as dist
 import torch
 from jaxtyping import Bool
 from pyro.distributions import TorchDistribution
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import biject_to
 
@@ -26,7 +27,7 @@ class MissingEntries(TorchDistribution):
 
     arg_constraints: dict[str, Any] = {}
 
-    def __init__(self, fn: TorchDistribution, mask: Bool[Tensor, "..."], validate_args: bool | None = None) -> None:
+    def __init__(self, fn: TorchDistributionMixin, mask: Bool[Tensor, "..."], validate_args: bool | None = None) -> None:
         shape = torch.broadcast_shapes(fn.batch_shape, mask.shape)
         self.fn = fn if fn.batch_shape == shape else fn.expand(shape)
         self.mask_observed = mask

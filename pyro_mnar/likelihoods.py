@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
-from pyro.distributions import TorchDistribution
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 PAPER_NOISE = math.exp(-2.0)  # B.1 fixes log σ = -2 on standardised columns
@@ -38,7 +38,7 @@ class GaussianNoise(nn.Module):
         """σ per column, in standard deviations of the column."""
         return torch.where(self.learned, self.log_noise, self.fixed_log_noise).exp().clamp_min(LEAST_NOISE)
 
-    def forward(self, mean: Float[Tensor, "*batch columns"]) -> TorchDistribution:
+    def forward(self, mean: Float[Tensor, "*batch columns"]) -> TorchDistributionMixin:
         """A column-wise distribution of batch shape ``(..., rows, columns)``."""
         return dist.Normal(mean, self.noise)
 
@@ -56,6 +56,6 @@ class Decoder(nn.Module):
         self.network = network
         self.likelihood = likelihood
 
-    def forward(self, z: Float[Tensor, "*batch latent_dim"]) -> TorchDistribution:
+    def forward(self, z: Float[Tensor, "*batch latent_dim"]) -> TorchDistributionMixin:
         """A column-wise distribution of batch shape ``(..., rows, columns)``."""
         return self.likelihood(self.network(z))

@@ -16,7 +16,7 @@ import pyro.distributions as dist
 import pyro.poutine as poutine
 import torch
 from jaxtyping import Float
-from pyro.distributions import TorchDistribution
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
@@ -41,7 +41,7 @@ def rows(batch: Batch) -> pyro.plate:
     return pyro.plate(ROWS, batch.size, subsample=batch.index, dim=-1)
 
 
-def partially_observed(name: str, fn: TorchDistribution, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
+def partially_observed(name: str, fn: TorchDistributionMixin, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
     """Score X_o, let X_u be latent, return the completed row.
 
     Two sites.  ``{name}_missing`` is latent and covers the row: at missing entries it has the density of ``fn``, at observed
@@ -73,7 +73,7 @@ def partially_observed(name: str, fn: TorchDistribution, batch: Batch) -> Float[
     return torch.where(batch.mask, observed, missing)
 
 
-def propose_missing(name: str, fn: TorchDistribution, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
+def propose_missing(name: str, fn: TorchDistributionMixin, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
     """For guides that propose X_u themselves: the latent site of :func:`partially_observed`, with the same placeholders.
 
     Arguments as there; the placeholders of model and guide cancel exactly.  A guide that leaves the site out gets it proposed
@@ -111,7 +111,7 @@ def observe_mask(
         )
 
 
-def _columnwise(name: str, fn: TorchDistribution, batch: Batch) -> TorchDistribution:
+def _columnwise(name: str, fn: TorchDistributionMixin, batch: Batch) -> TorchDistributionMixin:
     if isinstance(fn, dist.Independent) and len(fn.event_shape) == 1:
         fn = fn.base_dist
     if fn.event_shape or not fn.batch_shape or fn.batch_shape[-1] not in (1, batch.num_columns):

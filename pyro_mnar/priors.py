@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyro.distributions as dist
 from jaxtyping import Float
-from pyro.distributions import TorchDistribution
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from pyro_mnar.nn import positive
@@ -21,7 +21,7 @@ class StandardNormal(nn.Module):
         super().__init__()
         self.latent_dim = latent_dim
 
-    def forward(self, aux: Float[Tensor, "rows auxiliaries"]) -> TorchDistribution:
+    def forward(self, aux: Float[Tensor, "rows auxiliaries"]) -> TorchDistributionMixin:
         """A distribution of batch shape ``(rows,)`` and event shape ``(latent_dim,)``."""
         zeros = aux.new_zeros(len(aux), self.latent_dim)
         return dist.Normal(zeros, zeros + 1).to_event(1)
@@ -43,7 +43,7 @@ class LinearNormal(nn.Module):
         nn.init.normal_(self.parameters_of_u.weight, std=0.01)
         nn.init.zeros_(self.parameters_of_u.bias)
 
-    def forward(self, aux: Float[Tensor, "rows auxiliaries"]) -> TorchDistribution:
+    def forward(self, aux: Float[Tensor, "rows auxiliaries"]) -> TorchDistributionMixin:
         """A distribution of batch shape ``(rows,)`` and event shape ``(latent_dim,)``."""
         mean, scale = self.parameters_of_u(aux).chunk(2, dim=-1)
         return dist.Normal(mean, positive(scale)).to_event(1)
