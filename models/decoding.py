@@ -15,7 +15,7 @@ def default_latent_dim(schema: Schema) -> int:
     return max(1, min(schema.num_columns - 1, 32))
 
 
-def default_decoder(schema: Schema, latent_dim: int, *, hidden: int = 128) -> nn.Module:
+def default_decoder(schema: Schema, latent_dim: int, *, hidden: int = 10) -> nn.Module:
     """A linear map plus a network that starts at zero, with learned noise where a column is not also U."""
     network = ResidualMLP([latent_dim, hidden, schema.num_columns])
     return Decoder(network, GaussianNoise([not column.is_auxiliary for column in schema.columns]))

@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     complete.add_argument("--mechanism", choices=MECHANISMS, default="self-masking", help="who causes the missingness")
     complete.add_argument("--draws", type=int, default=20, metavar="N", help="completed tables (default %(default)s)")
-    complete.add_argument("--epochs", type=int, metavar="N", help="passes over the table (default: enough for 6,000 steps)")
+    complete.add_argument("--epochs", type=int, metavar="N", help="passes over the table (default: enough for 3,000 steps)")
     complete.add_argument("--particles", type=int, default=20, metavar="K", help="while training (default %(default)s)")
     complete.add_argument("--latent-dim", type=int, metavar="H", help="dimension of the latent")
     complete.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same tables (default %(default)s)")

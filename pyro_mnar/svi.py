@@ -23,7 +23,7 @@ from pyro_mnar.parameters import mirrored_parameters, trainable_parameters
 from pyro_mnar.schema import Schema
 from pyro_mnar.table import Table
 
-DEFAULT_STEPS = 6_000
+DEFAULT_STEPS = 3_000
 LEAST_EPOCHS = 30
 
 _CONSTRAINTS = {
@@ -128,7 +128,7 @@ def fit(
     epochs: int | None = None,
     batch_size: int = 128,
     num_particles: int = 5,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 2e-2,
     seed: int = 0,
     device: torch.device | str | None = None,
     estimator: str = "pathwise",
@@ -144,7 +144,7 @@ def fit(
         model: Any callable of a :class:`~pyro_mnar.Batch`.
         guide: Its guide; latents that it leaves out are proposed from the model.
         table: The rows to fit.
-        epochs: Passes over the table; by default enough for 6,000 steps, and at least 30.
+        epochs: Passes over the table; by default enough for 3,000 steps, and at least 30.
         batch_size: Rows of a minibatch.
         num_particles: K.
         learning_rate: Adam's, at the start.

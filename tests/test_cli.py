@@ -1,0 +1,87 @@
+"""The command line: what it writes, and that every error is one line with exit status 2."""
+
+import pandas as pd
+import pytest
+
+from pyro_mnar.cli import main
+
+CSV = """age,sex,income,happy,kids
+20,m,1.5,True,1
+30,f,,False,
+40,f,2.5,,2
+50,m,3.25,True,3
+60,m,,True,0
+"""
+QUICK = ["--epochs", "2", "--draws", "3", "--quiet"]
+
+
+@pytest.fixture
+def survey(tmp_path):
+    path = tmp_path / "survey.csv"
+    path.write_text(CSV)
+    return path
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def test_impute_writes_draws_and_mean_and_keeps_what_was_observed(survey, tmp_path):
+    out = tmp_path / "completed"
+    assert run("impute", survey, "--auxiliary", "age,sex", "--out", out, *QUICK) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["draw_01.csv", "draw_02.csv", "draw_03.csv", "history.csv", "mean.csv"]
+    before = pd.read_csv(survey)
+    for path in [*out.glob("draw_*.csv"), out / "mean.csv"]:
+        after = pd.read_csv(path)
+        assert list(after.columns) == list(before.columns)
+        assert not after.isna().any().any()
+        for column in before:
+            seen = before[column].notna()
+            assert (after.loc[seen, column] == before.loc[seen, column]).all()
+    draw = pd.read_csv(out / "draw_01.csv")
+    assert draw["happy"].dtype == bool
+    assert pd.api.types.is_integer_dtype(draw["kids"].dtype)
+
+
+def test_same_seed_same_tables(survey, tmp_path):
+    for out, seed in [("a", 1), ("b", 1), ("c", 2)]:
+        run("impute", survey, "--auxiliary", "age,sex", "--out", tmp_path / out, "--seed", seed, *QUICK)
+    a, b, c = ((tmp_path / out / "draw_01.csv").read_text() for out in "abc")
+    assert a == b != c
+
+
+@pytest.mark.parametrize("mechanism", ["self-masking-high", "self-masking-low", "latent-dependent", "general", "mcar"])
+def test_every_mechanism_can_be_named(survey, tmp_path, mechanism):
+    assert run("impute", survey, "--auxiliary", "age,sex", "--mechanism", mechanism, "--out", tmp_path / "out", *QUICK) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--auxiliary", "age,wealth"], "'wealth'"),
+        ([], "'sex': expected numbers, got 'm' in row 0"),
+        (["--auxiliary", "age,sex,income"], "'income'"),
+        (["--auxiliary", "age,sex", "--draws", "0"], "--draws"),
+        (["--auxiliary", "age,sex", "--epochs", "0"], "epochs"),
+        (["--auxiliary", "age,sex", "--particles", "0"], "num_particles"),
+        (["--auxiliary", "age,sex", "--seed", "-1"], "seed"),
+        (["--auxiliary", "age,sex", "--device", "nowhere"], "'nowhere'"),
+    ],
+)
+def test_errors_are_one_line_and_status_two(survey, tmp_path, capsys, arguments, told):
+    assert run("impute", survey, "--out", tmp_path / "out", *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert told in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_not_there_is_an_error_of_one_line(tmp_path, capsys):
+    assert run("impute", tmp_path / "none.csv", "--out", tmp_path / "out") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_words_off_end_with_status_two(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["impute"])
+    assert stopped.value.code == 2
