@@ -2,10 +2,13 @@
 
 from pyro_mnar.batch import Batch
 from pyro_mnar.elbo import ImportanceWeightedELBO
+from pyro_mnar.fitted import Fit
+from pyro_mnar.graph import MissingnessGraph
+from pyro_mnar.graph_recovery import missingness_graph_of
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.primitives import observe_mask, partially_observed, propose_missing, rows
 from pyro_mnar.schema import Schema
-from pyro_mnar.svi import Fit, TrainingError, fit
+from pyro_mnar.svi import TrainingError, fit
 from pyro_mnar.table import Table
 
 __all__ = [
@@ -13,11 +16,13 @@ __all__ = [
     "Fit",
     "ImportanceWeightedELBO",
     "Imputations",
+    "MissingnessGraph",
     "Schema",
     "Table",
     "TrainingError",
     "fit",
     "impute",
+    "missingness_graph_of",
     "observe_mask",
     "partially_observed",
     "propose_missing",

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
 
+from pyro_mnar.fitted import Fit
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
-from pyro_mnar.svi import Fit, fit
+from pyro_mnar.svi import fit
 from pyro_mnar.table import Table
 
 

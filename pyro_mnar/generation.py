@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pyro_mnar.batch import Batch
 from pyro_mnar.isolation import Session
-from pyro_mnar.svi import Fit
+from pyro_mnar.fitted import Fit
 from pyro_mnar.table import Table
 
 ROWS_AT_ONCE = 65_536

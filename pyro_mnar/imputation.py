@@ -22,8 +22,8 @@ from torch import Tensor
 
 from pyro_mnar.batch import Batch
 from pyro_mnar.elbo import ImportanceWeightedELBO
+from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
-from pyro_mnar.svi import Fit
 from pyro_mnar.table import Table
 
 ELEMENTS_AT_ONCE = 4_000_000  # particles × rows × columns in flight; 16 MB a tensor in float32

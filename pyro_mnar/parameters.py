@@ -45,7 +45,11 @@ def mirrored_parameters(module: Any) -> dict[str, Tensor]:
 
 def trainable_parameters(*modules: Any) -> list[nn.Parameter | Tensor]:
     """Every tensor to train: the modules' parameters and what ``pyro.param`` and ``pyro.module`` put into the store, once."""
-    owned = [value for module in modules if isinstance(module, nn.Module) for value in module.parameters()]
     stored = list(pyro.get_param_store()._params.values())
-    unique = {id(value): value for value in [*owned, *stored] if value.requires_grad}
+    unique = {id(value): value for value in [*module_parameters(*modules), *stored] if value.requires_grad}
     return list(unique.values())
+
+
+def module_parameters(*modules: Any) -> list[nn.Parameter]:
+    """Parameters of those that are modules at all; a model may be a plain function."""
+    return [value for module in modules if isinstance(module, nn.Module) for value in module.parameters()]

@@ -5,108 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from os import PathLike
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pyro.distributions import constraints
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from pyro_mnar.batch import Batch
 from pyro_mnar.elbo import ImportanceWeightedELBO
+from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
-from pyro_mnar.parameters import mirrored_parameters, trainable_parameters
-from pyro_mnar.schema import Schema
+from pyro_mnar.parameters import module_parameters, trainable_parameters
 from pyro_mnar.table import Table
 
 DEFAULT_STEPS = 3_000
 LEAST_EPOCHS = 30
-
-_CONSTRAINTS = {
-    name: constraint
-    for name in constraints.__all__
-    if isinstance(constraint := getattr(constraints, name), constraints.Constraint)
-}
-
-
-@dataclass
-class Fit:
-    """A trained model and guide, with what is needed to use them on tables.
-
-    Attributes:
-        model: The model, with its trained parameters.
-        guide: The guide, with its trained parameters.
-        schema: Columns and units of the training table.
-        history: One row an epoch: ``epoch``, ``bound`` in nats per row (standardised units), ``held_out_bound`` if rows were
-            held out, ``seconds``.  The columns are called ``objective`` where the number bounds nothing (β ≠ 1, U = mask).
-        store: Parameters that models made with ``pyro.param`` or ``pyro.module`` keep in Pyro's store.
-    """
-
-    model: Callable[[Batch], Any]
-    guide: Callable[[Batch], Any]
-    schema: Schema
-    history: pd.DataFrame = field(default_factory=pd.DataFrame)
-    store: dict[str, Any] = field(default_factory=lambda: {"params": {}, "constraints": {}}, repr=False)
-
-    @classmethod
-    def from_svi(cls, model: Callable[[Batch], Any], guide: Callable[[Batch], Any], table: Table) -> Fit:
-        """What plain ``SVI`` trained; call it where Pyro's parameter store still holds the parameters."""
-        import pyro
-
-        return cls(model, guide, table.schema, store=pyro.get_param_store().get_state())
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        parameters = [*_parameters(self.model, self.guide), *self.store["params"].values()]
-        return parameters[0].device if parameters else torch.device("cpu")
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of the parameters."""
-        parameters = [*_parameters(self.model, self.guide), *self.store["params"].values()]
-        return parameters[0].dtype if parameters else torch.get_default_dtype()
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write parameters, schema and history: tensors and plain data, which run no code when loaded.
-
-        Raises:
-            TypeError: If a column's name or a level is no plain data (text, number, or a tuple of them), or a parameter made by
-                ``pyro.param`` has a constraint with arguments of its own.
-        """
-        schema = self.schema.to_dict()
-        _check_plain(schema)
-        content = {
-            "format": 1,
-            "model": _state(self.model),
-            "guide": _state(self.guide),
-            "store": _unmirrored(self.store, self.model, self.guide),
-            "schema": schema,
-            "history": self.history.to_dict("list"),
-        }
-        torch.save(content, path)
-
-    @classmethod
-    def load(cls, path: str | PathLike[str], model: Callable[[Batch], Any], guide: Callable[[Batch], Any]) -> Fit:
-        """Read a file of :meth:`save` into a model and a guide made as the saved ones were.
-
-        Raises:
-            RuntimeError: If the parameters do not fit the model or the guide.
-        """
-        content = torch.load(path, weights_only=True, map_location="cpu")
-        for module, state in ((model, content["model"]), (guide, content["guide"])):
-            if isinstance(module, nn.Module):
-                module.load_state_dict(state)
-        store: dict[str, Any] = {"params": {}, "constraints": {}}
-        for name, (value, constraint) in content["store"].items():
-            store["params"][name] = value.requires_grad_()
-            store["constraints"][name] = _CONSTRAINTS[constraint]
-        return cls(model, guide, Schema.from_dict(content["schema"]), pd.DataFrame(content["history"]), store)
-
 
 class TrainingError(ValueError):
     """The objective stopped being a number.
@@ -214,7 +129,7 @@ class _Trainer:
 
     def check(self) -> None:
         """Run the pair once under Pyro's validation, so that a wrong shape fails now and by name."""
-        parameters = _parameters(self.fit.model, self.fit.guide)
+        parameters = module_parameters(self.fit.model, self.fit.guide)
         if parameters and parameters[0].dtype != self.batch.x.dtype:
             raise ValueError(
                 f"expected the table's type to be the model's, {parameters[0].dtype}, got {self.batch.x.dtype}: make the table"
@@ -316,37 +231,6 @@ class _Trainer:
                     yield f"{name!r}, whose log-probability is not finite"
 
 
-def _state(module: Any) -> dict[str, Any]:
-    return module.state_dict() if isinstance(module, nn.Module) else {}
-
-
-def _unmirrored(store: dict[str, Any], *modules: Any) -> dict[str, tuple[Tensor, str]]:
-    """What ``pyro.param`` put into the store: unconstrained value and name of the constraint."""
-    mirrored = {name for module in modules for name in mirrored_parameters(module)}
-    own = {}
-    for name, value in store["params"].items():
-        if name.replace("$$$", ".") in mirrored:
-            continue
-        constraint = store["constraints"][name]
-        known = [key for key, other in _CONSTRAINTS.items() if other is constraint]
-        if not known:
-            raise TypeError(f"parameter {name!r}: expected a constraint among {sorted(_CONSTRAINTS)} to save, got {constraint}")
-        own[name] = (value.detach(), known[0])
-    return own
-
-
-def _check_plain(schema: dict[str, Any]) -> None:
-    """A file that runs no code when it is read holds no objects."""
-    for entry in (*schema["columns"], *schema["auxiliaries"]):
-        parts = [entry["name"], *entry.get("levels", ())]
-        for part in parts:
-            for value in part if isinstance(part, tuple) else (part,):
-                if type(value) not in (str, int, float, bool, type(None)):
-                    raise TypeError(
-                        f"column {entry['name']!r}: expected names and levels of plain text or numbers to save, got {value!r}"
-                    )
-
-
 def _annealed(progress: float) -> float:
     """Factor of the learning rate: a cosine from one to zero."""
     return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
@@ -378,7 +262,3 @@ def _check_arguments(epochs: int | None, batch_size: int, learning_rate: float, 
 
 def _copies(parameters: list[Tensor]) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in parameters]
-
-
-def _parameters(*modules: Any) -> list[nn.Parameter]:
-    return [p for module in modules if isinstance(module, nn.Module) for p in module.parameters()]
