@@ -1,6 +1,6 @@
 """Rules for every test: shapes are checked, float64, a fixed seed, and no test leaves global state changed.
 
-The import hook stands before the first import of the package, so that beartype checks every jaxtyping annotation.
+The import hook stands before the first import of the package, so beartype checks every annotation.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def float64() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def fixed_seed() -> Iterator[None]:
-    """Tests draw from torch's global generator, from one seed whatever their order; it is put back afterwards."""
+    """Tests draw from torch's global generator, from one seed; it is put back afterwards."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(SEED)
         yield

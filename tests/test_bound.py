@@ -1,4 +1,4 @@
-"""The bound against what it bounds: closed forms, quadrature, Pyro's objective, its formula written by hand."""
+"""The bound against what it bounds: closed forms, quadrature, Pyro's objective, a formula by hand."""
 
 from __future__ import annotations
 
