@@ -54,7 +54,7 @@ def untrained(**options):
     return table, model, ZeroImpute(table, 1, hidden=(4,), seed=0)
 
 
-# Tables -------------------------------------------------------------------------------------------------------------------
+# Tables -------------------------------------------------------------------------------------------------------------
 
 REPEATED = pd.DataFrame([[1.0, 2.0], [np.nan, 3.0]], columns=["income", "income"])
 AT_17 = pd.Series([1.0, 2.0, 5.0], index=[3, 17, 4], name="income")
@@ -83,7 +83,7 @@ BAD_FRAMES = {
         {"sex": ["f", "m", None, "f"], "income": GAP}, {"auxiliary": ["sex"]}, ["'sex'", "every row", "none in row 2"],
     ),
     "auxiliary with codes": (
-        {"age": [1, -9, 2, 3], "income": GAP}, {"auxiliary": ["age"], "na_values": {"age": -9}}, ["'age'", "none in row 1"],
+        {"age": [1, -9, 2, 3], "a": GAP}, {"auxiliary": ["age"], "na_values": {"age": -9}}, ["'age'", "none in row 1"],
     ),
     "auxiliary infinite": (
         {"age": [1, 2, np.inf, 3], "income": GAP}, {"auxiliary": ["age"]}, ["'age'", "finite", "inf", "row 2"],
@@ -119,17 +119,18 @@ def test_a_single_string_is_no_list_of_auxiliaries():
 def test_what_is_no_frame_is_refused_without_type_checkers():
     # In another process: in this one the tests' own type checker would answer first.
     code = """
-import pandas, pyro_mnar
-for call in (
-    lambda: pyro_mnar.Table.from_frame([[1.0]]),
-    lambda: pyro_mnar.impute(pyro_mnar.Fit(None, None, pyro_mnar.Table.from_numpy(pandas.DataFrame([1.0, 2.0])).schema), [[1.0]]),
-):
+import numpy
+from pyro_mnar import Fit, Table, impute
+fit = Fit(None, None, Table.from_numpy(numpy.eye(2)).schema)
+for call in (lambda: Table.from_frame([[1.0]]), lambda: impute(fit, [[1.0]])):
     try:
         call()
     except TypeError as error:
         print(error)
 """
-    said = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert said.splitlines() == [
         "expected a pandas DataFrame, got list",
         "table: expected a Table or a DataFrame, got list",
@@ -189,7 +190,7 @@ def test_a_batch_has_at_least_one_row():
     assert "batch_size: expected at least 1, got 0" in line_of(ValueError, table.batches, 0)
 
 
-# fit ------------------------------------------------------------------------------------------------------------------------
+# fit ----------------------------------------------------------------------------------------------------------------
 
 BAD_ARGUMENTS = {
     "num_particles": 0,
@@ -238,7 +239,7 @@ def test_particles_are_at_least_one():
 
 
 class TurnsBad(PyroModule):
-    """x ~ N(location, scale), whose scale is not a number from some step on: always, or once a parameter is poisoned."""
+    """x ~ N(location, scale), whose scale is not a number from some step on."""
 
     def __init__(self, from_step):
         super().__init__()
@@ -284,7 +285,7 @@ class Poisoned(PyroModule):
 def test_parameters_poisoned_in_the_first_epoch_are_put_back():
     table, _, _ = untrained()
     model = Poisoned()
-    with pytest.raises(TrainingError, match="epoch 1, batch 1: .* nan; offending site: 'x_"):
+    with pytest.raises(TrainingError, match=r"epoch 1, batch 1: .* nan; offending site: 'x_"):
         fit(model, lambda batch: None, table, epochs=3, batch_size=2, progress=False)
     assert model.location.tolist() == [0, 0]
 
@@ -299,7 +300,7 @@ def test_a_file_holds_plain_names_only(tmp_path):
     assert not (tmp_path / "fit").exists()
 
 
-# impute -----------------------------------------------------------------------------------------------------------------
+# impute -------------------------------------------------------------------------------------------------------------
 
 
 def standard_normal(batch: Batch):

@@ -11,17 +11,17 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checks import FALSE_ALARM, z_limit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 import pyro_mnar.imputation
+from checks import FALSE_ALARM, z_limit
 from pyro_mnar import Fit, Table, impute, observe_mask, partially_observed, rows
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.models import GINA
 
-# A model whose conditional laws are known -------------------------------------------------------------------------------
+# A model whose conditional laws are known ---------------------------------------------------------------------------
 #
 #   z → x_a → r_a (at random)      x_d = LOADING_d · z + NOISE_d · ε
 #   └─→ x_b → r_b                  log-odds of being observed: INTERCEPT_d + SLOPE_d · x_d; high values of b go missing
@@ -46,7 +46,7 @@ def exact_posterior(batch):
 
 
 class Law(NamedTuple):
-    """The law of one missing cell, by quadrature, and the error of a self-normalised mean times the root of the particles."""
+    """The law of one missing cell, by quadrature, and the error of a self-normalised mean of one particle."""
 
     mean: float
     error: float
@@ -85,7 +85,7 @@ def law_of(x, mask, column, use_mechanism):
             nodes, node_weights = np.polynomial.hermite_e.hermegauss(60)
             points = ratio * grid[:, None] + spread * nodes
             missing = 1 / (1 + np.exp(INTERCEPT[other].item() + SLOPE[other].item() * points))
-            # The mean of a weight over the other entry is enough for the law; its square, for the error, is its own integral.
+            # The law needs the mean of the weight over the other entry, the error that of its square.
             first, second = missing @ node_weights, missing**2 @ node_weights
             first, second = first / node_weights.sum(), second / node_weights.sum()
             return _law(grid, step, prior, weight * first, weight**2 * second)
@@ -109,7 +109,9 @@ def frame_with_gaps(num_rows, seed=0):
     """Draws from the model, in units of their own, with every pattern of gaps."""
     random = np.random.default_rng(seed)
     x = random.normal(size=(num_rows, 1)) * LOADING.numpy() + random.normal(size=(num_rows, 2)) * NOISE.numpy()
-    frame = pd.DataFrame(x * [3.0, 20.0] + [50.0, -7.0], columns=["a", "b"], index=[f"row {i}" for i in range(num_rows)])
+    frame = pd.DataFrame(
+        x * [3.0, 20.0] + [50.0, -7.0], columns=["a", "b"], index=[f"row {i}" for i in range(num_rows)]
+    )
     frame.iloc[0::4, 1] = np.nan
     frame.iloc[1::4, 0] = np.nan
     frame.iloc[2::8, :] = np.nan
@@ -136,7 +138,7 @@ def check_means(imputations, expected, num_particles):
     assert distance.max() < z_limit(len(expected)), distance
 
 
-# The laws ---------------------------------------------------------------------------------------------------------------
+# The laws -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("use_mechanism", [True, False])
@@ -192,7 +194,7 @@ def test_chunks_of_rows_and_draws_follow_the_same_law(monkeypatch):
 
 
 def test_chunks_hold_no_more_than_they_may(monkeypatch):
-    fit, table = closed_form()
+    _, table = closed_form()
     held = []
 
     def watched(batch):
@@ -218,7 +220,7 @@ def test_cells_missing_by_design_tell_nothing():
     check_means(imputations, laws(table, use_mechanism=False), 20_000)  # the mask of a depends on nothing
 
 
-# Rows and columns -------------------------------------------------------------------------------------------------------
+# Rows and columns ---------------------------------------------------------------------------------------------------
 
 
 def test_permuting_rows_permutes_the_means():
@@ -249,7 +251,9 @@ def test_new_rows_are_imputed_in_the_training_tables_units():
     assert imputations.table.schema == table.schema
 
 
-@pytest.mark.parametrize("row", [[None, None], [1.0, 2.0], [1.0, None]], ids=["all missing", "none missing", "one missing"])
+@pytest.mark.parametrize(
+    "row", [[None, None], [1.0, 2.0], [1.0, None]], ids=["all missing", "none missing", "one missing"]
+)
 def test_one_row_is_a_table(row):
     fit, _ = closed_form()
     new = pd.DataFrame([row], columns=["a", "b"], dtype=float)
@@ -294,7 +298,7 @@ def test_held_out_cells_are_imputed_over_the_values_that_the_frame_keeps():
     assert table.frame.iloc[3].notna().all()
 
 
-# Seeds ------------------------------------------------------------------------------------------------------------------
+# Seeds --------------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_seed_gives_the_same_draws_and_leaves_the_callers_generator_alone():
@@ -311,7 +315,7 @@ def test_the_same_seed_gives_the_same_draws_and_leaves_the_callers_generator_alo
     assert (impute(fit, table, seed=4).draws != first.draws).all()
 
 
-# Frames -----------------------------------------------------------------------------------------------------------------
+# Frames -------------------------------------------------------------------------------------------------------------
 
 COLUMNS = {
     "float64": st.floats(-1e6, 1e6),
@@ -443,7 +447,7 @@ def test_changing_a_completed_frame_changes_neither_the_callers_nor_the_next():
     pd.testing.assert_frame_equal(table.frame, before)
 
 
-# ArviZ ------------------------------------------------------------------------------------------------------------------
+# ArviZ --------------------------------------------------------------------------------------------------------------
 
 
 def with_auxiliaries():
@@ -475,7 +479,9 @@ def test_arviz_summarises_the_missing_cells():
     np.testing.assert_allclose(summary["mean"].to_numpy(dtype=float), imputations.draws.mean(0))
 
 
-@pytest.mark.parametrize("index", [[7] * 8, pd.MultiIndex.from_product([[1, 2], list("abcd")])], ids=["repeated", "two levels"])
+@pytest.mark.parametrize(
+    "index", [[7] * 8, pd.MultiIndex.from_product([[1, 2], list("abcd")])], ids=["repeated", "two levels"]
+)
 def test_arviz_numbers_rows_whose_labels_do_not_tell_them_apart(index):
     frame = frame_with_gaps(8)
     frame.index = index

@@ -15,7 +15,6 @@ from pyro_mnar.schema import Auxiliary
 NUMBERS = st.floats(-1e12, 1e12, allow_subnormal=False)
 
 
-
 @given(st.lists(NUMBERS, min_size=2, max_size=30, unique=True))
 def test_standardisation_goes_back_to_the_users_units(values):
     values = np.array(values)

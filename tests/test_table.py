@@ -26,7 +26,7 @@ def frame_of(**columns):
     return pd.DataFrame(columns)
 
 
-# Gaps -----------------------------------------------------------------------------------------------------------------
+# Gaps ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,18 @@ def test_every_kind_of_gap_is_a_gap(values):
 
 @pytest.mark.parametrize("dtype", ["boolean", object])
 def test_booleans_with_gaps_are_zeros_and_ones(dtype):
-    (column,) = Table.from_frame(frame_of(a=pd.Series([True, None, False, False], dtype=dtype)), auxiliary=[]).schema.columns
+    (column,) = Table.from_frame(
+        frame_of(a=pd.Series([True, None, False, False], dtype=dtype)), auxiliary=[]
+    ).schema.columns
     assert column.mean == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("index", ODD_INDICES, ids=lambda index: type(index).__name__)
 def test_any_index_does(index):
     frame = pd.DataFrame({"a": GAP, "b": [1, 2, -9, 4]}, index=index)
-    table = Table.from_frame(frame, auxiliary=[], na_values={"b": [-9]}, not_applicable={"a": [False, True, False, False]})
+    table = Table.from_frame(
+        frame, auxiliary=[], na_values={"b": [-9]}, not_applicable={"a": [False, True, False, False]}
+    )
     assert table.mask.tolist() == [[True, True], [False, True], [True, False], [True, True]]
     assert table.applicable.tolist() == [[True, True], [False, True], [True, True], [True, True]]
     assert table.frame.index is index or table.frame.index.equals(index)
@@ -88,7 +92,7 @@ def test_tensors_follow_the_dtype_asked_for():
     assert (table.x.dtype, table.aux.dtype) == (torch.float32, torch.float32)
 
 
-# Gaps have reasons ------------------------------------------------------------------------------------------------------
+# Gaps have reasons --------------------------------------------------------------------------------------------------
 
 
 def test_codes_become_gaps_and_are_kept():
@@ -141,7 +145,7 @@ def test_booleans_may_mark_a_cell_that_holds_a_code():
     assert table.mask_modelled[:, 0].tolist() == [True, False, True, True]
 
 
-# U ------------------------------------------------------------------------------------------------------------------------
+# U ------------------------------------------------------------------------------------------------------------------
 
 
 def test_named_auxiliaries_are_conditioned_on_and_not_modelled():
@@ -195,7 +199,7 @@ def test_constant_columns_are_allowed_and_warned_of_once():
         table.new_rows(frame.head(1))
 
 
-# Files and arrays ---------------------------------------------------------------------------------------------------------
+# Files and arrays ---------------------------------------------------------------------------------------------------
 
 
 def test_a_csv_file_is_the_frame_it_was_written_from(tmp_path):
@@ -222,7 +226,7 @@ def test_an_arrays_columns_are_numbered_unless_named():
     assert Table.from_numpy(array, columns=["a", ("b", 1)]).schema.names == ["a", ("b", 1)]
 
 
-# Other rows ---------------------------------------------------------------------------------------------------------------
+# Other rows ---------------------------------------------------------------------------------------------------------
 
 
 def test_new_rows_are_encoded_in_the_training_tables_units_by_name():
@@ -257,7 +261,7 @@ def test_held_out_cells_are_missing_for_a_reason_of_their_own():
     assert table.mask[0, 0]
 
 
-# Batches ------------------------------------------------------------------------------------------------------------------
+# Batches ------------------------------------------------------------------------------------------------------------
 
 
 @given(rows=st.integers(1, 60), batch_size=st.integers(1, 70), seed=st.none() | st.integers(0, 9))
