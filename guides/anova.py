@@ -2,8 +2,9 @@
 
     p(z_d | x_d, r_d) ∝ N(z_d; m, s²) · sigmoid(±(λ_0 + λ_1 z_d))
 
-with (m, s²) the conjugate posterior where x_d is observed (sign +) and the prior where it is missing (sign −).  The density
-is log-concave, so a few Newton steps reach its mode, and the normal there is so close that few particles make the bound tight.
+with (m, s²) the conjugate posterior where x_d is observed (sign +) and the prior where it is missing (sign −).  The
+density is log-concave, so a few safe steps and a few of Newton's reach its mode, and the normal there is so close
+that few particles make the bound tight.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from pyro_mnar.primitives import rows
 if TYPE_CHECKING:
     from pyro_mnar.models.anova import ANOVA
 
-NEWTON_STEPS = 4  # at slopes up to 3 and a prior sd of 1 the last step moves the mode by less than 1e-6
+SAFE_STEPS = 8  # with the curvature's upper bound, which cannot overshoot where the sigmoid is flat
+NEWTON_STEPS = 5
 
 
 class ANOVAConditional(nn.Module):
-    """q(z | x_o, r) of the :class:`~pyro_mnar.models.ANOVA` example, by Laplace's method; it has no parameters of its own.
+    """q(z | x_o, r) of the :class:`~pyro_mnar.models.ANOVA` example, by Laplace's method; it has no parameters of its
+    own.
 
     Args:
         model: The model whose posterior this is; gradients flow to its parameters through the guide too.
@@ -44,12 +47,23 @@ class ANOVAConditional(nn.Module):
         mean = (prior_precision * model.shift + data_precision * batch.x) / precision
 
         slope = model.slope * model.unit  # of the log-odds, by standardised z
-        seen = batch.mask.to(mean.dtype)
         scored = (batch.mask_modelled & batch.incomplete).to(mean.dtype)
-        mode = mean
-        for _ in range(NEWTON_STEPS):
-            observed = model.mechanism(mode).sigmoid()
-            curvature = precision + scored * slope**2 * observed * (1 - observed)
-            mode = mode + (precision * (mean - mode) + scored * slope * (seen - observed)) / curvature
+
+        def step(z: Tensor, curvature: Tensor) -> Tensor:
+            residual = batch.mask.to(z.dtype) - model.mechanism(z).sigmoid()
+            return z + (precision * (mean - z) + scored * slope * residual) / curvature
+
+        def curvature(z: Tensor) -> Tensor:
+            observed = model.mechanism(z).sigmoid()
+            return precision + scored * slope**2 * observed * (1 - observed)
+
+        with torch.no_grad():
+            mode, bound = mean, precision + scored * slope**2 / 4
+            for _ in range(SAFE_STEPS):
+                mode = step(mode, bound)
+            for _ in range(NEWTON_STEPS):
+                mode = step(mode, curvature(mode))
+        mode = step(mode, curvature(mode).detach())  # one step with gradients, which at the mode are the mode's own
+        scale = curvature(mode).rsqrt()
         with rows(batch):
-            return pyro.sample("z", dist.Normal(mode, curvature.rsqrt()).to_event(1))
+            return pyro.sample("z", dist.Normal(mode, scale).to_event(1))

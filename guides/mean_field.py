@@ -1,7 +1,7 @@
 """A normal of its own for every row: q(z) = Π_n N(z_n; m_n, s_n²), nothing amortised.
 
-The slow and sure yardstick beside an encoder: no network stands between a row and its posterior, but the parameters grow with
-the rows, and new rows have none.
+The slow and sure yardstick beside an encoder: no network stands between a row and its posterior, but the parameters
+grow with the rows, and new rows have none.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MeanField(PyroModule):
             ValueError: If the batch is of a table with another number of rows.
         """
         if batch.size != len(self.mean):
-            raise ValueError(f"MeanField: made for a table of {len(self.mean)} rows, got a batch of one with {batch.size}")
+            raise ValueError(f"MeanField: made for a table of {len(self.mean)} rows, got one of {batch.size}")
         with rows(batch):
             fn = dist.Normal(self.mean[batch.index], positive(self.raw_scale[batch.index]))
             return pyro.sample("z", fn.to_event(1))

@@ -3,8 +3,9 @@
     μ_d, ζ → Z_d → X_d        Π_d N(Z_d; μ_d, ζ²) · Π_d N(X_d; Z_d, σ²) · Π_d Bernoulli(R_d; sigmoid(λ_1 Z_d + λ_0))
               └──→ R_d
 
-One latent a column; ζ², λ_0 and λ_1 are shared by all columns; σ² is known.  Everything is stated in the user's units, in
-which the columns share a scale, while the site ``z`` stands in the table's standardised units, column by column, like x.
+One latent a column; ζ², λ_0 and λ_1 are shared by all columns; σ² is known.  Everything is stated in the user's units,
+in which the columns share a scale, while the site ``z`` stands in the table's standardised units, column by column,
+like x.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     U → Z → X        p(Z|U) · Π_d p(X_d|Z) · Π_d p(R_d|U)
     └─────────→ R
 
-Imputations are what they would be without R.  R is modelled all the same, for then the bound is one of log p(x_o, r | u) and
-compares with the bounds of models that do not ignore the missingness.
+Imputations are what they would be without R.  R is modelled all the same, for then the bound is one of log p(x_o, r |
+u) and compares with the bounds of models that do not ignore the missingness.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from pyro_mnar.table import Table
 
 
 class Ignorable(PyroModule):
-    """A linear-Gaussian model of X, with missingness that depends on U (MAR) or, where there is no U, on nothing (MCAR).
+    """A linear-Gaussian model of X, with missingness that depends on U (MAR) or, where there is no U, on nothing
+    (MCAR).
 
     Args:
         table: The table (or its schema) that the model is for.

@@ -2,8 +2,9 @@
 
     U → Z → X_d → R_d        p(Z|U) · Π_d p(X_d|Z) · Π_d p(R_d|X_d)
 
-The standard story of incomes, weights and exam marks.  With Gaussian columns and a logistic mechanism nobody need say whether
-high or low values go missing; under a hard threshold the data alone cannot tell how far the unseen side reaches.
+The standard story of incomes, weights and exam marks.  With Gaussian columns and a logistic mechanism nobody need say
+whether high or low values go missing; under a hard threshold the data alone cannot tell how far the unseen side
+reaches.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class SelfMasking(PyroModule):
     Args:
         table: The table (or its schema) that the model is for.
         latent_dim: H, as for :class:`~pyro_mnar.models.GINA`.
-        sign: What is known of the slopes: -1 if high values go missing, +1 if low ones do, 0 if unknown; one number, or one
-            per column.
+        sign: What is known of the slopes: -1 if high values go missing, +1 if low ones do, 0 if unknown; one number, or
+            one per column.
         decoder: p(X|Z): a module from z to a column-wise distribution; by default linear with learned noise.
         seed: Of the initial parameters; None draws them from torch's global generator.
     """

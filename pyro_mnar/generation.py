@@ -1,6 +1,7 @@
 """New rows from a fitted model: z from the prior, x from the decoder, by running the model function itself.
 
-This is how the paper judges whether p(X) was recovered (section 6.1): what the model generates against fresh complete rows.
+This is how the paper judges whether p(X) was recovered (section 6.1): what the model generates against fresh complete
+rows.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
-from pyro_mnar.isolation import Session
 from pyro_mnar.fitted import Fit
+from pyro_mnar.isolation import Session
 from pyro_mnar.table import Table
 
 ROWS_AT_ONCE = 65_536
@@ -24,8 +25,8 @@ ROWS_AT_ONCE = 65_536
 def generate(fit: Fit, table: Table, *, seed: int = 0) -> pd.DataFrame:
     """Draw one complete row for every row of a table, given that row's u alone.
 
-    Nothing observed of X enters, only what serves as U; so over the table the rows follow the model's p(X), with U as in the
-    table.  Where U = mask, the rows' own masks are the U.
+    Nothing observed of X enters, only what serves as U; so over the table the rows follow the model's p(X), with U as
+    in the table.  Where U = mask, the rows' own masks are the U.
 
     Args:
         fit: A trained model; its guide is not used.
@@ -52,7 +53,7 @@ def generate(fit: Fit, table: Table, *, seed: int = 0) -> pd.DataFrame:
 
 
 def _x(trace: poutine.Trace, batch: Batch) -> Float[Tensor, "rows columns"]:
-    """The completed row, put together from the two sites of each ``partially_observed``, both of which are now drawn."""
+    """The completed row, put together from the two sites of each ``partially_observed``, both now drawn."""
     sites: list[dict[str, Any]] = [s for s in trace.nodes.values() if "partially_observed" in (s.get("infer") or {})]
     if not sites:
         raise ValueError("the model has no site made by partially_observed, so nothing tells which values are X")

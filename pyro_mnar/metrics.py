@@ -1,4 +1,4 @@
-"""How far one sample stands from another: the energy distance by which generated rows are judged (paper section 6.1)."""
+"""How far one sample stands from another: the energy distance by which generated rows are judged (section 6.1)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ ROWS_AT_ONCE = 512
 def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
     """2E‖X−Y‖ − E‖X−X'‖ − E‖Y−Y'‖, zero exactly where both have one law.
 
-    The estimate is unbiased (pairs of a row with itself are left out), so equal laws give values around zero, below it too.
+    The estimate is unbiased (pairs of a row with itself are left out), so equal laws give values around zero, below it
+    too.
 
     Args:
-        x: One sample, ``(rows, columns)``; bring columns to one unit first (the truth's standard deviations in the paper's
-            experiments), since distances add up over columns.
+        x: One sample, ``(rows, columns)``; bring columns to one unit first (the truth's standard deviations in the
+            paper's experiments), since distances add up over columns.
         y: The other one, ``(other_rows, columns)``.
 
     Returns:

@@ -1,7 +1,7 @@
 """Making values go missing by a declared graph: hard thresholds (the paper's), quantiles, or a logistic curve.
 
-For every column that can go missing, a score is formed from the parents of its R node, and a mechanism turns scores into
-probabilities of going missing.  The truth stays attached, so that imputations can be judged.
+For every column that can go missing, a score is formed from the parents of its R node, and a mechanism turns scores
+into probabilities of going missing.  The truth stays attached, so that imputations can be judged.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Amputed:
 
 
 def threshold(score: Score, rate: float, strength: float) -> Score:
-    """Missing exactly where the score is positive (section 6.1), whatever rate that gives; probabilities of going missing."""
+    """Missing exactly where the score is positive (section 6.1), whatever rate that gives."""
     return (score > 0).astype(np.float64)
 
 
@@ -79,30 +79,33 @@ def ampute(
 ) -> Amputed:
     """Make values go missing by a missingness graph.
 
-    The score of column d is a weighted sum over the parents of R[d]: columns in standard deviations from their mean (a level
-    of text, a category or a boolean counts as a random number of its own), latents as they are, R of other columns as 0 or 1
-    in standard deviations from its mean.  Along an edge declared nonlinear, v·|v| stands for a value v where the sign is known,
-    and v² − 1 (both ends go missing) where it is not.  High scores go missing.  Every column draws its weights and its holes from a random
-    stream of its own, so what is no parent of R[d] does not touch column d.
+    The score of column d is a weighted sum over the parents of R[d]: columns in standard deviations from their mean (a
+    level of text, a category or a boolean counts as a random number of its own), latents as they are, R of other
+    columns as 0 or 1 in standard deviations from its mean.  Along an edge declared nonlinear, v·|v| stands for a value
+    v where the sign is known, and v² − 1 (both ends go missing) where it is not.  High scores go missing.  Every column
+    draws its weights and its holes from a random stream of its own, so what is no parent of R[d] does not touch column
+    d.
 
     Args:
-        data: A complete frame; or one with its latents (:class:`Complete`), if the graph needs them; or a generator of both.
+        data: A complete frame; or one with its latents (:class:`Complete`), if the graph needs them; or a generator of
+            both.
         graph: Which columns go missing, and the parents of each R node.
-        rate: Share of rows that go missing, one for all columns or one per column; exact on average over the holes drawn, and
-            not used by :func:`threshold`.  A column whose R node has no parents goes missing at this rate, by chance alone.
+        rate: Share of rows that go missing, one for all columns or one per column; exact on average over the holes
+            drawn, and not used by :func:`threshold`.  A column whose R node has no parents goes missing at this rate,
+            by chance alone.
         strength: For :func:`logistic`, the log-odds per standard deviation of the score.
         mechanism: :func:`logistic`, :func:`quantile`, :func:`threshold`, or a function of the same arguments.
-        weights: Weights to use, ``{column: {parent: weight}}``, on the log-odds of going *missing*, parents as the graph names
-            them (``"Z1"`` for one of several latents).  The other columns get 1 for a single parent, and N(0, 1) for several,
-            of the sign that the graph declares.
+        weights: Weights to use, ``{column: {parent: weight}}``, on the log-odds of going *missing*, parents as the
+            graph names them (``"Z1"`` for one of several latents).  The other columns get 1 for a single parent, and
+            N(0, 1) for several, of the sign that the graph declares.
         seed: Same seed, same holes.
 
     Returns:
         The table with holes, the truth, the latents and the probabilities of being observed.
 
     Raises:
-        ValueError: If the frame has gaps, lacks a column of the graph, or the graph needs latents that are not known; if a
-            rate lies outside (0, 1); if weights are given for what is no parent.
+        ValueError: If the frame has gaps, lacks a column of the graph, or the graph needs latents that are not known;
+            if a rate lies outside (0, 1); if weights are given for what is no parent.
     """
     if not isinstance(data, (pd.DataFrame, Complete)):
         data = data(np.random.default_rng([seed, 0]))
@@ -159,7 +162,9 @@ def _causes(graph: MissingnessGraph, complete: Complete) -> dict[Hashable, list[
     for r in nx.lexicographical_topological_sort(order, key=position.__getitem__):
         parents = graph.parents(of_r[r])
         causes[of_r[r]] = [
-            _Cause(name, edges[parent, r], nodes.role(parent)) for parent in parents for name in _names(parent, graph, complete)
+            _Cause(name, edges[parent, r], nodes.role(parent))
+            for parent in parents
+            for name in _names(parent, graph, complete)
         ]
     return causes
 
@@ -169,7 +174,7 @@ def _names(parent: Hashable, graph: MissingnessGraph, complete: Complete) -> lis
     if parent != graph.nodes.latent:
         return [parent]
     if complete.latents is None:
-        raise ValueError(f"{parent!r} causes missingness in the graph: expected a Complete with latents, got only a frame")
+        raise ValueError(f"{parent!r} causes missingness: expected a Complete with latents, got none")
     return list(complete.latents.columns)
 
 
@@ -187,13 +192,16 @@ def _weights(
     return [-c.edge.sign * abs(w) if c.edge.sign else float(w) for c, w in zip(causes, drawn, strict=True)]
 
 
-def _values(cause: _Cause, complete: Complete, observed: Mapping[str, NDArray[np.bool_]], rng: np.random.Generator) -> Score:
+def _values(
+    cause: _Cause, complete: Complete, observed: Mapping[str, NDArray[np.bool_]], rng: np.random.Generator
+) -> Score:
     """What a cause adds to the score per unit of weight."""
     if cause.role == "Z":
         assert complete.latents is not None
         values = complete.latents[cause.name].to_numpy(dtype=np.float64)
     else:
-        raw = observed[str(cause.name)].astype(float) if cause.role == "R" else _numbers(complete.frame[cause.name], rng)
+        is_r = cause.role == "R"
+        raw = observed[str(cause.name)].astype(float) if is_r else _numbers(complete.frame[cause.name], rng)
         values = (raw - raw.mean()) / (raw.std() or 1.0)
     if cause.edge.form != "nonlinear":
         return values

@@ -1,11 +1,13 @@
-"""The ANOVA example (Appendix C) without variational inference: its rows, its exact evidence, its maximum likelihood, its twin.
+"""The ANOVA example (Appendix C) without variational inference: its rows, its exact evidence, its maximum likelihood,
+its twin.
 
 With Z_d ~ N(μ_d, ζ²), X_d|Z_d ~ N(Z_d, σ²) and P(R_d = 1|Z_d) = sigmoid(λ_0 + λ_1 Z_d), a cell contributes
 
     observed:  N(x; μ, ζ² + σ²) · E[sigmoid(λ_0 + λ_1 z)]  over  z ~ N(z; m(x), s²), the conjugate posterior
     missing:   E[sigmoid(−λ_0 − λ_1 z)]                    over  z ~ N(z; μ, ζ²)
 
-and each expectation is one-dimensional: Gauss-Hermite quadrature.  Written in NumPy, apart from the model it is to judge.
+and each expectation is one-dimensional: Gauss-Hermite quadrature.  Written in NumPy, apart from the model it is to
+judge.
 """
 
 from __future__ import annotations
@@ -100,7 +102,7 @@ def anova(seed: int, *, rows: int = 5000, truth: Parameters = TRUTH, noise: floa
 def log_evidence(
     x: ArrayLike, parameters: Parameters, noise: float = NOISE, nodes: int = QUADRATURE_NODES
 ) -> NDArray[np.float64]:
-    """log p(x_o, r) per cell, in nats; ``(rows, columns)``.
+    """Log p(x_o, r) per cell, in nats; ``(rows, columns)``.
 
     Args:
         x: Values in the user's units, NaN where missing; ``(rows, columns)``.  Standardised columns add
@@ -164,10 +166,11 @@ def maximum_likelihood(x: ArrayLike, noise: float = NOISE) -> MaximumLikelihood:
 def twin(parameters: Parameters) -> Twin:
     """Parameters of reversed mechanism and shifted means that may give all that is observed the same law.
 
-    N(z; μ, ζ²) · sigmoid(λ_0 + λ_1 z) = c · N(z; μ + λ_1 ζ², ζ²) · sigmoid(−λ_0 − λ_1 z),  log c = λ_0 + λ_1 μ + λ_1² ζ²/2.
+    N(z; μ, ζ²) · sigmoid(λ_0 + λ_1 z) = c · N(z; μ + λ_1 ζ², ζ²) · sigmoid(−λ_0 − λ_1 z),  log c = λ_0 + λ_1 μ + λ_1²
+    ζ²/2.
 
-    Where log c = 0 in every column, both give what is observed the same law: p(X_o, R) does not determine p(X_o), although A1
-    to A3 hold (μ = 0, ζ² = 1, λ = (−2, −2) and its twin μ = −2, λ = (2, 2) are such a pair).
+    Where log c = 0 in every column, both give what is observed the same law: p(X_o, R) does not determine p(X_o),
+    although A1 to A3 hold (μ = 0, ζ² = 1, λ = (−2, −2) and its twin μ = −2, λ = (2, 2) are such a pair).
     """
     mu, zeta, intercept, slope = parameters
     log_c = intercept + slope * np.asarray(mu) + slope**2 * zeta**2 / 2

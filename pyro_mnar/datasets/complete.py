@@ -1,4 +1,4 @@
-"""Complete rows before anything goes missing, and structural equations that make them, X → X edges included (Figure 1 i)."""
+"""Complete rows before anything goes missing, and structural equations that make them (X → X edges: Figure 1 i)."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ RowGenerator = Callable[[np.random.Generator], Complete]
 class LinearStructure:
     """A generator: X_d = Σ_h w_dh Z_h + Σ_e b_de X_e over the edges X_e → X_d, plus noise; weights of size about one.
 
-    Weights are drawn from ``seed``, rows from the generator's own random numbers: calling it twice gives two samples of one
-    law.
+    Weights are drawn from ``seed``, rows from the generator's own random numbers: calling it twice gives two samples of
+    one law.
 
     Attributes:
         columns: Names of the columns.
@@ -66,9 +66,11 @@ class LinearStructure:
             ValueError: If the graph has auxiliaries that cause its latents.
         """
         if graph.nodes.auxiliaries:
-            raise ValueError(f"expected a graph without auxiliaries, got {[name for name, _ in graph.nodes.auxiliaries]!r}")
-        edges = [(e.parent, e.child) for e in graph.edges if graph.nodes.role(e.parent) == graph.nodes.role(e.child) == "X"]
-        return cls(graph.nodes.columns, edges, **options)
+            names = [name for name, _ in graph.nodes.auxiliaries]
+            raise ValueError(f"expected a graph without auxiliaries, got {names!r}")
+        columns = graph.nodes.columns
+        edges = [(e.parent, e.child) for e in graph.edges if e.parent in columns and e.child in columns]
+        return cls(columns, edges, **options)
 
     def __post_init__(self) -> None:
         order = nx.DiGraph(list(self.edges))

@@ -1,10 +1,11 @@
-"""The paper's data sets A, B and C (section 6.1, Appendix B.1): three columns, X_1 complete, X_2 and X_3 missing not at random.
+"""The paper's data sets A, B and C (section 6.1, Appendix B.1): three columns, X_1 complete, X_2 and X_3 missing not at
+random.
 
     Z ~ N(0, I_3),   X_1 = w·Z + ε_1,   X_2 = a_1·tanh(A_1 [X_1, Z]) + ε_2,   X_3 = a_2·tanh(A_2 [X_1, X_2, Z]) + ε_3
 
-The paper leaves the nonlinear functions open; these have eight hidden units, entries of A ~ N(0, 0.8²), of a ~ N(0, 4/8), of
-w ~ N(0, 1), and ε ~ N(0, 0.01).  Columns are standardised, then masked: in A where X_i > 0, in B and C where a random linear
-function of (X_i, Z) is positive.
+The paper leaves the nonlinear functions open; these have eight hidden units, entries of A ~ N(0, 0.8²), of a ~ N(0,
+4/8), of w ~ N(0, 1), and ε ~ N(0, 0.01).  Columns are standardised, then masked: in A where X_i > 0, in B and C where a
+random linear function of (X_i, Z) is positive.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ NOISE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Synthetic(Amputed):
-    """One of the paper's data sets, with its truth, its graph and fresh rows; in standard deviations of the training rows.
+    """One of the paper's data sets, with its truth, its graph and fresh rows; in standard deviations of the training
+    rows.
 
     Attributes:
         graph: The true missingness graph.
@@ -97,7 +99,7 @@ def _mechanism(
     name: str, coefficients: Float[NDArray, "incomplete causes"]
 ) -> tuple[MissingnessGraph, dict[str, dict[str, float]] | None]:
     if name == "A":
-        return MissingnessGraph.self_masking(COLUMNS, incomplete=INCOMPLETE, sign="high"), None
+        return MissingnessGraph.self_masking(COLUMNS, incomplete=INCOMPLETE, sign=-1), None
     graph = MissingnessGraph.latent_dependent(COLUMNS, incomplete=INCOMPLETE)
     causes = [f"Z{h + 1}" for h in range(LATENT_DIM)]
     weights = {
