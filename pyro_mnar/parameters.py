@@ -25,8 +25,8 @@ def check_parameters(model: Any, guide: Any) -> None:
         ValueError: Names the parameter and the cure.
     """
     own, of_guide = mirrored_parameters(model), mirrored_parameters(guide)
-    for name in own.keys() & of_guide.keys():
-        if own[name] is not of_guide[name]:
+    for name in own:
+        if own[name] is not of_guide.get(name, own[name]):
             raise ValueError(f"parameter {name!r} is in the model and, another one, in the guide: rename that attribute in one")
     own.update(of_guide)
     for stored_name, stored in pyro.get_param_store()._params.items():

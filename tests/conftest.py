@@ -5,7 +5,6 @@ The import hook stands before the first import of the package, so beartype check
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -66,9 +65,7 @@ def global_state_kept(float64: None, fixed_seed: None) -> Iterator[None]:
         pyro.settings.set(**{name: value for name, value in before.items() if name in pyro.settings.get()})
         torch.set_default_dtype(before["default dtype"])
         torch.set_grad_enabled(before["gradients"])
-        pytest.fail(
-            "global state changed: " + ", ".join(f"{n}: {before[n]!r} -> {after[n]!r}" for n in changed)
-        )
+        pytest.fail("global state changed: " + ", ".join(f"{n}: {before[n]!r} -> {after[n]!r}" for n in changed))
 
 
 @pytest.fixture
@@ -80,7 +77,7 @@ def own_store() -> Iterator[None]:
 
 @pytest.fixture
 def generators_untouched(fixed_seed: None) -> Iterator[None]:
-    """Fail a test during which a global random generator moves: torch's, NumPy's or Python's."""
+    """Fail a test during which torch's or NumPy's global generator moves (beartype itself draws from Python's)."""
     before = _generator_states()
     yield
     after = _generator_states()
@@ -106,5 +103,4 @@ def _generator_states() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state().tolist(),
         "numpy": (name, keys.tolist(), *rest),
-        "random": random.getstate(),
     }
