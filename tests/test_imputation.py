@@ -193,6 +193,12 @@ def test_chunks_of_rows_and_draws_follow_the_same_law(monkeypatch):
     assert imputations.effective_sample_size.min() > 5_000  # of 20,000: all draws' particles count, not the last one's
 
 
+def test_small_chunks_count_by_their_weights(monkeypatch):
+    fit, table = closed_form(8)
+    monkeypatch.setattr(pyro_mnar.imputation, "ELEMENTS_AT_ONCE", 5 * 2 * 3)  # three hundred runs of three particles
+    check_means(impute(fit, table, num_draws=300, num_particles=3), laws(table), 900)
+
+
 def test_chunks_hold_no_more_than_they_may(monkeypatch):
     _, table = closed_form()
     held = []

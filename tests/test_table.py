@@ -212,6 +212,12 @@ def test_a_csv_file_is_the_frame_it_was_written_from(tmp_path):
     assert torch.equal(table.aux, expected.aux)
 
 
+def test_whole_numbers_and_booleans_of_a_csv_file_stay_so_beside_gaps(tmp_path):
+    (tmp_path / "t.csv").write_text("count,length,flag\n1,1.0,True\n,2.0,\n3,,False\n")
+    dtypes = Table.from_csv(tmp_path / "t.csv", auxiliary=[]).frame.dtypes
+    assert [str(dtype) for dtype in dtypes] == ["Int64", "float64", "boolean"]
+
+
 def test_a_word_as_code_leaves_a_csv_column_numbers(tmp_path):
     (tmp_path / "t.csv").write_text("age,income\n1,10\n2,refused\n3,20.5\n4,\n")
     table = Table.from_csv(tmp_path / "t.csv", na_values={"income": ["refused"]})
