@@ -33,9 +33,14 @@ class Fit:
         model: The model, with its trained parameters.
         guide: The guide, with its trained parameters.
         schema: Columns and units of the training table.
-        history: One row an epoch: ``epoch``, ``bound`` in nats per row (standardised units), ``held_out_bound`` if rows were
-            held out, ``seconds``.  The columns are called ``objective`` where the number bounds nothing (β ≠ 1, U = mask).
+        history: One row an epoch: ``epoch``, ``bound`` in nats per row (standardised units), ``held_out_bound`` if rows
+            were held out, ``seconds``.  The columns are called ``objective`` where the number bounds nothing (β ≠ 1, U
+            = mask).
         store: Parameters that models made with ``pyro.param`` or ``pyro.module`` keep in Pyro's store.
+        restarts: After ``fit(restarts=R)``, one row an initialisation: ``member``, ``seed``, ``bound`` in nats per row
+            (or ``objective``, as in ``history``), its ``standard_error``, and whether it was ``kept``.
+        members: After ``fit(restarts=R)``, every initialisation as a fit of its own, in the order of ``restarts``; not
+            saved.
     """
 
     model: Callable[[Batch], Any]
@@ -43,6 +48,8 @@ class Fit:
     schema: Schema
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
     store: dict[str, Any] = field(default_factory=lambda: {"params": {}, "constraints": {}}, repr=False)
+    restarts: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    members: list[Fit] = field(default_factory=list, repr=False)
 
     @classmethod
     def from_svi(cls, model: Callable[[Batch], Any], guide: Callable[[Batch], Any], table: Table) -> Fit:
@@ -65,8 +72,8 @@ class Fit:
         """Write parameters, schema and history: tensors and plain data, which run no code when loaded.
 
         Raises:
-            TypeError: If a column's name or a level is no plain data (text, number, or a tuple of them), or a parameter made by
-                ``pyro.param`` has a constraint with arguments of its own.
+            TypeError: If a column's name or a level is no plain data (text, number, or a tuple of them), or a parameter
+                made by ``pyro.param`` has a constraint with arguments of its own.
         """
         schema = self.schema.to_dict()
         _check_plain(schema)
@@ -77,6 +84,7 @@ class Fit:
             "store": _unmirrored(self.store, self.model, self.guide),
             "schema": schema,
             "history": self.history.to_dict("list"),
+            "restarts": self.restarts.to_dict("list"),
         }
         torch.save(content, path)
 
@@ -95,7 +103,8 @@ class Fit:
         for name, (value, constraint) in content["store"].items():
             store["params"][name] = value.requires_grad_()
             store["constraints"][name] = _CONSTRAINTS[constraint]
-        return cls(model, guide, Schema.from_dict(content["schema"]), pd.DataFrame(content["history"]), store)
+        history, restarts = pd.DataFrame(content["history"]), pd.DataFrame(content["restarts"])
+        return cls(model, guide, Schema.from_dict(content["schema"]), history, store, restarts)
 
 
 def _state(module: Any) -> dict[str, Any]:

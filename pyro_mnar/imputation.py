@@ -114,7 +114,7 @@ def impute(
     for name, value in (("num_draws", num_draws), ("num_particles", num_particles)):
         if value < 1:
             raise ValueError(f"{name}: expected at least 1, got {value}")
-    table = _encoded(fit, table)
+    table = encoded(fit, table)
     device = torch.device(device) if device is not None else fit.device
     wanted = (~table.mask & table.applicable).numpy()
     with_gaps = np.flatnonzero(wanted.any(1))
@@ -243,7 +243,8 @@ def _observes_more_than_x(trace: poutine.Trace) -> bool:
     return any("partially_observed" not in site["infer"] and site["cond_indep_stack"] for site in observed)
 
 
-def _encoded(fit: Fit, table: Table | pd.DataFrame) -> Table:
+def encoded(fit: Fit, table: Table | pd.DataFrame) -> Table:
+    """The rows in the units that a fit was trained in; refuses other tables by ValueError, other things by TypeError."""
     if isinstance(table, pd.DataFrame):
         return Table.from_frame(table, schema=fit.schema, dtype=fit.dtype)
     if not isinstance(table, Table):

@@ -33,6 +33,11 @@ class GaussianNoise(nn.Module):
         self.register_buffer("fixed_log_noise", torch.tensor(math.log(noise)))
         self.log_noise = nn.Parameter(torch.full((len(self.learned),), math.log(noise)))
 
+    def reset_parameters(self) -> None:
+        """Draw learned scales anew around where learning starts, for restarts."""
+        with torch.no_grad():
+            self.log_noise.normal_(std=0.5).add_(self.fixed_log_noise)
+
     @property
     def noise(self) -> Float[Tensor, " columns"]:
         """σ per column, in standard deviations of the column."""

@@ -36,6 +36,10 @@ class ResidualMLP(nn.Module):
         super().__init__()
         self.linear = nn.Linear(sizes[0], sizes[-1])
         self.correction = MLP(sizes, activation)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Take the correction back to zero, after the layers were drawn."""
         nn.init.zeros_(self.correction[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.correction[-1].bias)  # type: ignore[arg-type]
 

@@ -40,6 +40,10 @@ class LinearNormal(nn.Module):
     def __init__(self, num_auxiliaries: int, latent_dim: int) -> None:
         super().__init__()
         self.parameters_of_u = nn.Linear(num_auxiliaries, 2 * latent_dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw a prior close to N(0, I)."""
         nn.init.normal_(self.parameters_of_u.weight, std=0.01)
         nn.init.zeros_(self.parameters_of_u.bias)
 

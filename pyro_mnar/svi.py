@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
 from pyro_mnar.parameters import module_parameters, trainable_parameters
+from pyro_mnar.restarts import Trained, best_of
 from pyro_mnar.table import Table
 
 DEFAULT_STEPS = 3_000
@@ -49,6 +51,7 @@ def fit(
     estimator: str = "pathwise",
     held_out: float | Table = 0.0,
     patience: int | None = None,
+    restarts: int = 1,
     progress: bool = True,
 ) -> Fit:
     """Train by SVI: Adam on minibatches of the importance-weighted bound, with a learning rate that falls to zero.
@@ -67,45 +70,84 @@ def fit(
         device: Where to train; by default where the parameters are.
         estimator: As for :class:`~pyro_mnar.ImportanceWeightedELBO`.
         held_out: A share of the rows to hold out, or a table of other rows, whose bound is reported every epoch.
-        patience: Stop when the monitored bound (held-out if there is one, else the training bound's running mean) has not
-            improved for so many epochs.
+        patience: Stop when the monitored bound (held-out if there is one, else the training bound's running mean) has
+            not improved for so many epochs.
+        restarts: R, initialisations to train, one after another: the model as given, and R - 1 copies with parameters
+            drawn anew.  The best by the bound (held-out if rows are) is kept; all are in ``Fit.members``, their bounds
+            in ``Fit.restarts``.
         progress: Show a bar.
 
     Returns:
-        The trained model and guide (the same objects), with the best parameters by the monitored bound, and the history.
+        The trained model and guide (the same objects), with the best parameters by the monitored bound, and the
+        history.
 
     Raises:
-        ValueError: If an argument is out of range, or the table's floating type is not the model's.
-        TrainingError: (a ValueError) If the objective is not finite: names epoch, batch and site, and keeps the last good fit.
+        ValueError: If an argument is out of range, the table's floating type is not the model's, or a model to restart
+            is a function whose parameters cannot be copied.
+        TrainingError: (a ValueError) If the objective is not finite: names epoch, batch and site, and keeps the last
+            good fit.
     """
-    _check_arguments(epochs, batch_size, learning_rate, patience)
+    _check_arguments(epochs, batch_size, learning_rate, patience, restarts)
     objective = ImportanceWeightedELBO(num_particles, estimator)
     table, validation = _split(table, held_out, seed)
-    result = Fit(model, guide, table.schema)
-    device = torch.device(device) if device is not None else result.device
+    epochs = epochs or max(LEAST_EPOCHS, math.ceil(DEFAULT_STEPS * batch_size / len(table)))
+    device = torch.device(device) if device is not None else Fit(model, guide, table.schema).device
     for module in (model, guide):
         if isinstance(module, nn.Module):
             module.to(device)
-    trainer = _Trainer(result, objective, table.batch(device), validation and validation.batch(device), seed, device)
-    trainer.check()
+    training = Training(objective, table, validation, epochs, batch_size, learning_rate, device, patience, progress)
+    if restarts == 1:
+        return training.run(model, guide, seed).fit
+    return best_of(restarts, training.run, model, guide, table, validation or table, seed)
 
-    epochs = epochs or max(LEAST_EPOCHS, math.ceil(DEFAULT_STEPS * batch_size / len(table)))
-    steps = epochs * math.ceil(len(table) / batch_size)
-    trainer.prepare(learning_rate, steps)
-    bar = tqdm(total=epochs, unit="epoch", disable=None if progress else True)
-    try:
-        for _ in range(epochs):
-            value = trainer.epoch(batch_size)
-            bar.set_postfix_str(f"{trainer.column} {value:.3f} nats/row")
-            bar.update()
-            if patience is not None and trainer.epochs_since_best >= patience:
-                break
-    except KeyboardInterrupt:
-        bar.set_postfix_str("interrupted")
-    finally:
-        bar.close()
-        trainer.restore_best()
-    return trainer.result()
+
+@dataclass(frozen=True)
+class Training:
+    """What all initialisations of one fit share; arguments as for :func:`fit`, with ``validation`` the held-out
+    rows.
+    """
+
+    objective: ImportanceWeightedELBO
+    table: Table
+    validation: Table | None
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    device: torch.device
+    patience: int | None = None
+    progress: bool = True
+
+    def run(
+        self,
+        model: Callable[[Batch], Any],
+        guide: Callable[[Batch], Any],
+        seed: int,
+        store: dict[str, Any] | None = None,
+        label: str = "",
+    ) -> Trained:
+        """Train one initialisation; ``store`` holds those of its parameters that no module owns."""
+        result = Fit(model, guide, self.table.schema)
+        validation = self.validation and self.validation.batch(self.device)
+        session = Session(seed, self.device, store)
+        trainer = _Trainer(result, self.objective, self.table.batch(self.device), validation, session)
+        trainer.check()
+        trainer.prepare(self.learning_rate, self.epochs * math.ceil(len(self.table) / self.batch_size))
+        bar = tqdm(total=self.epochs, unit="epoch", desc=label or None, disable=None if self.progress else True)
+        interrupted = False
+        try:
+            for _ in range(self.epochs):
+                value = trainer.epoch(self.batch_size)
+                bar.set_postfix_str(f"{trainer.column} {value:.3f} nats/row")
+                bar.update()
+                if self.patience is not None and trainer.epochs_since_best >= self.patience:
+                    break
+        except KeyboardInterrupt:
+            interrupted = True
+            bar.set_postfix_str("interrupted")
+        finally:
+            bar.close()
+            trainer.restore_best()
+        return Trained(trainer.result(), interrupted)
 
 
 class _Trainer:
@@ -117,11 +159,10 @@ class _Trainer:
         objective: ImportanceWeightedELBO,
         batch: Batch,
         validation: Batch | None,
-        seed: int,
-        device: torch.device,
+        session: Session,
     ) -> None:
         self.fit, self.objective, self.batch, self.validation = fit, objective, batch, validation
-        self.session = Session(seed, device)
+        self.session = session
         self.history: list[dict[str, float]] = []
         self.best, self.epochs_since_best, self.monitored = -math.inf, 0, math.nan
         self.snapshot: list[Tensor] | None = None
@@ -252,8 +293,11 @@ def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Tab
     return table.take(np.sort(order[count:])), table.take(np.sort(order[:count]))
 
 
-def _check_arguments(epochs: int | None, batch_size: int, learning_rate: float, patience: int | None) -> None:
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
+def _check_arguments(
+    epochs: int | None, batch_size: int, learning_rate: float, patience: int | None, restarts: int
+) -> None:
+    counts = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "restarts": restarts}
+    for name, value in counts.items():
         if value is not None and value < 1:
             raise ValueError(f"{name}: expected at least 1, got {value}")
     if not learning_rate > 0:
