@@ -1,6 +1,6 @@
 """Not-MIWAE: a VAE with a mechanism on X (Ipsen et al. 2021), the paper's comparison without U.
 
-    Z → X → R        p(Z) · Π_d p(X_d|Z) · Π_d p(R_d|X)
+Z → X → R        p(Z) · Π_d p(X_d|Z) · Π_d p(R_d|X)
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class NotMIWAE(GINA):
         if graph is not None:
             masked = [edge.child for edge in graph.edges if edge.parent == graph.nodes.latent]
             if masked:
-                raise ValueError(f"graph: expected no edge from the latent, got {graph.nodes.latent} → {masked[0]}; GINA has those")
+                arrow = f"{graph.nodes.latent} → {masked[0]}"
+                raise ValueError(f"graph: expected no edge from the latent, got {arrow}; GINA has those")
         super().__init__(
             schema,
             latent_dim=latent_dim,

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pyro_mnar.batch import Batch
 from pyro_mnar.nn import MLP
 
 Values = Float[Tensor, "*batch columns"]
@@ -128,3 +129,14 @@ class General(nn.Module):
 def build(mechanism: Any, num_columns: int, latent_dim: int) -> nn.Module:
     """A mechanism from a module (taken as it is) or from anything that makes one of ``(num_columns, latent_dim)``."""
     return mechanism if isinstance(mechanism, nn.Module) else mechanism(num_columns, latent_dim)
+
+
+def log_odds(mechanism: nn.Module, x: Values, z: Float[Tensor, "... latent_dim"], batch: Batch) -> Values:
+    """Log-odds of being observed, from a mechanism of (x, z), or of (x, z, mask, aux) if it has ``needs_mask_and_aux``.
+
+    Cells outside ``mask_modelled`` count as observed where their R causes another's: held-out ones were, and of the
+    others the mechanism says nothing.
+    """
+    if not getattr(mechanism, "needs_mask_and_aux", False):
+        return mechanism(x, z)
+    return mechanism(x, z, batch.mask | ~batch.mask_modelled, batch.aux)

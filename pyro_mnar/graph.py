@@ -1,0 +1,393 @@
+"""Missingness graphs: who causes the missingness of what (Figure 1, data settings D1 and D2).
+
+    graph = MissingnessGraph.self_masking(table)
+    graph = MissingnessGraph([("income", "R[income]", {"sign": "high"}), ("Z", "R[age]")], table)
+    print(graph, graph.kind(), graph.figure1())
+    model = GINA(table, graph=graph)
+
+Nodes are columns X, auxiliaries U, the latent Z, and one ``R[column]`` for each column that can go missing.  As in the
+paper, U → Z and Z → X always hold and need no saying; R causes nothing but, as an extension, another R (Figure 1 j).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pyro_mnar import graph_drawing, graph_kinds
+from pyro_mnar.graph_kinds import FigureOne, MissingnessKind
+from pyro_mnar.graph_mechanism import GraphMechanism
+from pyro_mnar.graph_nodes import FORMS, Edge, Nodes, edge_of
+from pyro_mnar.schema import Schema
+from pyro_mnar.table import Table
+
+PRESETS = (
+    "mcar",
+    "mar",
+    "self_masking",
+    "fully_connected",
+    "latent",
+    "latent_dependent",
+    "general",
+    "no_self_censoring",
+    "no_self_censoring_given_z",
+)
+
+
+class MissingnessGraph:
+    """A directed acyclic graph over X, U, Z and R.
+
+    It is a value: no method changes it.  Graphs are equal if their nodes and edges are.
+
+    Args:
+        edges: Pairs ``(parent, child)``, triples with knowledge, ``("income", "R[income]", {"sign": "high", "form":
+            "linear"})``, or :class:`Edge`.  An R that no edge enters is caused by nothing.
+        table: The table or schema whose columns these are, or names of columns.  Without it the columns are those that
+            the edges name, and :meth:`on` matches them to a table later.
+        incomplete: Where no table says it, the columns that can go missing: by default all the names given, or, where
+            not even names are given, those whose R an edge names.
+        auxiliaries: Where no table says it, the names of U, or a mapping from these to their widths in ``aux``.
+        latent: Name of the latent's node, for tables with a column ``"Z"``.
+
+    Raises:
+        ValueError: If an edge names an unknown column or the R of a complete one, R causes X, Z or U (which the theory
+            excludes: D1, D2), there is a cycle, an edge is declared twice with different knowledge, or two nodes share
+            a name.
+        TypeError: If an edge is none of the above, or ``table`` is no table, schema or sequence of names.
+    """
+
+    def __init__(
+        self,
+        edges: Iterable[Any] = (),
+        table: Table | Schema | Sequence[Hashable] | None = None,
+        *,
+        incomplete: Iterable[Hashable] | None = None,
+        auxiliaries: Iterable[Hashable] | Mapping[Hashable, int] | None = None,
+        latent: str = "Z",
+    ) -> None:
+        declared = [edge_of(item) for item in edges]
+        self.nodes = Nodes.of(table, declared, incomplete=incomplete, auxiliaries=auxiliaries, latent=latent)
+        self.edges: tuple[Edge, ...] = self._checked(declared)
+        self.dag = self.nodes.dag(self.edges)
+
+    # Presets
+
+    @classmethod
+    def mcar(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
+        """Nothing causes it (Figure 1 a).  ``options`` are ``incomplete``, ``auxiliaries``, ``latent`` as for the
+        class, and ``form``, known of every edge into an R.
+        """
+        return cls._preset(table, options, lambda nodes, column: [])
+
+    @classmethod
+    def mar(
+        cls, table: Table | Schema | Sequence[Hashable], on: Iterable[Hashable] | None = None, **options: Any
+    ) -> MissingnessGraph:
+        """Complete columns or U cause it (Figure 1 b).
+
+        Args:
+            table: As for the class.
+            on: Names of the causes; by default every complete column and every auxiliary.
+            **options: As for :meth:`mcar`.
+
+        Raises:
+            ValueError: If a cause can itself go missing (that would be MNAR), or there is none.
+        """
+        on = None if on is None else list(on)
+
+        def causes(nodes: Nodes, column: Hashable) -> list[Hashable]:
+            chosen = list(nodes.given) if on is None else on
+            for name in chosen:
+                if name in nodes.incomplete:
+                    raise ValueError(f"mar: column {name!r} can itself go missing, so depending on it is not MAR")
+                if name not in nodes.given:
+                    raise ValueError(
+                        f"mar: expected complete columns or auxiliaries, {list(nodes.given)!r}, got {name!r}"
+                    )
+            if not chosen:
+                raise ValueError("mar: expected a complete column or an auxiliary to depend on, got none")
+            return chosen
+
+        return cls._preset(table, options, causes)
+
+    @classmethod
+    def self_masking(
+        cls, table: Table | Schema | Sequence[Hashable], *, sign: int | str | None = None, **options: Any
+    ) -> MissingnessGraph:
+        """Each column's own value causes it (Figure 1 c).
+
+        Args:
+            table: As for the class.
+            sign: Known of every column, as for :class:`Edge`; single columns: :meth:`knowing`.
+            **options: As for :meth:`mcar`.
+        """
+        graph = cls._preset(table, options, lambda nodes, column: [column])
+        return graph if sign is None else graph.knowing(sign=sign)
+
+    @classmethod
+    def fully_connected(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
+        """All of X causes each R (Figure 1 d; Not-MIWAE's).  Options as for :meth:`mcar`."""
+        return cls._preset(table, options, lambda nodes, column: nodes.columns)
+
+    @classmethod
+    def latent(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
+        """The latent alone causes it.  Options as for :meth:`mcar`."""
+        return cls._preset(table, options, lambda nodes, column: [nodes.latent])
+
+    @classmethod
+    def latent_dependent(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
+        """Each column's own value and the latent cause it (the paper's B and C).  Options as for :meth:`mcar`."""
+        return cls._preset(table, options, lambda nodes, column: [column, nodes.latent])
+
+    @classmethod
+    def general(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
+        """All of X and Z cause each R (Figure 1 h, equation 6).  Options as for :meth:`mcar`."""
+        return cls._preset(table, options, lambda nodes, column: [*nodes.columns, nodes.latent])
+
+    @classmethod
+    def no_self_censoring(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
+        """All of X but the column's own value causes it, and not Z, through which that value would come back.
+
+        Options as for :meth:`mcar`.
+        """
+        return cls._preset(table, options, lambda nodes, column: nodes.other_columns(column))
+
+    @classmethod
+    def no_self_censoring_given_z(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
+        """All of X but the column's own value, and Z, cause it.  Options as for :meth:`mcar`."""
+        return cls._preset(table, options, lambda nodes, column: [*nodes.other_columns(column), nodes.latent])
+
+    @classmethod
+    def preset(cls, name: str, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
+        """A preset by its name, with ``-`` or ``_``: the command line's ``--graph self-masking``.
+
+        Raises:
+            ValueError: If there is no such preset.
+        """
+        method = name.replace("-", "_")
+        if method not in PRESETS:
+            raise ValueError(f"graph {name!r}: expected one of {', '.join(PRESETS)}")
+        return getattr(cls, method)(table, **options)
+
+    @classmethod
+    def from_parents(
+        cls,
+        parents: Mapping[Hashable, Iterable[Hashable]],
+        table: Table | Schema | Sequence[Hashable] | None = None,
+        **options: Any,
+    ) -> MissingnessGraph:
+        """Each column its own causes: ``{"income": ["income", "Z"], "age": ["gender"]}`` means income, Z → R[income],
+        ...
+
+        Args:
+            parents: For each column that can go missing, what causes its R; columns left out: nothing.
+            table: As for the class.
+            **options: ``incomplete``, ``auxiliaries``, ``latent``, as for the class.
+        """
+        if table is None and "incomplete" not in options:
+            options["incomplete"] = list(parents)
+        return cls(
+            [(parent, f"R[{column}]") for column, causes in parents.items() for parent in causes], table, **options
+        )
+
+    # Other graphs of it
+
+    def knowing(
+        self,
+        parent: Hashable | None = None,
+        child: Hashable | None = None,
+        *,
+        sign: int | str | None = None,
+        form: str | None = None,
+    ) -> MissingnessGraph:
+        """The graph with more known of the edges from ``parent`` to the R node ``child`` (None: of any).
+
+        Args:
+            parent: As in an edge.
+            child: As in an edge, ``"R[income]"``.
+            sign: As for :class:`Edge`; what is not given stays as it was.
+            form: As for :class:`Edge`.
+
+        Raises:
+            ValueError: If there is no such edge, or the knowledge makes no sense for it.
+        """
+        known: dict[str, Any] = {}
+        if sign is not None:
+            known["sign"] = sign
+        if form is not None:
+            known["form"] = form
+        chosen = {
+            edge
+            for edge in self.edges
+            if self.nodes.is_r(edge.child) and parent in (None, edge.parent) and child in (None, edge.child)
+        }
+        if not chosen and (parent is not None or child is not None):
+            wanted = f"{'any node' if parent is None else parent} → {'any R' if child is None else child}"
+            raise ValueError(f"expected an edge {wanted}, got {[f'{e.parent} → {e.child}' for e in self.edges]!r}")
+        return self.of_nodes(self.nodes, [replace(edge, **known) if edge in chosen else edge for edge in self.edges])
+
+    def on(self, table: Table | Schema) -> MissingnessGraph:
+        """The same edges on a table's columns.
+
+        Raises:
+            ValueError: If an edge names a column that the table has not, or the R of one that is complete there; or the
+                graph was declared over named columns and a column that goes missing is not among them.
+        """
+        nodes = Nodes.of_schema(table.schema if isinstance(table, Table) else table, self.nodes.latent)
+        if nodes == self.nodes:
+            return self
+        self.nodes.check_covers(nodes)
+        return self.of_nodes(nodes, self.edges)
+
+    # What it says
+
+    def parents(self, column: Hashable) -> tuple[Hashable, ...]:
+        """What causes the missingness of a column, in the order X, Z, R, U.
+
+        Raises:
+            ValueError: If the column has no R node.
+        """
+        if column not in self.nodes.incomplete:
+            raise ValueError(f"column {column!r}: expected one that can go missing, {list(self.nodes.incomplete)!r}")
+        order = {name: at for at, name in enumerate(self.nodes.inputs)}
+        return tuple(sorted(self.dag.predecessors(f"R[{column}]"), key=order.__getitem__))
+
+    def kind(self) -> MissingnessKind:
+        """MCAR, MAR or MNAR, per column and overall, with the reason, by d-separation (section 2.2)."""
+        return graph_kinds.kind_of(self.dag)
+
+    def figure1(self) -> FigureOne:
+        """Which drawing of Figure 1 this is, where the paper's text fixes it, and in any case what the graph does."""
+        return graph_kinds.figure_of(self.dag)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw it with matplotlib, on ``ax`` or on a figure of its own; returns the Axes.  Edges that need no saying (U
+        → Z → X) are grey.
+        """
+        return graph_drawing.plot(self.dag, ax)
+
+    def to_dot(self) -> str:
+        """Graphviz source."""
+        return graph_drawing.to_dot(self.dag)
+
+    def mechanism(self, latent_dim: int, *, form: str = "linear", hidden: int = 10) -> GraphMechanism:
+        """p(R|X,Z) in which every R sees exactly its parents, as one torch module over all columns.
+
+        Args:
+            latent_dim: H.
+            form: Of the edges whose form is not known.
+            hidden: Hidden units per column, for the nonlinear ones (10 in the paper's B.1).
+
+        Raises:
+            ValueError: If a number is below one or the form is none of those.
+        """
+        if form not in FORMS[:2]:
+            raise ValueError(f"form: expected 'linear' or 'nonlinear', got {form!r}")
+        at, columns = self.nodes.slices(latent_dim), {f"R[{name}]": d for d, name in enumerate(self.nodes.columns)}
+        shape = (len(self.nodes.columns), at[self.nodes.inputs[-1]].stop)
+        parents, signs, nonlinear = np.zeros(shape, bool), np.zeros(shape, int), np.zeros(shape, bool)
+        for edge in self.edges:
+            if self.nodes.is_r(edge.child):
+                here = columns[edge.child], at[edge.parent]
+                parents[here], signs[here], nonlinear[here] = True, edge.sign, (edge.form or form) == "nonlinear"
+        return GraphMechanism(parents, signs, nonlinear, latent_dim=latent_dim, hidden=hidden)
+
+    # As a file
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a JSON file.
+
+        Raises:
+            TypeError: If a column's label is neither text nor a number.
+        """
+        known = [{k: v for k, v in (("sign", e.sign), ("form", e.form)) if v} for e in self.edges]
+        edges = [[e.parent, e.child, *([more] if more else [])] for e, more in zip(self.edges, known, strict=True)]
+        return {**self.nodes.to_dict(), "edges": edges}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], table: Table | Schema | None = None) -> MissingnessGraph:
+        """The inverse of :meth:`to_dict`; only ``edges`` (or ``preset``, a name) is needed where there is a table.
+
+        Raises:
+            ValueError: As for the class, and if an entry is unknown.
+        """
+        unknown = set(data) - {"columns", "named", "incomplete", "auxiliaries", "latent", "edges", "preset"}
+        if unknown or ("preset" in data) == ("edges" in data):
+            raise ValueError(
+                f"graph: expected 'edges' or 'preset' (and 'columns', 'incomplete', ...), got {sorted(data)!r}"
+            )
+        options = {name: data[name] for name in ("incomplete", "latent") if data.get(name) is not None}
+        if data.get("auxiliaries"):
+            options["auxiliaries"] = dict(a if isinstance(a, list) else (a, 1) for a in data["auxiliaries"])
+        if "preset" in data:
+            if table is not None:
+                return cls.preset(data["preset"], table, **{k: v for k, v in options.items() if k == "latent"})
+            return cls.preset(data["preset"], data.get("columns") or (), **options)
+        graph = cls(data["edges"], data.get("columns"), **options)
+        if not data.get("named", True):
+            graph = cls.of_nodes(replace(graph.nodes, named=False), graph.edges)
+        return graph if table is None else graph.on(table)
+
+    def to_json(self) -> str:
+        """Text of a JSON file."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str, table: Table | Schema | None = None) -> MissingnessGraph:
+        """The inverse of :meth:`to_json`, from the file's text; runs no code.
+
+        Raises:
+            ValueError: As :meth:`from_dict`, and if the text is no JSON object.
+        """
+        data = json.loads(text)
+        if not isinstance(data, dict):
+            raise ValueError(f"graph: expected a JSON object with 'edges' or 'preset', got {type(data).__name__}")
+        return cls.from_dict(data, table)
+
+    def __repr__(self) -> str:
+        return graph_drawing.describe(self.dag, self.kind().overall, self.figure1().letter)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MissingnessGraph):
+            return NotImplemented
+        return self.nodes == other.nodes and set(self.edges) == set(other.edges)
+
+    def __hash__(self) -> int:
+        return hash((self.nodes, frozenset(self.edges)))
+
+    # Inside
+
+    @classmethod
+    def _preset(cls, table: Any, options: dict[str, Any], causes: Any) -> MissingnessGraph:
+        form = options.pop("form", None)
+        empty = cls((), table, **options)
+        if not empty.nodes.columns:
+            raise ValueError("expected a table, a schema or names of columns, got no columns")
+        edges = [
+            Edge(parent, f"R[{column}]", form=form)
+            for column in empty.nodes.incomplete
+            for parent in causes(empty.nodes, column)
+        ]
+        return cls.of_nodes(empty.nodes, edges)
+
+    @classmethod
+    def of_nodes(cls, nodes: Nodes, edges: Iterable[Any]) -> MissingnessGraph:
+        """A graph over nodes that are there already; ``edges`` and errors as for the class."""
+        graph = object.__new__(cls)
+        graph.nodes = nodes
+        graph.edges = graph._checked([edge_of(item) for item in edges])
+        graph.dag = nodes.dag(graph.edges)
+        return graph
+
+    def _checked(self, edges: Iterable[Edge]) -> tuple[Edge, ...]:
+        kept: dict[tuple[Hashable, Hashable], Edge] = {}
+        for edge in edges:
+            if not self.nodes.needs_no_saying(edge):
+                self.nodes.check(edge)
+                if kept.setdefault((edge.parent, edge.child), edge) != edge:
+                    raise ValueError(f"{edge.parent} → {edge.child}: declared twice, with different knowledge")
+        return tuple(kept.values())

@@ -1,0 +1,164 @@
+"""What kind of missingness a graph means: MCAR, MAR or MNAR by d-separation (section 2.2), and its place in Figure
+1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import networkx as nx
+
+Kind = Literal["MCAR", "MAR", "MNAR"]
+KINDS: tuple[Kind, ...] = ("MCAR", "MAR", "MNAR")
+
+
+class ColumnKind(NamedTuple):
+    """Of one column.
+
+    Attributes:
+        kind: ``"MCAR"``, ``"MAR"`` or ``"MNAR"``.
+        reason: Why, in a sentence.
+    """
+
+    kind: Kind
+    reason: str
+
+
+@dataclass(frozen=True)
+class MissingnessKind:
+    """Of a graph.
+
+    Attributes:
+        overall: The worst of the columns'.
+        reason: The reason of the first such column.
+        columns: Of each column that can go missing.
+    """
+
+    overall: Kind
+    reason: str
+    columns: dict[Hashable, ColumnKind]
+
+    def __str__(self) -> str:
+        lines = [f"{self.overall}: {self.reason}"]
+        return "\n".join(
+            [*lines, *(f"  {column}: {kind}, {reason}" for column, (kind, reason) in self.columns.items())]
+        )
+
+
+class FigureOne(NamedTuple):
+    """A graph's place in Figure 1.
+
+    Attributes:
+        letter: Of the drawing, where the paper's text fixes it: a to d, h, i, j; else None.
+        description: What the graph does.
+    """
+
+    letter: str | None
+    description: str
+
+    def __str__(self) -> str:
+        return f"Figure 1 ({self.letter}): {self.description}" if self.letter else self.description
+
+
+def kind_of(dag: nx.DiGraph) -> MissingnessKind:
+    """MCAR if R is separated from (X, U, Z); MAR if from incomplete columns and Z, given complete ones and U."""
+    without_r = dag.subgraph(_of_role(dag, "X", "U", "Z")).copy()
+    columns = {dag.nodes[r]["of"]: _column_kind(dag, without_r, r) for r in _of_role(dag, "R")}
+    for overall in reversed(KINDS):
+        reasons = [column.reason for column in columns.values() if column.kind == overall]
+        if reasons:
+            return MissingnessKind(overall, reasons[0], columns)
+    return MissingnessKind("MCAR", "no column can go missing", columns)
+
+
+def figure_of(dag: nx.DiGraph) -> FigureOne:
+    """Name the drawing by what causes what."""
+    columns, latent = set(_of_role(dag, "X")), set(_of_role(dag, "Z"))
+    causes = {dag.nodes[r]["of"]: set(dag.predecessors(r)) for r in _of_role(dag, "R")}
+    used = set().union(*causes.values())
+    among_x = any(not dag.edges[e]["implied"] for e in dag.edges if e[1] in columns and e[0] in columns)
+    among_r = any(dag.nodes[name]["role"] == "R" for name in used)
+    if among_x and among_r:
+        return FigureOne(None, "columns cause columns, and missingness causes missingness: beyond Figure 1")
+    if among_r:
+        return FigureOne("j", "missingness causes missingness, outside the paper's theorem (D2)")
+    if among_x:
+        return FigureOne("i", f"columns cause columns; {_summary(causes, columns, latent)}")
+    if not used:
+        return FigureOne("a", "nothing causes the missingness")
+    if all(dag.nodes[name]["given"] for name in used):
+        return FigureOne("b", "only what is always observed causes the missingness")
+    if all(parents == {column} for column, parents in causes.items()):
+        return FigureOne("c", "each column's own value causes its missingness (self-masking)")
+    if all(parents == columns for parents in causes.values()):
+        return FigureOne("d", "all columns cause the missingness of each (fully connected)")
+    if all(parents == columns | latent for parents in causes.values()):
+        return FigureOne("h", "all columns and the latent cause the missingness of each")
+    where = "beyond Figure 1, for U causes R" if used - columns - latent else "a subgraph of Figure 1 (h)"
+    return FigureOne(None, f"{_summary(causes, columns, latent)} ({where})")
+
+
+def listed(names: Iterable[Hashable], limit: int = 6) -> str:
+    """``a, b and c``, or the first few and how many more."""
+    texts = [str(name) for name in names]
+    if len(texts) > limit:
+        texts = [*texts[: limit - 1], f"{len(texts) - limit + 1} more"]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def _column_kind(dag: nx.DiGraph, without_r: nx.DiGraph, r: Hashable) -> ColumnKind:
+    # Other R nodes below or beside this one separate nothing; leaving them out keeps wide tables quick.
+    through = [a for a in nx.ancestors(dag, r) if dag.nodes[a]["role"] == "R"]
+    near = without_r.copy()
+    near.add_edges_from((parent, node) for node in (r, *through) for parent in dag.predecessors(node))
+    near.add_node(r)
+    variables = set(without_r)
+    given = {name for name in variables if dag.nodes[name]["given"]}
+    if nx.is_d_separator(near, {r}, variables, set()):
+        return ColumnKind("MCAR", f"no column, auxiliary or latent has an influence on {r}")
+    if nx.is_d_separator(near, {r}, variables - given, given):
+        causes = [n for n in near.nodes if n in given and any(near.has_edge(n, node) for node in (r, *through))]
+        return ColumnKind("MAR", f"{r} depends only on what is always observed: {listed(causes)}")
+    return ColumnKind("MNAR", _why_mnar(dag, r, through))
+
+
+def _why_mnar(dag: nx.DiGraph, r: Hashable, through: list[Hashable]) -> str:
+    own, hidden = dag.nodes[r]["of"], [p for p in dag.predecessors(r) if not dag.nodes[p]["given"]]
+    others = [name for name in hidden if dag.nodes[name]["role"] == "X" and name != own]
+    parts = []
+    if own in hidden:
+        parts.append(f"its own value {own}")
+    if others:
+        parts.append(f"{listed(others)}, which can go missing")
+    if any(dag.nodes[name]["role"] == "Z" for name in hidden):
+        parts.append("the latent, which is never observed")
+    if not parts:
+        origins = [t for t in through if any(not dag.nodes[p]["given"] for p in dag.predecessors(t))]
+        parts.append(f"{listed(origins)}, and through it on what can go missing")
+    return f"{r} depends on {'; on '.join(parts)}"
+
+
+def _summary(causes: dict[Hashable, set[Hashable]], columns: set[Hashable], latent: set[Hashable]) -> str:
+    patterns = (
+        ("the latent causes the missingness", lambda own: latent),
+        ("each column's own value and the latent cause its missingness", lambda own: {own} | latent),
+        ("all columns but itself cause each one's missingness", lambda own: columns - {own}),
+        ("all columns but itself, and the latent, cause each one's missingness", lambda own: columns - {own} | latent),
+        ("each column's own value causes its missingness", lambda own: {own}),
+        ("all columns cause the missingness of each", lambda own: columns),
+        ("all columns and the latent cause the missingness of each", lambda own: columns | latent),
+        ("nothing causes the missingness", lambda own: set()),
+    )
+    for text, pattern in patterns:
+        if all(parents == pattern(own) for own, parents in causes.items()):
+            return text
+    return "; ".join(
+        f"{listed(sorted(parents, key=str)) if parents else 'nothing'} → R[{own}]"
+        for own, parents in list(causes.items())[:20]
+    )
+
+
+def _of_role(dag: nx.DiGraph, *roles: str) -> list[Hashable]:
+    return [name for name, role in dag.nodes(data="role") if role in roles]
