@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_mnar import mechanisms
+from pyro_mnar.graph import PRESETS, MissingnessGraph
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import impute
 from pyro_mnar.models import GINA
@@ -50,7 +51,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help="complete columns to condition on, or 'mask'; by default the complete columns, which are modelled too",
     )
-    complete.add_argument("--mechanism", choices=MECHANISMS, default="self-masking", help="who causes the missingness")
+    cause = complete.add_mutually_exclusive_group()
+    cause.add_argument(
+        "--mechanism", choices=MECHANISMS, default="self-masking", help="who causes the missingness (default %(default)s)"
+    )
+    cause.add_argument(
+        "--graph",
+        metavar="FILE|PRESET",
+        help=f"the same as a missingness graph: a JSON file, or one of {', '.join(sorted(PRESETS))}".replace("_", "-"),
+    )
     complete.add_argument("--draws", type=int, default=20, metavar="N", help="completed tables (default %(default)s)")
     complete.add_argument("--epochs", type=int, metavar="N", help="passes over the table (default: enough for 3,000 steps)")
     complete.add_argument("--particles", type=int, default=20, metavar="K", help="while training (default %(default)s)")
@@ -72,9 +81,8 @@ def _impute(options: argparse.Namespace) -> None:
     table = Table.from_csv(options.data, auxiliary=_auxiliary(options.auxiliary))
     if options.draws < 1:
         raise ValueError(f"--draws: expected at least 1, got {options.draws}")
-    model = GINA(
-        table, mechanism=MECHANISMS[options.mechanism], latent_dim=options.latent_dim, seed=options.seed
-    )
+    cause = {"graph": _graph(options.graph, table)} if options.graph else {"mechanism": MECHANISMS[options.mechanism]}
+    model = GINA(table, latent_dim=options.latent_dim, seed=options.seed, **cause)
     guide = ZeroImpute(table, model.latent_dim, seed=options.seed)
     result = fit(
         model,
@@ -105,6 +113,13 @@ def _demo(options: argparse.Namespace) -> None:
 
 def _auxiliary(given: str | None) -> Any:
     return given if given is None or given == "mask" else [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _graph(given: str, table: Table) -> MissingnessGraph:
+    path = Path(given)
+    if path.suffix == ".json":
+        return MissingnessGraph.from_json(path.read_text(encoding="utf-8"), table)
+    return MissingnessGraph.preset(given, table)
 
 
 def _device(name: str) -> Any:

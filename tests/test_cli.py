@@ -1,5 +1,7 @@
 """The command line: what it writes, and that every error is one line with exit status 2."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -55,6 +57,15 @@ def test_every_mechanism_can_be_named(survey, tmp_path, mechanism):
     assert run("impute", survey, "--auxiliary", "age,sex", "--mechanism", mechanism, "--out", tmp_path / "out", *QUICK) == 0
 
 
+def test_a_graph_comes_by_name_or_from_a_file(survey, tmp_path):
+    named = ["--auxiliary", "age,sex", "--graph", "latent-dependent"]
+    assert run("impute", survey, *named, "--out", tmp_path / "a", *QUICK) == 0
+    file = tmp_path / "graph.json"
+    file.write_text(json.dumps({"edges": [["income", "R[income]", {"sign": "high"}], ["Z", "R[kids]"]]}))
+    assert run("impute", survey, "--auxiliary", "age,sex", "--graph", file, "--out", tmp_path / "b", *QUICK) == 0
+    assert (tmp_path / "a" / "mean.csv").read_text() != (tmp_path / "b" / "mean.csv").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -66,6 +77,8 @@ def test_every_mechanism_can_be_named(survey, tmp_path, mechanism):
         (["--auxiliary", "age,sex", "--particles", "0"], "num_particles"),
         (["--auxiliary", "age,sex", "--seed", "-1"], "seed"),
         (["--auxiliary", "age,sex", "--device", "nowhere"], "'nowhere'"),
+        (["--auxiliary", "age,sex", "--graph", "nothing"], "'nothing'"),
+        (["--auxiliary", "age,sex", "--graph", "absent.json"], "absent.json"),
     ],
 )
 def test_errors_are_one_line_and_status_two(survey, tmp_path, capsys, arguments, told):
