@@ -34,12 +34,12 @@ class GINA(PyroModule):
         latent_dim: H; by default one less than the number of columns, at most 32 and at least 1.
         mechanism: p(R|X,Z): a class of :mod:`pyro_mnar.mechanisms` or anything that makes a module of
             ``(num_columns, latent_dim)``, or the module itself; by default :class:`~pyro_mnar.mechanisms.SelfMasking`.
-        graph: A missingness graph to compile to the mechanism, instead of ``mechanism``; edges X → X are left to the latent
-            (Lemma 1).
-        decoder: p(X|Z): a module from z to a column-wise distribution; by default a linear map plus a small network, with
-            noise learned for each column that does not serve as U.
-        prior: p(Z|U): a module from u to a distribution; by default a factorised normal whose mean and scale a linear map
-            of u gives, or a standard normal where there is no U.
+        graph: A missingness graph to compile to the mechanism, instead of ``mechanism``; edges X → X are left to the
+            latent (Lemma 1).
+        decoder: p(X|Z): a module from z to a column-wise distribution; by default a linear map plus a small network,
+            with noise learned for each column that does not serve as U.
+        prior: p(Z|U): a module from u to a distribution; by default a factorised normal whose mean and scale a linear
+            map of u gives, or a standard normal where there is no U.
         mechanism_weight: β, the power of p(R|X,Z) in the objective (B.3); other than 1, the objective bounds nothing.
         seed: Of the initial parameters; None draws them from torch's global generator.
 

@@ -64,8 +64,16 @@ class FigureOne(NamedTuple):
 
 def kind_of(dag: nx.DiGraph) -> MissingnessKind:
     """MCAR if R is separated from (X, U, Z); MAR if from incomplete columns and Z, given complete ones and U."""
-    without_r = dag.subgraph(_of_role(dag, "X", "U", "Z")).copy()
-    columns = {dag.nodes[r]["of"]: _column_kind(dag, without_r, r) for r in _of_role(dag, "R")}
+    without_r = nx.DiGraph(dag.subgraph(_of_role(dag, "X", "U", "Z")))
+    given = {name for name in without_r if dag.nodes[name]["given"]}
+    known: dict[frozenset[Hashable], Kind] = {}
+    columns = {}
+    for r in _of_role(dag, "R"):
+        through = [name for name in nx.ancestors(dag, r) if dag.nodes[name]["role"] == "R"]
+        causes = frozenset(p for node in (r, *through) for p in dag.predecessors(node)) - set(through)
+        if causes not in known:
+            known[causes] = _kind_by_separation(without_r, given, causes)
+        columns[dag.nodes[r]["of"]] = ColumnKind(known[causes], _reason(dag, r, through, causes, known[causes]))
     for overall in reversed(KINDS):
         reasons = [column.reason for column in columns.values() if column.kind == overall]
         if reasons:
@@ -108,20 +116,24 @@ def listed(names: Iterable[Hashable], limit: int = 6) -> str:
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
-def _column_kind(dag: nx.DiGraph, without_r: nx.DiGraph, r: Hashable) -> ColumnKind:
-    # Other R nodes below or beside this one separate nothing; leaving them out keeps wide tables quick.
-    through = [a for a in nx.ancestors(dag, r) if dag.nodes[a]["role"] == "R"]
-    near = without_r.copy()
-    near.add_edges_from((parent, node) for node in (r, *through) for parent in dag.predecessors(node))
+def _kind_by_separation(without_r: nx.DiGraph, given: set[Hashable], causes: frozenset[Hashable]) -> Kind:
+    """Of an R with these causes; other R between them and it are summed out, which changes no separation."""
+    if not causes <= given:
+        return "MNAR"  # nothing separates it from its own parent
+    near, variables, r = without_r.copy(), set(without_r), object()
     near.add_node(r)
-    variables = set(without_r)
-    given = {name for name in variables if dag.nodes[name]["given"]}
+    near.add_edges_from((cause, r) for cause in causes)
     if nx.is_d_separator(near, {r}, variables, set()):
-        return ColumnKind("MCAR", f"no column, auxiliary or latent has an influence on {r}")
-    if nx.is_d_separator(near, {r}, variables - given, given):
-        causes = [n for n in near.nodes if n in given and any(near.has_edge(n, node) for node in (r, *through))]
-        return ColumnKind("MAR", f"{r} depends only on what is always observed: {listed(causes)}")
-    return ColumnKind("MNAR", _why_mnar(dag, r, through))
+        return "MCAR"
+    return "MAR" if nx.is_d_separator(near, {r}, variables - given, given) else "MNAR"
+
+
+def _reason(dag: nx.DiGraph, r: Hashable, through: list[Hashable], causes: frozenset[Hashable], kind: Kind) -> str:
+    if kind == "MCAR":
+        return f"no column, auxiliary or latent has an influence on {r}"
+    if kind == "MAR":
+        return f"{r} depends only on what is always observed: {listed(name for name in dag if name in causes)}"
+    return _why_mnar(dag, r, through)
 
 
 def _why_mnar(dag: nx.DiGraph, r: Hashable, through: list[Hashable]) -> str:

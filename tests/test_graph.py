@@ -7,8 +7,10 @@ import pickle
 import re
 
 import matplotlib as mpl
+import networkx as nx
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from checks import table_with_gaps
 from graph_checks import graph_data
@@ -206,6 +208,20 @@ def test_kinds_by_separation(edges: list[tuple], kinds: dict[str, str]) -> None:
     assert kind.overall == max(kinds.values(), key=["MCAR", "MAR", "MNAR"].index)
 
 
+@given(graph_data(), st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=3))
+def test_kinds_are_those_of_separation_in_the_whole_graph(data: dict, among: list[tuple[int, int]]) -> None:
+    columns = data["columns"]
+    data["edges"] += [[columns[a], columns[b]] for a, b in among if a < b < len(columns)]
+    graph = MissingnessGraph.from_dict(data)
+    roles, given = dict(graph.dag.nodes(data="role")), set(graph.nodes.given)
+    variables = {name for name in graph.dag if roles[name] != "R"}
+    for column, (kind, _) in graph.kind().columns.items():
+        r = {f"R[{column}]"}
+        is_mcar = nx.is_d_separator(graph.dag, r, variables, set())
+        is_mar = nx.is_d_separator(graph.dag, r, variables - given, given)
+        assert kind == ("MCAR" if is_mcar else "MAR" if is_mar else "MNAR")
+
+
 def test_reasons_name_the_cause() -> None:
     graph = MissingnessGraph([("R[age]", "R[income]"), ("age", "R[age]"), ("Z", "R[age]")], NAMES, **HOLES)
     kind = graph.kind()
@@ -246,7 +262,7 @@ def test_repr_reads_well() -> None:
 
 
 def test_a_wide_graph_is_quick() -> None:
-    graph = MissingnessGraph.latent_dependent([f"x{d}" for d in range(300)])
+    graph = MissingnessGraph.latent_dependent([f"x{d}" for d in range(1000)])
     assert graph.kind().overall == "MNAR"
 
 

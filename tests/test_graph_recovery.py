@@ -15,7 +15,7 @@ from checks import own_store, table_with_gaps
 from graph_checks import graph_data, table_for
 from pyro_mnar import Batch, MissingnessGraph, missingness_graph_of, observe_mask, partially_observed, rows
 from pyro_mnar import mechanisms as m
-from pyro_mnar.models import GINA, NotMIWAE
+from pyro_mnar.models import ANOVA, GINA, Ignorable, LatentDependent, NotMIWAE, PartialVAE, SelfMasking
 
 
 def edges_of(graph: MissingnessGraph) -> set[tuple[Any, Any]]:
@@ -46,6 +46,25 @@ def test_graph_to_model_to_graph(data: dict, form: str) -> None:
 def test_the_mechanisms_that_ship(mechanism: type, preset: Any) -> None:
     table = table_with_gaps()
     assert missingness_graph_of(GINA(table, mechanism=mechanism, seed=1), table) == preset(table)
+
+
+@pytest.mark.parametrize(
+    ("model", "preset"),
+    [
+        (lambda table: ANOVA(table, noise=0.5), MissingnessGraph.latent),
+        (SelfMasking, MissingnessGraph.self_masking),
+        (LatentDependent, MissingnessGraph.latent_dependent),
+        (Ignorable, MissingnessGraph.mar),
+    ],
+)
+def test_the_models_that_ship(model: Any, preset: Any) -> None:
+    table = table_with_gaps()
+    assert missingness_graph_of(model(table), table) == preset(table)
+
+
+def test_a_model_that_ignores_the_mask_has_no_graph() -> None:
+    with pytest.raises(ValueError, match="no site made by observe_mask"):
+        missingness_graph_of(PartialVAE(table_with_gaps()), table_with_gaps())
 
 
 def test_parameters_as_they_are() -> None:
