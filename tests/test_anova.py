@@ -164,7 +164,7 @@ def test_three_guides_reach_one_bound() -> None:
     model = ANOVA(table, noise=NOISE)
     exact = ANOVAConditional(model)
     fit(model, exact, table, epochs=60, batch_size=100, learning_rate=0.03, progress=False)
-    model.requires_grad_(False)
+    model.requires_grad_(False).eval()  # Pyro warns of frozen parameters in training mode
     bounds = [bound_per_row(model, exact, table, 500)]
     for guide in (ZeroImpute(table, 5, hidden=(64,), seed=0), MeanField(table, 5)):
         fit(model, guide, table, epochs=150, batch_size=100, learning_rate=0.03, progress=False)

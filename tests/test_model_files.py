@@ -11,7 +11,7 @@ from scipy.special import expit
 from torch import nn
 
 from pyro_mnar import Fit, ImportanceWeightedELBO, Table, fit, impute
-from pyro_mnar.datasets import Complete, LinearStructure, ampute, logistic
+from pyro_mnar.datasets import Complete, LinearStructure, ampute
 from pyro_mnar.generation import generate
 from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.guides import MeanField, ZeroImpute
@@ -114,7 +114,7 @@ def test_two_guides_agree(name: str) -> None:
     model = MODELS[name](table, latent_dim=1, seed=0)
     amortised = ZeroImpute(table, 1, hidden=(32,), seed=0)
     fit(model, amortised, table, epochs=150, batch_size=100, learning_rate=0.02, progress=False)
-    model.requires_grad_(False)
+    model.requires_grad_(False).eval()  # Pyro warns of frozen parameters in training mode
     by_row = MeanField(table, 1)
     fit(model, by_row, table, epochs=300, batch_size=100, learning_rate=0.03, progress=False)
     bounds = [np.mean([bound_per_row(model, guide, table, 500) for _ in range(4)]) for guide in (amortised, by_row)]
@@ -150,19 +150,18 @@ def test_edges_among_columns_are_left_to_the_latent() -> None:
     graph = MissingnessGraph(
         [("u", "a"), ("a", "b"), ("b", "c"), *[(name, f"R[{name}]") for name in COLUMNS]], columns, incomplete=COLUMNS
     )
-    source = LinearStructure.of_graph(graph, rows=4000, latent_dim=1, seed=3)
+    source = LinearStructure.of_graph(graph, rows=4000, latent_dim=1)
     complete, fresh = (source(np.random.default_rng(seed)) for seed in (0, 1))
     assert isinstance(complete, Complete)
-    made = ampute(complete, graph, rate=0.35, strength=2.0, mechanism=logistic, seed=0)
+    made = ampute(complete, graph, rate=0.35, strength=1.5)
     table = Table.from_frame(made.frame)
     model = GINA(table, graph=graph, latent_dim=3, seed=0)
     guide = ZeroImpute(table, 3, hidden=(32, 32), seed=0)
-    fitted = fit(model, guide, table, epochs=100, batch_size=250, num_particles=20, learning_rate=0.02, progress=False)
+    fitted = fit(model, guide, table, epochs=60, batch_size=250, num_particles=20, learning_rate=0.02, progress=False)
 
     spread = fresh.frame[COLUMNS].std()
-    generated = generate(fitted, table, seed=1)[COLUMNS] / spread
-    seen_only = made.frame[COLUMNS].dropna() / spread
-    distance = energy_distance(generated, fresh.frame[COLUMNS] / spread)
-    assert distance < 0.25 * energy_distance(seen_only, fresh.frame[COLUMNS] / spread)
-    off = (generated.mean() - fresh.frame[COLUMNS].mean() / spread).abs()
-    assert off.max() < 0.2
+    truth, generated = fresh.frame[COLUMNS] / spread, generate(fitted, table, seed=1)[COLUMNS] / spread
+    assert energy_distance(made.frame[COLUMNS].dropna() / spread, truth) > 0.3
+    assert energy_distance(generated, truth) < 0.02
+    assert (generated.mean() - truth.mean()).abs().max() < 0.1
+    assert (generated.corr() - truth.corr()).abs().max(axis=None) < 0.1
