@@ -17,8 +17,9 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
-# No progress bars (their speeds differ from run to run), and not the notice that ArviZ 0.2x gives once a day.
-QUIET = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore::FutureWarning:arviz"}
+# No progress bars (their speeds differ from run to run), and no notices that come with an import: ArviZ 0.2x
+# gives one a day, tqdm one in every kernel without ipywidgets.
+QUIET = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore::FutureWarning:arviz,ignore:IProgress not found"}
 # Bytes: people look at a notebook before they run it, and the repository keeps every version.
 LARGEST = 300_000
 

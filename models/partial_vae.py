@@ -2,7 +2,8 @@
 
     Z → X        p(Z) · Π_d p(X_d|Z)
 
-K = 5 particles is the paper's PVAE, K = 1 its "w/o IW"; K > 1 with the zero-imputing guide is MIWAE (Mattei & Frellsen 2019).
+K = 5 particles is the paper's PVAE, K = 1 its "w/o IW"; K > 1 with the zero-imputing guide is MIWAE (Mattei &
+Frellsen 2019).
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # A missingness graph of your own
 #
-# Three questions of a test share one ability. The hard one is skipped because of the *ability*, not because of the answer that
-# would have been given; the other two are skipped because of their own value. No model that ships with the package says just
-# this, so we write the model function: ten lines of Pyro, with the package's three words.
+# Three questions of a test share one ability. The hard one is skipped because of the *ability*, not because of the
+# answer that would have been given; the other two are skipped because of their own value. No model that ships with the
+# package says just this, so we write the model function: ten lines of Pyro, with the package's three words.
 #
 #     Z → X_1, X_2, X_3      Z → R_3      X_1 → R_1      X_2 → R_2
 
@@ -78,15 +78,16 @@ table = Table.from_frame(exam, auxiliary=[])
 model, guide = Exam(), ZeroImpute(table, latent_dim=1, hidden=(32,))
 epochs = 2 if smoke else 150
 with pyro.get_param_store().scope():
-    svi = SVI(model, guide, pyro.optim.ClippedAdam({"lr": 0.01, "lrd": 0.01 ** (1 / (16 * epochs))}), ImportanceWeightedELBO(20))
-    generator = torch.Generator().manual_seed(0)
-    losses = [
-        np.mean([svi.step(batch) for batch in table.batches(128, generator=generator)]) / len(table) for _ in range(epochs)
-    ]
+    adam = pyro.optim.ClippedAdam({"lr": 0.01, "lrd": 0.01 ** (1 / (16 * epochs))})
+    svi = SVI(model, guide, adam, ImportanceWeightedELBO(num_particles=20))
+    shuffle = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(epochs):
+        steps = [svi.step(batch) for batch in table.batches(128, generator=shuffle)]
+        losses.append(np.mean(steps) / len(table))
     trained = Fit.from_svi(model, guide, table)
 plt.plot([-loss for loss in losses])
-plt.gca().set(xlabel="epoch", ylabel="bound, nats per row");
-
+plt.gca().set(xlabel="epoch", ylabel="bound, nats per row")
 # %% [markdown]
 # ## Impute, and compare with the truth
 
@@ -96,8 +97,8 @@ means = pd.DataFrame([frame.mean() for frame in imputations.frames()])
 pd.DataFrame({"truth": truth.mean(), "answered": exam.mean(), "imputed": means.mean(), "sd": means.std()})
 
 # %% [markdown]
-# What the fit found out about the skipping: log-odds of answering per standard deviation of the cause (the truth is positive
-# for all three; units differ, since columns are standardised by what was observed).
+# What the fit found out about the skipping: log-odds of answering per standard deviation of the cause (the truth is
+# positive for all three; units differ, since columns are standardised by what was observed).
 
 # %%
 pd.Series(model.slope.detach().numpy(), index=["easy (own value)", "medium (own value)", "hard (ability)"]).round(2)

@@ -53,16 +53,15 @@ survey.head()
 # %% [markdown]
 # ## Declare the mechanism, fit
 #
-# `auxiliary` names U: known for everyone, and no cause of the missingness in its own right. `SelfMasking` declares that an
-# answer is withheld because of its own value; whether high or low ones are withheld, the fit has to find out.
+# `auxiliary` names U: known for everyone, and no cause of the missingness in its own right. `SelfMasking` declares that
+# an answer is withheld because of its own value; whether high or low ones are withheld, the fit has to find out.
 
 # %%
 table = Table.from_frame(survey, auxiliary=["age", "school"])
 model = GINA(table, mechanism=SelfMasking, seed=0)
 guide = ZeroImpute(table, model.latent_dim, seed=0)
 result = fit(model, guide, table, epochs=5 if smoke else None, num_particles=20, seed=0, progress=False)
-result.history.plot(x="epoch", y="bound", ylabel="nats per row", legend=False);
-
+result.history.plot(x="epoch", y="bound", ylabel="nats per row", legend=False)
 # %% [markdown]
 # ## Impute
 #
@@ -78,7 +77,8 @@ next(imputations.frames()).head()
 # %%
 columns = ["income", "savings"]
 means = pd.DataFrame([frame[columns].mean() for frame in imputations.frames()])
-pd.DataFrame({"truth": truth[columns].mean(), "respondents": survey[columns].mean(), "imputed": means.mean(), "sd": means.std()})
+averages = {"truth": truth[columns], "respondents": survey[columns], "imputed": means}
+pd.DataFrame({name: frame.mean() for name, frame in averages.items()} | {"sd": means.std()})
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")

@@ -27,12 +27,16 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
             # In a file, one word turns a whole column into text: name the word, not the first number beside it.
             words = wrong & pd.to_numeric(values.astype(str), errors="coerce").isna().to_numpy()
             at = int((words if words.any() else wrong).argmax())
-            raise ValueError(f"column {name!r}: expected numbers, got {cell(values, at)!r} in row {row_label(values, at)!r}")
+            raise ValueError(
+                f"column {name!r}: expected numbers, got {cell(values, at)!r} in row {row_label(values, at)!r}"
+            )
         numbers = numbers.astype(np.float64)
     infinite = np.isinf(numbers)
     if infinite.any():
         at = int(infinite.argmax())
-        raise ValueError(f"column {name!r}: expected finite numbers, got {numbers[at]} in row {row_label(values, at)!r}")
+        raise ValueError(
+            f"column {name!r}: expected finite numbers, got {numbers[at]} in row {row_label(values, at)!r}"
+        )
     return numbers
 
 

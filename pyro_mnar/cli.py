@@ -53,7 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     cause = complete.add_mutually_exclusive_group()
     cause.add_argument(
-        "--mechanism", choices=MECHANISMS, default="self-masking", help="who causes the missingness (default %(default)s)"
+        "--mechanism",
+        choices=MECHANISMS,
+        default="self-masking",
+        help="who causes the missingness (default %(default)s)",
     )
     cause.add_argument(
         "--graph",
@@ -61,17 +64,23 @@ def _parser() -> argparse.ArgumentParser:
         help=f"the same as a missingness graph: a JSON file, or one of {', '.join(sorted(PRESETS))}".replace("_", "-"),
     )
     complete.add_argument("--draws", type=int, default=20, metavar="N", help="completed tables (default %(default)s)")
-    complete.add_argument("--epochs", type=int, metavar="N", help="passes over the table (default: enough for 3,000 steps)")
+    complete.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the table (default: enough for 3,000 steps)"
+    )
     complete.add_argument("--particles", type=int, default=20, metavar="K", help="while training (default %(default)s)")
     complete.add_argument("--latent-dim", type=int, metavar="H", help="dimension of the latent")
-    complete.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same tables (default %(default)s)")
+    complete.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="same seed, same tables (default %(default)s)"
+    )
     complete.add_argument("--device", default="cpu", help="such as cpu, cuda or cuda:1 (default %(default)s)")
     complete.add_argument("--quiet", action="store_true", help="no progress bar")
     complete.set_defaults(run=_impute)
 
     demo = commands.add_parser("demo", help="compare GINA with the usual imputers", description=_demo.__doc__)
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="(default %(default)s)")
-    demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for figure and tables (default %(default)s)")
+    demo.add_argument(
+        "--out", type=Path, default=Path("demo"), help="folder for figure and tables (default %(default)s)"
+    )
     demo.set_defaults(run=_demo)
     return parser
 
@@ -105,7 +114,7 @@ def _impute(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    """Fit GINA to a real table whose values are missing not at random, beside the usual imputers; about three minutes."""
+    """Fit GINA to a real table whose values are missing not at random, and compare it with the usual imputers."""
     from pyro_mnar.demo import run
 
     run(options.out, options.seed)

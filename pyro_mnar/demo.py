@@ -1,8 +1,8 @@
 """The main job on real data: scikit-learn's breast-cancer table under the not-MIWAE paper's protocol.
 
-569 rows × 30 columns; in the first half of the columns every value above the column's mean goes missing (Ipsen et al. 2021,
-section 5).  RMSE is over the missing entries, in standard deviations of the complete column; the fits see the observed values
-only, and are not told that it is the high ones that are missing.
+569 rows × 30 columns; in the first half of the columns every value above the column's mean goes missing (Ipsen et al.
+2021, section 5).  RMSE is over the missing entries, in standard deviations of the complete column; the fits see the
+observed values only, and are not told that it is the high ones that are missing.
 """
 
 from __future__ import annotations
@@ -35,13 +35,15 @@ class Score(NamedTuple):
     seconds: float
 
 
-def run(out: Path, seed: int = 0, *, epochs: int | None = None, particles: int = 20, progress: bool = True) -> list[Score]:
-    """Compare on the breast-cancer table; prints a table, and writes a figure and GINA's completed tables to ``out``."""
+def run(
+    out: Path, seed: int = 0, *, epochs: int | None = None, particles: int = 20, progress: bool = True
+) -> list[Score]:
+    """Compare on the breast-cancer table: print a table, write a figure and GINA's completed tables to ``out``."""
     truth = standardised(load_breast_cancer(as_frame=True).data)  # type: ignore[union-attr]
     observed = mask_above_mean(truth, truth.columns[: truth.shape[1] // 2])
     table = Table.from_frame(observed)
     missing = observed.isna().to_numpy()
-    print(f"{len(truth)} rows, {truth.shape[1]} columns, {missing.sum()} values missing, all of them above their column's mean")
+    print(f"{len(truth)} rows, {truth.shape[1]} columns; {missing.sum()} values missing, all above their column's mean")
     print(f"seed {seed}; RMSE over the missing values, in standard deviations\n")
     print(f"{'method':<28}{'RMSE':>8}{'seconds':>10}")
 

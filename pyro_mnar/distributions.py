@@ -1,4 +1,4 @@
-"""The one distribution that Pyro does not have: the missing entries of a row, beside placeholders for the observed ones."""
+"""The one distribution that Pyro lacks: the missing entries of a row, with placeholders for the observed ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class MissingEntries(TorchDistribution):
 
     arg_constraints: dict[str, Any] = {}
 
-    def __init__(self, fn: TorchDistributionMixin, mask: Bool[Tensor, "..."], validate_args: bool | None = None) -> None:
+    def __init__(
+        self, fn: TorchDistributionMixin, mask: Bool[Tensor, "..."], validate_args: bool | None = None
+    ) -> None:
         shape = torch.broadcast_shapes(fn.batch_shape, mask.shape)
         self.fn = fn if fn.batch_shape == shape else fn.expand(shape)
         self.mask_observed = mask
@@ -70,4 +72,6 @@ class MissingEntries(TorchDistribution):
     def _placeholder(self, like: Tensor) -> torch.distributions.Distribution:
         normal = dist.Normal(torch.zeros_like(like), torch.ones_like(like), validate_args=False)
         transform = biject_to(self.support)
-        return normal if transform == biject_to(dist.constraints.real) else dist.TransformedDistribution(normal, [transform])
+        if transform == biject_to(dist.constraints.real):
+            return normal
+        return dist.TransformedDistribution(normal, [transform])

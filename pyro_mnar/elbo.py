@@ -56,27 +56,28 @@ class ImportanceWeightedELBO(ELBO):
     Works as Pyro's own objectives do: ``SVI(model, guide, optim, loss=ImportanceWeightedELBO(num_particles=5))``, or
     ``ImportanceWeightedELBO(num_particles=5)(model, guide)`` as a ``torch.nn.Module`` that returns the loss.
 
-    A latent site that the model has and the guide leaves out is proposed from the model, so its density cancels and is not
-    computed.  Scales set inside the row plate (β, annealing) are part of the weight; the row plate's own factor is not.
-    Sites that cannot be reparameterised get a leave-one-out score-function term (VIMCO).
+    A latent site that the model has and the guide leaves out is proposed from the model, so its density cancels and
+    is not computed.  Scales set inside the row plate (β, annealing) are part of the weight; the row plate's own
+    factor is not. Sites that cannot be reparameterised get a leave-one-out score-function term (VIMCO).
 
     Args:
         num_particles: K, particles per row.
-        estimator: ``"pathwise"``, or ``"doubly-reparameterized"`` for the guide's gradient of Tucker et al. (2018), whose
-            signal-to-noise ratio does not fall with K.
+        estimator: ``"pathwise"``, or ``"doubly-reparameterized"`` for the guide's gradient of Tucker et al. (2018),
+            whose signal-to-noise ratio does not fall with K.
         plate: Name of the row plate; every sample site and factor stands inside it.
         vectorize_particles: Run all particles at once, in a plate left of the model's own; False runs them in turn, for
             models that do not broadcast.
         max_plate_nesting: Number of plate dimensions of the model; found by running it once if not given.
 
     Raises:
-        ValueError: If ``num_particles`` is below 1 or the estimator is unknown; when called, if a site stands outside the
-            row plate, the guide has a latent that the model lacks, or the parameter store holds another module's parameters.
+        ValueError: If ``num_particles`` is below 1 or the estimator is unknown; when called, if a site stands outside
+            the row plate, the guide has a latent that the model lacks, or the parameter store holds another module's
+            parameters.
 
     References:
-        Burda et al. (2016), Importance weighted autoencoders; Ipsen et al. (2021), not-MIWAE; Ma & Zhang (2021), section 4;
-        Mnih & Rezende (2016), Variational inference for Monte Carlo objectives; Tucker et al. (2018), Doubly reparameterized
-        gradient estimators for Monte Carlo objectives.
+        Burda et al. (2016), Importance weighted autoencoders; Ipsen et al. (2021), not-MIWAE; Ma & Zhang (2021),
+        section 4; Mnih & Rezende (2016), Variational inference for Monte Carlo objectives; Tucker et al. (2018),
+        Doubly reparameterized gradient estimators for Monte Carlo objectives.
     """
 
     def __init__(
@@ -137,9 +138,7 @@ class ImportanceWeightedELBO(ELBO):
         runs = self._runs(model, guide, args, kwargs)
         return torch.cat([_log_weights(run) for run in runs]), runs[0].scale
 
-    def _runs(
-        self, model: Callable, guide: Callable, args: Any, kwargs: Any, *, as_leaves: bool = False
-    ) -> list[_Run]:
+    def _runs(self, model: Callable, guide: Callable, args: Any, kwargs: Any, *, as_leaves: bool = False) -> list[_Run]:
         check_parameters(model, guide)
         if math.isinf(self.max_plate_nesting):
             self.max_plate_nesting = _find_plate_nesting(model, guide, args, kwargs)
@@ -168,8 +167,8 @@ class ImportanceWeightedELBO(ELBO):
 class _Run:
     """Traces of guide and model over one set of particles, and what of them enters the weight.
 
-    ``drawn`` is the guide's trace with the draws as they depend on its parameters; ``guide_trace`` is the same trace, or its
-    replay with the draws as leaves of the graph.
+    ``drawn`` is the guide's trace with the draws as they depend on its parameters; ``guide_trace`` is the same trace,
+    or its replay with the draws as leaves of the graph.
     """
 
     def __init__(
@@ -208,8 +207,8 @@ class _Run:
             frame = next((f for f in site["cond_indep_stack"] if f.name == self.plate), None)
             if frame is None:
                 raise ValueError(
-                    f"site {site['name']!r} stands outside the row plate {self.plate!r}, so rows would share a weight: move it"
-                    f" inside `with rows(batch):`, make it a parameter, or name the plate with plate=..."
+                    f"site {site['name']!r} stands outside the row plate {self.plate!r}, so rows would share a weight:"
+                    " move it inside `with rows(batch):`, make it a parameter, or name the plate with plate=..."
                 )
             frames.append(frame)
         if not frames:
@@ -262,7 +261,7 @@ def _leave_one_out_signal(log_weights: Float[Tensor, "particles rows"]) -> Float
 
 
 def _doubly_reparameterised(runs: list[_Run]) -> Tensor:
-    """With the guide's draws z_k as leaves: Σ ŵ_k ∂log p(·, z_k) for the model, Σ ŵ_k² ∂log w_k/∂z_k · ∂z_k for the guide.
+    """With draws z_k as leaves, Σ ŵ_k ∂log p(·, z_k) for the model and Σ ŵ_k² ∂log w_k/∂z_k · ∂z_k for the guide.
 
     Replaying the guide on the leaves keeps how one latent's density depends on another's value, which detaching the
     distributions' parameters would lose.  Noise of sites proposed from the model counts as part of the model.

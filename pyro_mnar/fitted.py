@@ -121,7 +121,9 @@ def _unmirrored(store: dict[str, Any], *modules: Any) -> dict[str, tuple[Tensor,
         constraint = store["constraints"][name]
         known = [key for key, other in _CONSTRAINTS.items() if other is constraint]
         if not known:
-            raise TypeError(f"parameter {name!r}: expected a constraint among {sorted(_CONSTRAINTS)} to save, got {constraint}")
+            raise TypeError(
+                f"parameter {name!r}: expected a constraint among {sorted(_CONSTRAINTS)} to save, got {constraint}"
+            )
         own[name] = (value.detach(), known[0])
     return own
 
@@ -134,5 +136,6 @@ def _check_plain(schema: dict[str, Any]) -> None:
             for value in part if isinstance(part, tuple) else (part,):
                 if type(value) not in (str, int, float, bool, type(None)):
                     raise TypeError(
-                        f"column {entry['name']!r}: expected names and levels of plain text or numbers to save, got {value!r}"
+                        f"column {entry['name']!r}: expected names and levels of plain text or numbers to save, got"
+                        f" {value!r}"
                     )

@@ -1,9 +1,9 @@
 """Posterior-predictive imputations: replay guide and model, weigh, resample.
 
-No second copy of the posterior's mathematics: the particles and their weights are the objective's own.  Two targets.  Given the
-mask, p(X_u | X_o, R): the imputation knows that a value was withheld; completed tables, pooling and intervals need this one.
-Without, p(X_u | X_o), the paper's formula in section 4: what would be seen had we chosen what to ask.  A table completed that
-way stays biased even at the true parameters.
+No second copy of the posterior's mathematics: the particles and their weights are the objective's own.  Two targets.
+Given the mask, p(X_u | X_o, R): the imputation knows that a value was withheld; completed tables, pooling and
+intervals need this one. Without, p(X_u | X_o), the paper's formula in section 4: what would be seen had we chosen
+what to ask.  A table completed that way stays biased even at the true parameters.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Imputations:
             yield self._completed(draw, keep_integers=True)
 
     def to_inference_data(self) -> Any:
-        """An ArviZ object: draws of the missing entries, observed data and auxiliary constants, with named dimensions."""
+        """An ArviZ object of draws, observed data and auxiliary constants, with named dimensions."""
         from pyro_mnar.inference_data import imputations_to_inference_data
 
         return imputations_to_inference_data(self)
@@ -96,10 +96,12 @@ def impute(
 
     Args:
         fit: A trained model and guide.
-        table: The training table, or new rows (a frame is encoded with the training rows' units, columns matched by name).
+        table: The training table, or new rows (a frame is encoded with the training rows' units, columns matched by
+            name).
         num_draws: Completed tables to draw.
         num_particles: K, particles for each draw of each row; means use all ``num_draws * num_particles``.
-        use_mechanism: Draw from p(X_u | X_o, R), or else from p(X_u | X_o); see the module's text for when each is right.
+        use_mechanism: Draw from p(X_u | X_o, R), or else from p(X_u | X_o); see the module's text for when each is
+            right.
         seed: Same seed, same draws; the caller's generators stay as they are.
         device: Where to compute; by default where the parameters are.
 
@@ -153,7 +155,9 @@ class _Sampler:
     """Draws and weighs particles of a chunk of rows, as many draws at a time as fit into memory."""
 
     def __init__(self, fit: Fit, num_draws: int, num_particles: int, use_mechanism: bool, session: Session) -> None:
-        self.model: Callable = _Untempered()(fit.model) if use_mechanism else poutine.block(fit.model, hide_fn=_is_mechanism)
+        self.model: Callable = (
+            _Untempered()(fit.model) if use_mechanism else poutine.block(fit.model, hide_fn=_is_mechanism)
+        )
         self.fit, self.session, self.use_mechanism = fit, session, use_mechanism
         self.num_draws, self.num_particles = num_draws, num_particles
         self.max_plate_nesting = float("inf")
@@ -168,9 +172,13 @@ class _Sampler:
                 log_weights, x = self._particles(batch, count * self.num_particles)
                 grouped = log_weights.unflatten(0, (count, self.num_particles))
                 if log_weights.isnan().any():
-                    raise ValueError("a particle's weight is not a number: the model or the guide has parameters that are not finite")
+                    raise ValueError(
+                        "a particle's weight is not a number: the model or the guide has parameters that are not finite"
+                    )
                 if not torch.isfinite(grouped).any(1).all():
-                    raise ValueError("every particle of a row has weight zero: the model gives its observed values no probability")
+                    raise ValueError(
+                        "every particle of a row has weight zero: the model gives its observed values no probability"
+                    )
                 chosen = torch.distributions.Categorical(logits=grouped.movedim(1, -1), validate_args=False).sample()
             running.add(log_weights, x)
             first = torch.arange(count, device=x.device)[:, None] * self.num_particles
@@ -189,7 +197,9 @@ class _Sampler:
             if not site["is_observed"]:
                 x[..., list(site["infer"]["partially_observed"])] = site["value"].to(x.dtype).reshape(x.shape)
         if not missing:
-            raise ValueError("the model has no site made by partially_observed, so nothing tells which values are missing ones")
+            raise ValueError(
+                "the model has no site made by partially_observed, so nothing tells which values are missing ones"
+            )
         return run.log_weights, x
 
     def _check(self, batch: Batch) -> None:
@@ -197,7 +207,9 @@ class _Sampler:
             return
         trace = poutine.trace(self.fit.model).get_trace(batch)
         if not any(_is_mechanism(site) for site in trace.nodes.values()) and _observes_more_than_x(trace):
-            raise ValueError("use_mechanism=False: the model has no site made by observe_mask, so nothing tells what to leave out")
+            raise ValueError(
+                "use_mechanism=False: the model has no site made by observe_mask, so nothing tells what to leave out"
+            )
 
 
 class _WeightedMean:
@@ -244,13 +256,15 @@ def _observes_more_than_x(trace: poutine.Trace) -> bool:
 
 
 def encoded(fit: Fit, table: Table | pd.DataFrame) -> Table:
-    """The rows in the units that a fit was trained in; refuses other tables by ValueError, other things by TypeError."""
+    """The rows in the units that a fit was trained in; ValueError for other tables, TypeError for other things."""
     if isinstance(table, pd.DataFrame):
         return Table.from_frame(table, schema=fit.schema, dtype=fit.dtype)
     if not isinstance(table, Table):
         raise TypeError(f"table: expected a Table or a DataFrame, got {type(table).__name__}")
     if table.schema != fit.schema or table.x.dtype != fit.dtype:
-        raise ValueError("table: expected the training table's schema and type; make it with training_table.new_rows(frame)")
+        raise ValueError(
+            "table: expected the training table's schema and type; make it with training_table.new_rows(frame)"
+        )
     return table
 
 
@@ -262,7 +276,7 @@ def _filled(values: pd.Series, rows: NDArray[np.int_], new: NDArray[np.float64],
         if keep_integers:
             new = new > 0.5
         else:  # an object column of booleans has gaps that only the nullable dtypes take
-            values = values.astype("boolean").astype("Float64") if dtype == object else values.astype(floating)
+            values = values.astype("boolean").astype("Float64") if dtype.kind == "O" else values.astype(floating)
     elif pd.api.types.is_integer_dtype(dtype):
         if keep_integers:
             new = _whole(new, getattr(dtype, "numpy_dtype", dtype))

@@ -23,10 +23,10 @@ def from_groups(groups: dict[str, dict[str, xarray.DataArray]]) -> Any:
 def imputations_to_inference_data(imputations: Imputations) -> Any:
     """Draws of every missing entry under ``posterior``, one chain.
 
-    ``x_missing`` has dimensions ``(chain, draw, cell)``; coordinates ``row`` and ``column`` of ``cell`` say where it stands.
-    ``observed_data`` holds ``x`` with NaN for gaps and the mask ``r``, ``constant_data`` the auxiliary columns, both by
-    ``(row, column)``; everything in the user's units.  Rows are labelled by the frame's index where that is unique, else by
-    position.
+    ``x_missing`` has dimensions ``(chain, draw, cell)``; coordinates ``row`` and ``column`` of ``cell`` say where it
+    stands. ``observed_data`` holds ``x`` with NaN for gaps and the mask ``r``, ``constant_data`` the auxiliary
+    columns, both by ``(row, column)``; everything in the user's units.  Rows are labelled by the frame's index where
+    that is unique, else by position.
     """
     table = imputations.table
     schema, frame = table.schema, table.frame
@@ -56,7 +56,10 @@ def imputations_to_inference_data(imputations: Imputations) -> Any:
     return from_groups(
         {
             "posterior": {"x_missing": posterior},
-            "observed_data": {"x": xarray.DataArray(np.where(mask, x, np.nan), **by_cell), "r": xarray.DataArray(mask, **by_cell)},
+            "observed_data": {
+                "x": xarray.DataArray(np.where(mask, x, np.nan), **by_cell),
+                "r": xarray.DataArray(mask, **by_cell),
+            },
             "constant_data": constants,
         }
     )

@@ -1,7 +1,8 @@
 """Running Pyro without touching the caller's state: random numbers, parameter store, validation, one thread at a time.
 
-Pyro's handler stack and torch's default generator belong to the whole process.  A :class:`Session` takes one process-wide lock
-for as long as it runs a model, swaps in random states and a parameter store of its own, and puts back what it found.
+Pyro's handler stack and torch's default generator belong to the whole process.  A :class:`Session` takes one
+process-wide lock for as long as it runs a model, swaps in random states and a parameter store of its own, and puts
+back what it found.
 """
 
 from __future__ import annotations

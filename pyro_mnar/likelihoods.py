@@ -1,4 +1,4 @@
-"""p(X|Z) given the decoder network's outputs: one small module a column kind, whose ``forward`` returns a distribution."""
+"""p(X|Z) from the decoder network's outputs: one small module a column kind, whose ``forward`` gives a distribution."""
 
 from __future__ import annotations
 

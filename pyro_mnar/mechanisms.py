@@ -1,7 +1,7 @@
 """p(R|X,Z): who causes the missingness of what.
 
-Every mechanism is a module ``(num_columns, latent_dim)`` whose ``forward(x, z)`` gives the log-odds of being *observed*, per
-column, on standardised x.  Written Π_d π_d(x,z)^{R_d} (1 - π_d(x,z))^{1-R_d} in the paper's section 4.
+Every mechanism is a module ``(num_columns, latent_dim)`` whose ``forward(x, z)`` gives the log-odds of being
+*observed*, per column, on standardised x.  Written Π_d π_d(x,z)^{R_d} (1 - π_d(x,z))^{1-R_d} in the paper's section 4.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class SelfMasking(nn.Module):
     Args:
         num_columns: D.
         latent_dim: Not used; every mechanism is made with the same arguments.
-        sign: What is known of the slopes: ``-1`` if high values go missing, ``+1`` if low ones do, 0 if unknown; one number,
-            or one per column.
+        sign: What is known of the slopes: ``-1`` if high values go missing, ``+1`` if low ones do, 0 if unknown; one
+            number, or one per column.
 
     Raises:
         ValueError: If a sign is none of -1, 0 and 1, or there are not as many as columns.
@@ -59,6 +59,11 @@ class SelfMasking(nn.Module):
         self.register_buffer("sign", torch.tensor(signs))
         self.intercept = nn.Parameter(torch.zeros(num_columns))
         self.raw_slope = nn.Parameter(torch.zeros(num_columns))
+
+    def reset_parameters(self) -> None:
+        """Draw slopes of size about one, of both signs where no sign is declared, for restarts."""
+        nn.init.zeros_(self.intercept)
+        nn.init.normal_(self.raw_slope)
 
     @property
     def slope(self) -> Float[Tensor, " columns"]:

@@ -1,8 +1,9 @@
 """Whose parameters? Modules own theirs; Pyro's global store only mirrors them.
 
-A PyroModule mirrors its parameters in the store under their dotted names, so a second module of the same class finds the first
-one's tensors there, and ``SVI`` would train those: the second module then never moves.  Library code therefore runs models only
-inside :func:`own_store`, and the objective refuses a store that holds somebody else's tensors.
+A PyroModule mirrors its parameters in the store under their dotted names, so a second module of the same class finds
+the first one's tensors there, and ``SVI`` would train those: the second module then never moves.  Library code
+therefore runs models only inside a :class:`~pyro_mnar.isolation.Session`, and the objective refuses a store that
+holds somebody else's tensors.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def check_parameters(model: Any, guide: Any) -> None:
     own, of_guide = mirrored_parameters(model), mirrored_parameters(guide)
     for name in own:
         if own[name] is not of_guide.get(name, own[name]):
-            raise ValueError(f"parameter {name!r} is in the model and, another one, in the guide: rename that attribute in one")
+            raise ValueError(
+                f"parameter {name!r} is in the model and, another one, in the guide: rename that attribute in one"
+            )
     own.update(of_guide)
     for stored_name, stored in pyro.get_param_store()._params.items():
         tensor = own.get(stored_name.replace("$$$", "."))
@@ -44,7 +47,7 @@ def mirrored_parameters(module: Any) -> dict[str, Tensor]:
 
 
 def trainable_parameters(*modules: Any) -> list[nn.Parameter | Tensor]:
-    """Every tensor to train: the modules' parameters and what ``pyro.param`` and ``pyro.module`` put into the store, once."""
+    """Every tensor to train, once: the modules' parameters, and what ``pyro.param`` put into the store."""
     stored = list(pyro.get_param_store()._params.values())
     unique = {id(value): value for value in [*module_parameters(*modules), *stored] if value.requires_grad}
     return list(unique.values())

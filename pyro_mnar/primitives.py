@@ -5,8 +5,8 @@
         x = partially_observed("x", decoder(z), batch)
         observe_mask("r", mechanism(x, z), batch)
 
-Each is a few Pyro statements, so that a model made of them runs under plain Pyro: trace, replay, condition, ``Predictive``,
-``render_model``, NUTS on a small table.
+Each is a few Pyro statements, so that a model made of them runs under plain Pyro: trace, replay, condition,
+``Predictive``, ``render_model``, NUTS on a small table.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ def rows(batch: Batch) -> pyro.plate:
 def partially_observed(name: str, fn: TorchDistributionMixin, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
     """Score X_o, let X_u be latent, return the completed row.
 
-    Two sites.  ``{name}_missing`` is latent and covers the row: at missing entries it has the density of ``fn``, at observed
-    entries that of a fixed placeholder (:class:`~pyro_mnar.distributions.MissingEntries`).  ``{name}_observed`` is ``fn``
-    masked to the observed entries and observed there; at missing entries its value is the detached draw, which lies in the
-    support whatever ``fn`` is.
+    Two sites.  ``{name}_missing`` is latent and covers the row: at missing entries it has the density of ``fn``, at
+    observed entries that of a fixed placeholder (:class:`~pyro_mnar.distributions.MissingEntries`).
+    ``{name}_observed`` is ``fn`` masked to the observed entries and observed there; at missing entries its value is
+    the detached draw, which lies in the support whatever ``fn`` is.
 
     Args:
         name: Name of the variable, such as ``"x"``.
-        fn: Column-wise distribution p(X|Z) of batch shape ``(..., rows, columns)``; an ``Independent`` over the columns is
-            unwrapped.
+        fn: Column-wise distribution p(X|Z) of batch shape ``(..., rows, columns)``; an ``Independent`` over the
+            columns is unwrapped.
         batch: The rows.
 
     Returns:
@@ -74,10 +74,10 @@ def partially_observed(name: str, fn: TorchDistributionMixin, batch: Batch) -> F
 
 
 def propose_missing(name: str, fn: TorchDistributionMixin, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
-    """For guides that propose X_u themselves: the latent site of :func:`partially_observed`, with the same placeholders.
+    """For guides that propose X_u themselves: the latent site of :func:`partially_observed`.
 
-    Arguments as there; the placeholders of model and guide cancel exactly.  A guide that leaves the site out gets it proposed
-    from the model.
+    Arguments as there; the placeholders of model and guide cancel exactly.  A guide that leaves the site out gets it
+    proposed from the model.
     """
     fn = _columnwise(name, fn, batch)
     return pyro.sample(f"{name}_missing", MissingEntries(fn, batch.mask).to_event(1))
@@ -107,7 +107,10 @@ def observe_mask(
     columns = tuple(range(batch.num_columns))
     with poutine.scale(scale=weight):
         pyro.sample(
-            name, fn, obs=batch.mask.to(logits.dtype), infer={"missing_mechanism": {"columns": columns, "weight": weight}}
+            name,
+            fn,
+            obs=batch.mask.to(logits.dtype),
+            infer={"missing_mechanism": {"columns": columns, "weight": weight}},
         )
 
 
@@ -116,7 +119,7 @@ def _columnwise(name: str, fn: TorchDistributionMixin, batch: Batch) -> TorchDis
         fn = fn.base_dist
     if fn.event_shape or not fn.batch_shape or fn.batch_shape[-1] not in (1, batch.num_columns):
         raise ValueError(
-            f"site {name!r}: expected a distribution of batch shape (..., rows, {batch.num_columns}) and no event shape, got"
-            f" batch shape {tuple(fn.batch_shape)} and event shape {tuple(fn.event_shape)}"
+            f"site {name!r}: expected a distribution of batch shape (..., rows, {batch.num_columns}) and no event"
+            f" shape, got batch shape {tuple(fn.batch_shape)} and event shape {tuple(fn.event_shape)}"
         )
     return fn

@@ -1,8 +1,8 @@
 """What a table's columns are: names, kinds, units, and which of them are auxiliary.
 
 A :class:`Schema` is made once, from the training table, and is what a fit keeps of it: new rows are encoded with the
-training rows' means and standard deviations, matched by column name.  It holds one entry a column, so a column kind is a
-matter of one entry and not of the whole table.
+training rows' means and standard deviations, matched by column name.  It holds one entry a column, so a column kind
+is a matter of one entry and not of the whole table.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class Auxiliary:
         if (codes < 0).any():
             at = int((codes < 0).argmax())
             expected, got, row = list(self.levels), cell(values, at), row_label(values, at)
-            raise ValueError(f"auxiliary column {self.name!r}: expected one of {expected!r}, got {got!r} in row {row!r}")
+            raise ValueError(
+                f"auxiliary column {self.name!r}: expected one of {expected!r}, got {got!r} in row {row!r}"
+            )
         return (codes[:, None] == np.arange(1, self.width + 1)).astype(np.float64)
 
 
@@ -115,7 +117,9 @@ class Schema:
             raise ValueError(f"column {absent[0]!r}: expected one of {list(frame.columns)!r}")
         repeated = [name for at, name in enumerate(named) if name in named[:at]]
         if repeated:
-            raise ValueError(f"auxiliary column {repeated[0]!r}: expected each name once, got it {named.count(repeated[0])} times")
+            raise ValueError(
+                f"auxiliary column {repeated[0]!r}: expected each name once, got it {named.count(repeated[0])} times"
+            )
         for name, kind in kinds.items():
             if kind not in KINDS:
                 raise ValueError(f"column {name!r}: expected a kind among {KINDS}, got {kind!r}")
@@ -136,8 +140,8 @@ class Schema:
         complete = tuple(Auxiliary(c.name, c.mean, c.std) for c in columns if c.is_auxiliary)
         if complete_as_u and not complete:
             warnings.warn(
-                "no auxiliary columns were named and no column is complete: the prior of z is standard normal, so nothing"
-                " identifies the latent (auxiliary='mask' is the paper's substitute, auxiliary=[] is silent)",
+                "no auxiliary columns were named and no column is complete: the prior of z is standard normal, so"
+                " nothing identifies the latent (auxiliary='mask' is the paper's substitute, auxiliary=[] is silent)",
                 stacklevel=3,
             )
         return cls(columns, complete, "complete" if complete else "none")
@@ -190,7 +194,9 @@ def _auxiliary(values: pd.Series, name: Hashable) -> Auxiliary:
         auxiliary = Auxiliary(name, mean, std)
     else:
         is_categorical = isinstance(values.dtype, pd.CategoricalDtype)
-        levels = values.cat.categories if is_categorical else sorted(set(values.dropna()), key=lambda v: (str(type(v)), v))
+        levels = (
+            values.cat.categories if is_categorical else sorted(set(values.dropna()), key=lambda v: (str(type(v)), v))
+        )
         auxiliary = Auxiliary(name, levels=tuple(levels))
     auxiliary.encode(values)  # refuses holes, by name
     return auxiliary

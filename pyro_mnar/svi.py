@@ -25,6 +25,7 @@ from pyro_mnar.table import Table
 DEFAULT_STEPS = 3_000
 LEAST_EPOCHS = 30
 
+
 class TrainingError(ValueError):
     """The objective stopped being a number.
 
@@ -173,8 +174,8 @@ class _Trainer:
         parameters = module_parameters(self.fit.model, self.fit.guide)
         if parameters and parameters[0].dtype != self.batch.x.dtype:
             raise ValueError(
-                f"expected the table's type to be the model's, {parameters[0].dtype}, got {self.batch.x.dtype}: make the table"
-                f" with dtype={parameters[0].dtype}"
+                f"expected the table's type to be the model's, {parameters[0].dtype}, got {self.batch.x.dtype}: make"
+                f" the table with dtype={parameters[0].dtype}"
             )
         few = self.batch.take(torch.arange(min(len(self.batch), 8), device=self.batch.x.device))
         with self.session.running(validate=not self.batch.x.is_meta):
@@ -288,7 +289,7 @@ def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Tab
     if count == 0:
         return table, None
     if count == len(table):
-        raise ValueError(f"held_out: expected a share that leaves rows to train on, got {held_out} of {len(table)} rows")
+        raise ValueError(f"held_out: expected a share that leaves rows to train on, got {held_out} of {count} rows")
     order = np.random.default_rng(seed).permutation(len(table))
     return table.take(np.sort(order[count:])), table.take(np.sort(order[:count]))
 

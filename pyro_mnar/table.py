@@ -68,16 +68,17 @@ class Table:
                 booleans become indicators. None: the complete columns serve as U and stay modelled columns too.
                 ``"mask"``: U = R. An empty list: no U, a standard normal prior.
             kinds: Kind of a column, by name; ``"continuous"`` (the default) is the only one so far.
-            na_values: Codes that stand for a missing value, one or several by column, such as ``{"income": [-98, -99]}``.
+            na_values: Codes that stand for a missing value, one or several by column, such as ``{"income": [-98,
+                -99]}``.
             not_applicable: Cells that have no value to impute, by column: a boolean per row, or the codes that say so.
-            by_design: Missing cells that the mechanism has nothing to do with (not asked, to be predicted), by column: a
-                boolean per row, or the codes that say so.
+            by_design: Missing cells that the mechanism has nothing to do with (not asked, to be predicted), by
+                column: a boolean per row, or the codes that say so.
             schema: The schema of the training table, for new rows; columns are then matched by name.
             dtype: Floating type of the tensors; torch's default if None.
 
         Raises:
-            ValueError: If the frame has no rows or columns, repeats a column name, holds an infinity or text in a number
-                column, has a column with no observed value, or an auxiliary column that is absent or has holes.
+            ValueError: If the frame has no rows or columns, repeats a column name, holds an infinity or text in a
+                number column, has a column with no observed value, or an auxiliary column that is absent or has holes.
             TypeError: If ``frame`` is no DataFrame, or ``auxiliary`` is a single string.
         """
         _check_frame(frame, auxiliary)
@@ -88,7 +89,9 @@ class Table:
             _match_columns(frame, schema)
         for name in absent:
             if name not in schema.names:
-                raise ValueError(f"column {name!r}: an auxiliary column has a value in every row, so no reasons for gaps")
+                raise ValueError(
+                    f"column {name!r}: an auxiliary column has a value in every row, so no reasons for gaps"
+                )
 
         values = np.stack([c.encode(numbers_of(gaps[c.name], c.name)) for c in schema.columns], axis=1)
         mask = ~np.isnan(values)
@@ -121,8 +124,8 @@ class Table:
         """Read a CSV file with a header; options as for :meth:`from_frame`.
 
         Raises:
-            ValueError: As :meth:`from_frame`, and if the file repeats a column name, is empty or has rows longer than its
-                header.
+            ValueError: As :meth:`from_frame`, and if the file repeats a column name, is empty or has rows longer than
+                its header.
         """
         frame = read_csv(path)
         coded = {name for reason in ("na_values", "not_applicable", "by_design") for name in options.get(reason) or {}}
@@ -187,9 +190,7 @@ class Table:
     def batch(self, device: torch.device | str | None = None) -> Batch:
         """All rows at once."""
         incomplete = torch.tensor([column.incomplete for column in self.schema.columns])
-        rows = Batch(
-            self.x, self.mask, self.mask_modelled, self.aux, torch.arange(len(self)), len(self), incomplete
-        )
+        rows = Batch(self.x, self.mask, self.mask_modelled, self.aux, torch.arange(len(self)), len(self), incomplete)
         return rows if device is None else rows.to(device)
 
     def batches(
@@ -233,7 +234,9 @@ def _check_frame(frame: pd.DataFrame, auxiliary: object) -> None:
         raise ValueError("expected at least one row, got none")
     repeated = frame.columns[frame.columns.duplicated()]
     if len(repeated):
-        raise ValueError(f"column {repeated[0]!r}: expected each name once, got it {sum(frame.columns == repeated[0])} times")
+        raise ValueError(
+            f"column {repeated[0]!r}: expected each name once, got it {sum(frame.columns == repeated[0])} times"
+        )
 
 
 def _match_columns(frame: pd.DataFrame, schema: Schema) -> None:

@@ -31,7 +31,13 @@ def run(*arguments):
 def test_impute_writes_draws_and_mean_and_keeps_what_was_observed(survey, tmp_path):
     out = tmp_path / "completed"
     assert run("impute", survey, "--auxiliary", "age,sex", "--out", out, *QUICK) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["draw_01.csv", "draw_02.csv", "draw_03.csv", "history.csv", "mean.csv"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "draw_01.csv",
+        "draw_02.csv",
+        "draw_03.csv",
+        "history.csv",
+        "mean.csv",
+    ]
     before = pd.read_csv(survey)
     for path in [*out.glob("draw_*.csv"), out / "mean.csv"]:
         after = pd.read_csv(path)
@@ -54,7 +60,10 @@ def test_same_seed_same_tables(survey, tmp_path):
 
 @pytest.mark.parametrize("mechanism", ["self-masking-high", "self-masking-low", "latent-dependent", "general", "mcar"])
 def test_every_mechanism_can_be_named(survey, tmp_path, mechanism):
-    assert run("impute", survey, "--auxiliary", "age,sex", "--mechanism", mechanism, "--out", tmp_path / "out", *QUICK) == 0
+    assert (
+        run("impute", survey, "--auxiliary", "age,sex", "--mechanism", mechanism, "--out", tmp_path / "out", *QUICK)
+        == 0
+    )
 
 
 def test_a_graph_comes_by_name_or_from_a_file(survey, tmp_path):

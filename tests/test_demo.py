@@ -22,7 +22,13 @@ def test_rmse_is_over_the_missing_entries():
 def test_the_demo_prints_a_line_a_method_and_writes_tables_and_a_figure(tmp_path, capsys):
     scores = run(tmp_path, epochs=1, particles=2, progress=False)
     printed = capsys.readouterr().out
-    assert [score.method for score in scores] == ["column mean", "IterativeImputer (MICE)", "PartialVAE", "NotMIWAE", "GINA"]
+    assert [score.method for score in scores] == [
+        "column mean",
+        "IterativeImputer (MICE)",
+        "PartialVAE",
+        "NotMIWAE",
+        "GINA",
+    ]
     assert all(f"{score.rmse:.3f}" in printed for score in scores)
     # The first two have no randomness to speak of, so the protocol can be told by its published figures.
     assert abs(scores[0].rmse - 1.82) < 0.005
