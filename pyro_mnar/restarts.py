@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from pyro.infer.autoguide import AutoGuide
 from torch import nn
 
 from pyro_mnar.batch import Batch
@@ -97,7 +98,11 @@ def copied_pair(
     Raises:
         ValueError: If parameters belong to a module that a plain function has used with ``pyro.module``.
     """
-    copied = copy.deepcopy((model, guide))
+    memo: dict[int, Any] = {}
+    of_guide = guide._model if isinstance(guide, AutoGuide) else None
+    copied = copy.deepcopy((model, guide), memo)
+    if of_guide is not None:  # Pyro's guides lose their model, original and copy both, when they are copied
+        guide._model, copied[1]._model = of_guide, copy.deepcopy(of_guide, memo)
     session = Session(seed, Fit(model, guide, table.schema, store=store).device, _copied(store, model, guide))
     with session.running():
         _run_once(*copied, table)
