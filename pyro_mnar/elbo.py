@@ -12,8 +12,8 @@ full-table bound.  (Pyro's ``RenyiELBO`` puts the factor inside, where it bounds
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import pyro
 import pyro.poutine as poutine
@@ -32,6 +32,7 @@ from pyro_mnar.parameters import check_parameters
 from pyro_mnar.primitives import ROWS
 
 PARTICLES = "num_particles_vectorized"  # Pyro's own name for the plate over particles
+Site = dict[str, Any]  # narrower than Pyro's type of it, in which every entry may be None
 
 
 class Particles(NamedTuple):
@@ -164,6 +165,12 @@ class ImportanceWeightedELBO(ELBO):
         return model_trace, guide_trace
 
 
+def sample_sites(trace: Trace) -> dict[str, Site]:
+    """What a trace sampled or observed, by name, without the rows that plates drew."""
+    nodes = trace.nodes.items()
+    return {n: cast(Site, s) for n, s in nodes if s["type"] == "sample" and not site_is_subsample(s)}
+
+
 class _Run:
     """Traces of guide and model over one set of particles, and what of them enters the weight.
 
@@ -176,8 +183,7 @@ class _Run:
     ) -> None:
         self.model_trace, self.guide_trace, self.drawn = model_trace, guide_trace, drawn
         self.plate, self.particle_dim = plate, particle_dim
-        self.guide_sites = list(_sites(guide_trace))
-        sites = list(_sites(model_trace))
+        self.guide_sites, sites = _stochastic(guide_trace), _stochastic(model_trace)
         self.model_sites = [s for s in sites if s["is_observed"] or s["name"] in guide_trace]
         self.from_model = [s for s in sites if not s["is_observed"] and s["name"] not in guide_trace]
         self.frame = self._row_frame([*sites, *self.guide_sites])
@@ -187,7 +193,7 @@ class _Run:
             if site["name"] not in model_names and not site["infer"].get("is_auxiliary"):
                 raise ValueError(f"site {site['name']!r}: in the guide, but the model has no such latent site")
 
-    def log_prob(self, site: dict[str, Any]) -> Float[Tensor, "particles rows"]:
+    def log_prob(self, site: Site) -> Float[Tensor, "particles rows"]:
         """Log-density of a site per particle and row, with scales and masks, without the minibatch factor."""
         log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
         scale = site["scale"] if self.scale == 1 else site["scale"] / self.scale
@@ -197,11 +203,12 @@ class _Run:
         log_prob = log_prob.sum(inner) if inner else log_prob
         return log_prob if self.particle_dim is not None else log_prob.unsqueeze(0)
 
-    def total(self, sites: list[dict[str, Any]]) -> Float[Tensor, "particles rows"] | float:
-        """Summed log-density of several sites; 0 of none."""
-        return sum((self.log_prob(site) for site in sites), start=0.0)
+    def total(self, sites: list[Site]) -> Float[Tensor, "particles rows"]:
+        """Summed log-density of several sites, at least one."""
+        first, *others = (self.log_prob(site) for site in sites)
+        return sum(others, start=first)
 
-    def _row_frame(self, sites: list[dict[str, Any]]) -> CondIndepStackFrame:
+    def _row_frame(self, sites: list[Site]) -> CondIndepStackFrame:
         frames = []
         for site in sites:
             frame = next((f for f in site["cond_indep_stack"] if f.name == self.plate), None)
@@ -218,14 +225,13 @@ class _Run:
         return frames[0]
 
 
-def _sites(trace: Trace) -> Iterator[dict[str, Any]]:
-    for site in trace.nodes.values():
-        if site["type"] == "sample" and not site_is_subsample(site) and not site["infer"].get("_deterministic"):
-            yield site
+def _stochastic(trace: Trace) -> list[Site]:
+    return [site for site in sample_sites(trace).values() if not site["infer"].get("_deterministic")]
 
 
 def _log_weights(run: _Run) -> Float[Tensor, "particles rows"]:
-    return run.total(run.model_sites) - run.total(run.guide_sites)
+    log_p = run.total(run.model_sites)
+    return log_p - run.total(run.guide_sites) if run.guide_sites else log_p
 
 
 def _bound(log_weights: Float[Tensor, "particles rows"], scale: float) -> Float[Tensor, ""]:
@@ -236,15 +242,15 @@ def _pathwise(runs: list[_Run]) -> Tensor:
     """Gradients through the draws; leave-one-out score-function terms where there is no such way."""
     log_weights = torch.cat([_log_weights(run) for run in runs])
     bound = _bound(log_weights, runs[0].scale)
-    scores = [run.total(_unreparameterised(run)) for run in runs]
-    if not isinstance(scores[0], Tensor):
+    if not _unreparameterised(runs[0]):
         return bound
+    scores = torch.cat([run.total(_unreparameterised(run)) for run in runs])
     signal = _leave_one_out_signal(log_weights.detach())
-    surrogate = runs[0].scale * (signal * torch.cat(scores)).sum()  # type: ignore[arg-type]
+    surrogate = runs[0].scale * (signal * scores).sum()
     return bound + surrogate - surrogate.detach()
 
 
-def _unreparameterised(run: _Run) -> list[dict[str, Any]]:
+def _unreparameterised(run: _Run) -> list[Site]:
     return [site for site in [*run.guide_sites, *run.from_model] if not site["fn"].has_rsample]
 
 
@@ -268,13 +274,16 @@ def _doubly_reparameterised(runs: list[_Run]) -> Tensor:
     """
     for site in (site for run in runs for site in _unreparameterised(run)):
         raise ValueError(f"site {site['name']!r} cannot be reparameterised: use estimator='pathwise'")
-    log_p = torch.cat([run.total(run.model_sites) for run in runs])  # type: ignore[arg-type]
-    log_q = [run.total(run.guide_sites) for run in runs]
-    log_weights = log_p - torch.cat(log_q) if isinstance(log_q[0], Tensor) else log_p  # type: ignore[arg-type]
+    log_p = torch.cat([run.total(run.model_sites) for run in runs])
+    has_guide = bool(runs[0].guide_sites)
+    log_weights = log_p - torch.cat([run.total(run.guide_sites) for run in runs]) if has_guide else log_p
     normalised = log_weights.detach().softmax(0)
 
     surrogate = (normalised * log_p).sum()
-    leaves = [(site["value"], run.drawn.nodes[site["name"]]["value"]) for run in runs for site in run.guide_sites]
+    drawn = [sample_sites(run.drawn) for run in runs]
+    leaves = [
+        (s["value"], of[s["name"]]["value"]) for run, of in zip(runs, drawn, strict=True) for s in run.guide_sites
+    ]
     if leaves and torch.is_grad_enabled():
         squared = (normalised.square() * log_weights).sum()
         slopes = torch.autograd.grad(squared, [leaf for leaf, _ in leaves], retain_graph=True)
@@ -286,9 +295,11 @@ def _doubly_reparameterised(runs: list[_Run]) -> Tensor:
 def _with_leaves(trace: Trace) -> Trace:
     """The same trace with every draw a leaf that asks for a gradient."""
     leaves = trace.copy()  # shallow: the sites are still the other trace's, so they are replaced, not written to
-    for site in list(_sites(trace)):
+    for site in _stochastic(trace):
         if site["value"].is_floating_point():
-            leaves.nodes[site["name"]] = {**site, "value": site["value"].detach().requires_grad_()}
+            leaf = leaves.nodes[site["name"]].copy()
+            leaf["value"] = site["value"].detach().requires_grad_()
+            leaves.nodes[site["name"]] = leaf
     return leaves
 
 
@@ -318,5 +329,6 @@ def _find_plate_nesting(model: Callable, guide: Callable, args: Any, kwargs: Any
         model_trace.compute_log_prob()
         guide_trace.compute_log_prob()
         for site in sites:
-            check_site_shape(site, max_plate_nesting=math.inf)
-    return max((-f.dim for site in sites for f in site["cond_indep_stack"] if f.vectorized), default=0)
+            # Declared an int, though Pyro's own ELBO calls it with infinity, as here.
+            check_site_shape(site, max_plate_nesting=math.inf)  # pyright: ignore[reportArgumentType]
+    return max((-f.dim for site in sites for f in site["cond_indep_stack"] if f.dim is not None), default=0)

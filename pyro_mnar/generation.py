@@ -6,8 +6,6 @@ rows.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import pyro.poutine as poutine
 import torch
@@ -15,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
+from pyro_mnar.elbo import sample_sites
 from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
 from pyro_mnar.table import Table
@@ -54,7 +53,7 @@ def generate(fit: Fit, table: Table, *, seed: int = 0) -> pd.DataFrame:
 
 def _x(trace: poutine.Trace, batch: Batch) -> Float[Tensor, "rows columns"]:
     """The completed row, put together from the two sites of each ``partially_observed``, both now drawn."""
-    sites: list[dict[str, Any]] = [s for s in trace.nodes.values() if "partially_observed" in (s.get("infer") or {})]
+    sites = [site for site in sample_sites(trace).values() if "partially_observed" in site["infer"]]
     if not sites:
         raise ValueError("the model has no site made by partially_observed, so nothing tells which values are X")
     x = torch.full_like(batch.x, torch.nan)

@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pyro
 import pyro.poutine as poutine
 import torch
 from jaxtyping import Bool, Float
-from pyro.distributions import constraints
-from pyro.poutine.util import site_is_subsample
+from pyro.distributions import MaskedDistribution, constraints
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
+from pyro_mnar.elbo import Site, sample_sites
 from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.graph_nodes import Nodes
 from pyro_mnar.isolation import Session
@@ -138,11 +138,11 @@ class _Roles:
 
     @classmethod
     def of(cls, trace: poutine.Trace, sites: Mapping[str, Any], nodes: Nodes) -> _Roles:
-        found = {name: s for name, s in trace.nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
+        found = sample_sites(trace)
         masks: dict[str, list[str | None]] = {}
         values: dict[str, list[int]] = {}
         for name, site in found.items():
-            marks = site["infer"] or {}
+            marks = site["infer"]
             if name in sites:
                 pass
             elif "missing_mechanism" in marks:
@@ -229,23 +229,21 @@ class _Probe:
         batch = replace(self.batch, x=point.x, aux=point.aux, mask=point.mask)
         values = {name: point.x[:, at].reshape(self._shapes[name]) for name, at in self.roles.values.items()}
         model = poutine.condition(self.model, data={**point.latents, **point.parameters, **values})
-        trace = poutine.trace(model).get_trace(batch)
-        return torch.cat(
-            [_log_odds_of(trace.nodes[n], len(batch), len(r)) for n, r in self.roles.masks.items()], dim=-1
-        )
+        sites = sample_sites(poutine.trace(model).get_trace(batch))
+        return torch.cat([_log_odds_of(sites[n], len(batch), len(r)) for n, r in self.roles.masks.items()], dim=-1)
 
     def _draw(self) -> _Point:
         """A point per row: around the data where numbers are real, or else values that data or model have taken."""
         batch = self.batch
         with torch.no_grad():
-            nodes = poutine.trace(self.model).get_trace(batch).nodes
-        self._shapes = {name: nodes[name]["value"].shape for name in self.roles.values}
+            sites = sample_sites(poutine.trace(self.model).get_trace(batch))
+        self._shapes = {name: sites[name]["value"].shape for name in self.roles.values}
         x, is_real = batch.x.clone(), True
         for name, at in self.roles.values.items():
-            drawn = nodes[name]["value"].detach().reshape(len(batch), len(at)).to(x.dtype)
+            drawn = sites[name]["value"].detach().reshape(len(batch), len(at)).to(x.dtype)
             x[:, at] = torch.where(batch.mask[:, at], x[:, at], drawn)
-            is_real = is_real and _is_real(nodes[name]["fn"].support)
-        pool = torch.cat([x, *(self._drawn_x(nodes, x) if not is_real else [])])
+            is_real = is_real and _is_real(sites[name]["fn"].support)
+        pool = torch.cat([x, *(self._drawn_x(sites, x) if not is_real else [])])
         mask = (torch.rand_like(batch.x) < 0.5) | ~batch.incomplete
         return _Point(
             x=_around(x) if is_real else _resampled(pool, len(batch)),
@@ -253,15 +251,15 @@ class _Probe:
             if bool((batch.aux == batch.aux.round()).all())
             else _around(batch.aux),
             mask=mask,
-            latents={name: _spread(nodes[name]) for name in self.roles.latents},
-            parameters={name: nodes[name]["value"].detach() for name in self.roles.parameters},
+            latents={name: _spread(sites[name]) for name in self.roles.latents},
+            parameters={name: sites[name]["value"].detach() for name in self.roles.parameters},
         )
 
-    def _drawn_x(self, nodes: Mapping[str, Any], x: Tensor) -> Iterator[Tensor]:
+    def _drawn_x(self, sites: Mapping[str, Site], x: Tensor) -> Iterator[Tensor]:
         """X as the model draws it, so that columns seen with one value only move too."""
         drawn = x.clone()
         for name, at in self.roles.values.items():
-            drawn[:, at] = nodes[name]["fn"].sample().reshape(len(x), len(at)).to(x.dtype)
+            drawn[:, at] = sites[name]["fn"].sample().reshape(len(x), len(at)).to(x.dtype)
         yield drawn
 
 
@@ -288,9 +286,9 @@ def _causes(nodes: Nodes, aux_nodes: list[Hashable | None]) -> Iterator[_Cause]:
     yield _Cause(nodes.latent, "latents", [])
 
 
-def _log_odds_of(site: Any, rows: int, columns: int) -> Float[Tensor, "rows columns"]:
+def _log_odds_of(site: Site, rows: int, columns: int) -> Float[Tensor, "rows columns"]:
     fn = site["fn"]
-    while fn.event_shape or isinstance(fn, pyro.distributions.MaskedDistribution):
+    while fn.event_shape or isinstance(fn, MaskedDistribution):
         if not hasattr(fn, "base_dist"):
             raise ValueError(f"site {site['name']!r}: expected a distribution over 0 and 1 for each column, got {fn}")
         fn = fn.base_dist
@@ -304,7 +302,7 @@ def _is_real(support: Any) -> bool:
     return support is constraints.real
 
 
-def _spread(site: Any) -> Tensor:
+def _spread(site: Site) -> Tensor:
     value = site["value"].detach()
     return _around(value) if _is_real(site["fn"].support) else value
 
@@ -322,7 +320,7 @@ def _resampled(pool: Tensor, rows: int) -> Tensor:
 
 def _store_without(model: Any) -> dict[str, Any]:
     """Pyro's store, less what stands there under names of the model's own tensors and would be taken for them."""
-    own, state = mirrored_parameters(model), pyro.get_param_store().get_state()
+    own, state = mirrored_parameters(model), cast(dict[str, dict[str, Any]], pyro.get_param_store().get_state())
     return {part: {n: v for n, v in some.items() if n.replace("$$$", ".") not in own} for part, some in state.items()}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
-from pyro_mnar.elbo import ImportanceWeightedELBO
+from pyro_mnar.elbo import ImportanceWeightedELBO, sample_sites
 from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
 from pyro_mnar.table import Table
@@ -192,7 +192,7 @@ class _Sampler:
             self.max_plate_nesting = objective.max_plate_nesting
             self._check(batch)
         x = batch.x.new_zeros(count, len(batch), batch.num_columns)
-        missing = [s for s in run.model_trace.nodes.values() if "partially_observed" in s.get("infer", {})]
+        missing = [s for s in sample_sites(run.model_trace).values() if "partially_observed" in s["infer"]]
         for site in missing:
             if not site["is_observed"]:
                 x[..., list(site["infer"]["partially_observed"])] = site["value"].to(x.dtype).reshape(x.shape)
@@ -251,7 +251,7 @@ def _is_mechanism(site: Any) -> bool:
 
 
 def _observes_more_than_x(trace: poutine.Trace) -> bool:
-    observed = [site for site in trace.nodes.values() if site["type"] == "sample" and site["is_observed"]]
+    observed = [site for site in sample_sites(trace).values() if site["is_observed"]]
     return any("partially_observed" not in site["infer"] and site["cond_indep_stack"] for site in observed)
 
 
@@ -268,9 +268,9 @@ def encoded(fit: Fit, table: Table | pd.DataFrame) -> Table:
     return table
 
 
-def _filled(values: pd.Series, rows: NDArray[np.int_], new: NDArray[np.float64], keep_integers: bool) -> pd.Series:
+def _filled(values: pd.Series, rows: NDArray[np.int_], numbers: NDArray[np.float64], keep_integers: bool) -> pd.Series:
     """The column with numbers in some of its cells; the other cells keep their bits."""
-    dtype = values.dtype
+    dtype, new = values.dtype, cast(NDArray[Any], numbers)
     floating = "Float64" if pd.api.types.is_extension_array_dtype(dtype) else np.float64
     if pd.api.types.is_bool_dtype(dtype) or pd.api.types.infer_dtype(values, skipna=True) == "boolean":
         if keep_integers:

@@ -11,6 +11,8 @@ Each is a few Pyro statements, so that a model made of them runs under plain Pyr
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pyro.distributions as dist
 import pyro.poutine as poutine
@@ -62,14 +64,10 @@ def partially_observed(name: str, fn: TorchDistributionMixin, batch: Batch) -> F
         ValueError: If ``fn`` is not column-wise over the batch's columns.
     """
     fn = _columnwise(name, fn, batch)
-    columns = tuple(range(batch.num_columns))
-    missing = pyro.sample(
-        f"{name}_missing", MissingEntries(fn, batch.mask).to_event(1), infer={"partially_observed": columns}
-    )
+    infer: Any = {"partially_observed": tuple(range(batch.num_columns))}  # Pyro's type lists its own keys alone
+    missing = pyro.sample(f"{name}_missing", MissingEntries(fn, batch.mask).to_event(1), infer=infer)
     filled = torch.where(batch.mask, batch.x, missing.detach())
-    observed = pyro.sample(
-        f"{name}_observed", fn.mask(batch.mask).to_event(1), obs=filled, infer={"partially_observed": columns}
-    )
+    observed = pyro.sample(f"{name}_observed", fn.mask(batch.mask).to_event(1), obs=filled, infer=infer)
     return torch.where(batch.mask, observed, missing)
 
 
@@ -104,14 +102,9 @@ def observe_mask(
     if weight == 0:
         return
     fn = dist.Bernoulli(logits=logits).mask(batch.mask_modelled & batch.incomplete).to_event(1)
-    columns = tuple(range(batch.num_columns))
+    infer: Any = {"missing_mechanism": {"columns": tuple(range(batch.num_columns)), "weight": weight}}
     with poutine.scale(scale=weight):
-        pyro.sample(
-            name,
-            fn,
-            obs=batch.mask.to(logits.dtype),
-            infer={"missing_mechanism": {"columns": columns, "weight": weight}},
-        )
+        pyro.sample(name, fn, obs=batch.mask.to(logits.dtype), infer=infer)
 
 
 def _columnwise(name: str, fn: TorchDistributionMixin, batch: Batch) -> TorchDistributionMixin:
