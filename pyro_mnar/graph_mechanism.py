@@ -12,6 +12,7 @@ and not D².
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
@@ -42,6 +43,14 @@ class GraphMechanism(nn.Module):
         ValueError: If ``latent_dim`` or ``hidden`` is below 1.
     """
 
+    _own_parents: Bool[Tensor, " columns"]
+    _own_signs: Int[Tensor, " columns"]
+    _own_nonlinear: Bool[Tensor, " columns"]
+    _other_parents: Bool[Tensor, "columns used"]
+    _other_signs: Int[Tensor, "columns used"]
+    _other_nonlinear: Bool[Tensor, "columns used"]
+    _used: Int[Tensor, " used"]
+
     def __init__(
         self,
         parents: Bool[ndarray, "columns inputs"],
@@ -60,7 +69,7 @@ class GraphMechanism(nn.Module):
         self.needs_mask_and_aux = bool(parents[:, columns + latent_dim :].any())
         across = parents.copy()
         across[range(columns), range(columns)] = False
-        used = across.any(0).nonzero()[0]
+        used = np.flatnonzero(across.any(0))
         for name, values in (("parents", parents), ("signs", signs), ("nonlinear", nonlinear)):
             self.register_buffer(f"_own_{name}", torch.from_numpy(values[range(columns), range(columns)]))
             self.register_buffer(f"_other_{name}", torch.from_numpy((values * across)[:, used]))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
@@ -24,6 +24,9 @@ class GaussianNoise(nn.Module):
         learned: Per column, whether σ_d is learned.
         noise: σ where fixed, and where learning starts.
     """
+
+    learned: Bool[Tensor, " columns"]
+    fixed_log_noise: Float[Tensor, ""]
 
     def __init__(self, learned: Sequence[bool], noise: float = PAPER_NOISE) -> None:
         super().__init__()

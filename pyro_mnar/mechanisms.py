@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -50,6 +50,8 @@ class SelfMasking(nn.Module):
     Raises:
         ValueError: If a sign is none of -1, 0 and 1, or there are not as many as columns.
     """
+
+    sign: Int[Tensor, " columns"]
 
     def __init__(self, num_columns: int, latent_dim: int = 0, *, sign: int | Sequence[int] = 0) -> None:
         super().__init__()

@@ -41,8 +41,8 @@ class ResidualMLP(nn.Module):
 
     def reset_parameters(self) -> None:
         """Take the correction back to zero, after the layers were drawn."""
-        nn.init.zeros_(self.correction[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.correction[-1].bias)  # type: ignore[arg-type]
+        for parameter in self.correction[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, inputs: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """Map the last dimension."""
