@@ -20,6 +20,7 @@ from scipy.special import expit
 
 from pyro_mnar.datasets.complete import Complete, RowGenerator
 from pyro_mnar.graph import Edge, MissingnessGraph
+from pyro_mnar.graph_nodes import SIGNS
 
 Score = Float[NDArray, " rows"]
 Weights = Mapping[Hashable, Mapping[Hashable, float]]
@@ -107,9 +108,10 @@ def ampute(
         ValueError: If the frame has gaps, lacks a column of the graph, or the graph needs latents that are not known;
             if a rate lies outside (0, 1); if weights are given for what is no parent.
     """
-    if not isinstance(data, (pd.DataFrame, Complete)):
-        data = data(np.random.default_rng([seed, 0]))
-    complete = Complete(data) if isinstance(data, pd.DataFrame) else data
+    if not isinstance(data, Complete):
+        made = data if isinstance(data, pd.DataFrame) else data(np.random.default_rng([seed, 0]))
+        data = made if isinstance(made, Complete) else Complete(made)
+    complete = data
     causes = _causes(graph, complete)
     rates = {name: rate.get(name, np.nan) if isinstance(rate, Mapping) else rate for name in causes}
     for name, share in rates.items():
@@ -189,7 +191,8 @@ def _weights(
                 raise ValueError(f"weights of column {column!r}: expected parents among {names!r}, got {name!r}")
         return [float(given.get(name, 0.0)) for name in names]
     drawn = rng.normal(size=len(causes)) if len(causes) > 1 else np.ones(len(causes))
-    return [-c.edge.sign * abs(w) if c.edge.sign else float(w) for c, w in zip(causes, drawn, strict=True)]
+    signs = [SIGNS[cause.edge.sign] for cause in causes]
+    return [-sign * abs(w) if sign else float(w) for sign, w in zip(signs, drawn, strict=True)]
 
 
 def _values(

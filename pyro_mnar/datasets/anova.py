@@ -12,6 +12,7 @@ judge.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -177,15 +178,14 @@ def twin(parameters: Parameters) -> Twin:
     return Twin(Parameters(np.asarray(mu) + slope * zeta**2, zeta, -intercept, -slope), log_c)
 
 
-def _hessian(function, at: NDArray[np.float64], step: float = 1e-3) -> NDArray[np.float64]:  # type: ignore[no-untyped-def]
+def _hessian(
+    function: Callable[[NDArray[np.float64]], float], at: NDArray[np.float64], step: float = 1e-3
+) -> NDArray[np.float64]:
     """Central differences."""
     moves = np.eye(len(at)) * step
     return np.array(
         [
-            [
-                function(at + a + b) - function(at + a - b) - function(at - a + b) + function(at - a - b)
-                for b in moves
-            ]
+            [function(at + a + b) - function(at + a - b) - function(at - a + b) + function(at - a - b) for b in moves]
             for a in moves
         ]
     ) / (4 * step**2)

@@ -17,7 +17,7 @@ import pandas as pd
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from pyro_mnar.datasets.ampute import Amputed, ampute, threshold
+from pyro_mnar.datasets.ampute import Amputed, Weights, ampute, threshold
 from pyro_mnar.datasets.complete import Complete, latent_frame
 from pyro_mnar.graph import MissingnessGraph
 
@@ -95,14 +95,12 @@ class _Law:
         return Complete(pd.DataFrame(x, columns=list(COLUMNS)), latent_frame(z))
 
 
-def _mechanism(
-    name: str, coefficients: Float[NDArray, "incomplete causes"]
-) -> tuple[MissingnessGraph, dict[str, dict[str, float]] | None]:
+def _mechanism(name: str, coefficients: Float[NDArray, "incomplete causes"]) -> tuple[MissingnessGraph, Weights | None]:
     if name == "A":
         return MissingnessGraph.self_masking(COLUMNS, incomplete=INCOMPLETE, sign=-1), None
     graph = MissingnessGraph.latent_dependent(COLUMNS, incomplete=INCOMPLETE)
     causes = [f"Z{h + 1}" for h in range(LATENT_DIM)]
-    weights = {
+    weights: Weights = {
         column: dict(zip([column, *causes], row.tolist(), strict=True))
         for column, row in zip(INCOMPLETE, coefficients, strict=True)
     }
