@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -69,8 +69,8 @@ class Batch:
 
     def to(self, device: torch.device | str | None) -> Batch:
         """The same rows on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{name: v.to(device) if isinstance(v, Tensor) else v for name, v in moved.items()})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)})
 
     def take(self, rows: Int[Tensor, " rows"]) -> Batch:
         """A minibatch: the given rows, still aware of the table they come from."""

@@ -90,7 +90,9 @@ def _impute(options: argparse.Namespace) -> None:
     table = Table.from_csv(options.data, auxiliary=_auxiliary(options.auxiliary))
     if options.draws < 1:
         raise ValueError(f"--draws: expected at least 1, got {options.draws}")
-    cause = {"graph": _graph(options.graph, table)} if options.graph else {"mechanism": MECHANISMS[options.mechanism]}
+    cause: dict[str, Any] = {"mechanism": MECHANISMS[options.mechanism]}
+    if options.graph:
+        cause = {"graph": _graph(options.graph, table)}
     model = GINA(table, latent_dim=options.latent_dim, seed=options.seed, **cause)
     guide = ZeroImpute(table, model.latent_dim, seed=options.seed)
     result = fit(

@@ -36,7 +36,7 @@ class MissingEntries(TorchDistribution):
         super().__init__(shape, torch.Size(), validate_args=validate_args)
 
     @property
-    def has_rsample(self) -> bool:  # type: ignore[override]
+    def has_rsample(self) -> bool:
         """Whether the missing entries can be reparameterised."""
         return self.fn.has_rsample
 

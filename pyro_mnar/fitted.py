@@ -54,7 +54,7 @@ class Fit:
     @classmethod
     def from_svi(cls, model: Callable[[Batch], Any], guide: Callable[[Batch], Any], table: Table) -> Fit:
         """What plain ``SVI`` trained; call it where Pyro's parameter store still holds the parameters."""
-        return cls(model, guide, table.schema, store=pyro.get_param_store().get_state())
+        return cls(model, guide, table.schema, store=dict(pyro.get_param_store().get_state()))
 
     @property
     def device(self) -> torch.device:

@@ -287,7 +287,8 @@ class MissingnessGraph:
         """
         if form not in FORMS[:2]:
             raise ValueError(f"form: expected 'linear' or 'nonlinear', got {form!r}")
-        at, columns = self.nodes.slices(latent_dim), {f"R[{name}]": d for d, name in enumerate(self.nodes.columns)}
+        at = self.nodes.slices(latent_dim)
+        columns: dict[Hashable, int] = {f"R[{name}]": d for d, name in enumerate(self.nodes.columns)}
         shape = (len(self.nodes.columns), at[self.nodes.inputs[-1]].stop)
         parents, signs, nonlinear = np.zeros(shape, bool), np.zeros(shape, int), np.zeros(shape, bool)
         for edge in self.edges:
@@ -322,7 +323,8 @@ class MissingnessGraph:
             )
         options = {name: data[name] for name in ("incomplete", "latent") if data.get(name) is not None}
         if data.get("auxiliaries"):
-            options["auxiliaries"] = dict(a if isinstance(a, list) else (a, 1) for a in data["auxiliaries"])
+            pairs: list[Any] = [a if isinstance(a, list) else (a, 1) for a in data["auxiliaries"]]
+            options["auxiliaries"] = dict(pairs)
         if "preset" in data:
             if table is not None:
                 return cls.preset(data["preset"], table, **{k: v for k, v in options.items() if k == "latent"})

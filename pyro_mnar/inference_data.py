@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def from_groups(groups: dict[str, dict[str, xarray.DataArray]]) -> Any:
     """An InferenceData or a DataTree, whichever this ArviZ works with, from groups of labelled arrays."""
-    datasets = {name: xarray.Dataset(variables) for name, variables in groups.items() if variables}
+    datasets: dict[str, Any] = {name: xarray.Dataset(variables) for name, variables in groups.items() if variables}
     if hasattr(arviz, "InferenceData"):
         return arviz.InferenceData(**datasets)
     return xarray.DataTree.from_dict(datasets)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
+from pyro.params.param_store import StateDict
 
 _LOCK = threading.RLock()
 
@@ -46,7 +47,7 @@ class Session:
         with _LOCK, self._random_state_kept():
             self._set_random_states(self._states)
             try:
-                with pyro.validation_enabled(validate), pyro.get_param_store().scope(self.store):
+                with pyro.validation_enabled(validate), pyro.get_param_store().scope(cast(StateDict, self.store)):
                     yield
             finally:
                 self._states = self._random_states()

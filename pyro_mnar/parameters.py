@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import pyro
+from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 _CURE = (
@@ -40,7 +41,7 @@ def check_parameters(model: Any, guide: Any) -> None:
 
 def mirrored_parameters(module: Any) -> dict[str, Tensor]:
     """A PyroModule's parameters under the names by which the store mirrors them, with dots throughout."""
-    if not isinstance(module, pyro.nn.PyroModule):
+    if not isinstance(module, PyroModule):
         return {}
     prefix = f"{module._pyro_name}." if module._pyro_name else ""
     return {prefix + name.removesuffix("_unconstrained"): value for name, value in module.named_parameters()}

@@ -128,7 +128,7 @@ class Training:
     ) -> Trained:
         """Train one initialisation; ``store`` holds those of its parameters that no module owns."""
         result = Fit(model, guide, self.table.schema)
-        validation = self.validation and self.validation.batch(self.device)
+        validation = None if self.validation is None else self.validation.batch(self.device)
         session = Session(seed, self.device, store)
         trainer = _Trainer(result, self.objective, self.table.batch(self.device), validation, session)
         trainer.check()
