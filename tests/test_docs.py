@@ -1,0 +1,66 @@
+"""The blocks of every page of the documentation run as pasted, and print what the page shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pyro_mnar
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = [page for page in sorted(DOCS.rglob("*.md")) if "```python" in page.read_text(encoding="utf-8")]
+BLOCK = re.compile(r"^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+TOLERANCE = 0.05  # of numbers that a page shows: another machine's training is not bit for bit the same
+
+pages = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(DOCS)) for page in PAGES])
+
+
+@pytest.fixture(autouse=True)
+def as_a_reader_has_it(float64: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """float32, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    torch.set_default_dtype(torch.float32)
+    yield
+    torch.set_default_dtype(torch.float64)
+
+
+@pages
+def test_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With training cut short."""
+    train = pyro_mnar.fit
+
+    @wraps(train)
+    def short(*arguments: Any, **options: Any) -> pyro_mnar.Fit:
+        return train(*arguments, **{**options, "epochs": 1})
+
+    monkeypatch.setattr(pyro_mnar, "fit", short)
+    run(page)
+
+
+@pytest.mark.slow
+@pages
+def test_blocks_print_what_the_page_shows(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for shown, printed in run(page, capsys):
+        assert NUMBER.sub("#", shown).split() == NUMBER.sub("#", printed).split()
+        numbers = [[float(number) for number in NUMBER.findall(text)] for text in (shown, printed)]
+        np.testing.assert_allclose(*numbers, rtol=0.05, atol=TOLERANCE)
+
+
+def run(page: Path, capsys: pytest.CaptureFixture[str] | None = None) -> list[tuple[str, str]]:
+    """Run a page's blocks in one namespace; returns what it shows beside what was printed."""
+    names: dict[str, Any] = {}
+    printed = []
+    for block, shown in BLOCK.findall(page.read_text(encoding="utf-8")):
+        exec(compile(block, str(page), "exec"), names)
+        output = capsys.readouterr().out if capsys else ""
+        if shown:
+            printed.append((shown, output))
+    return printed
