@@ -13,6 +13,7 @@ from pyro_mnar import mechanisms
 from pyro_mnar.graph import PRESETS, MissingnessGraph
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import impute
+from pyro_mnar.isolation import threads
 from pyro_mnar.models import GINA
 from pyro_mnar.svi import fit
 from pyro_mnar.table import Table
@@ -31,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, or 2 for an error, which is one line on standard error."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        with threads(options.threads):
+            options.run(options)
     except (ValueError, TypeError, OSError) as error:
         message = " ".join(str(error).split())
         print(f"pyro-mnar: {message}", file=sys.stderr)
@@ -73,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=0, metavar="N", help="same seed, same tables (default %(default)s)"
     )
     complete.add_argument("--device", default="cpu", help="such as cpu, cuda or cuda:1 (default %(default)s)")
+    _add_threads(complete)
     complete.add_argument("--quiet", action="store_true", help="no progress bar")
     complete.set_defaults(run=_impute)
 
@@ -81,8 +84,20 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--out", type=Path, default=Path("demo"), help="folder for figure and tables (default %(default)s)"
     )
+    _add_threads(demo)
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _add_threads(command: argparse.ArgumentParser) -> None:
+    # With networks of this size a second thread waits longer than it computes, and much longer on a busy machine.
+    command.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of PyTorch; more pay off for wide tables (default %(default)s)",
+    )
 
 
 def _impute(options: argparse.Namespace) -> None:

@@ -79,3 +79,20 @@ def seeded(seed: int | None) -> Iterator[None]:
     with _LOCK, torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         yield
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch compute with so many threads, and put back what was set.
+
+    Raises:
+        ValueError: If there is to be less than one.
+    """
+    if count < 1:
+        raise ValueError(f"threads: expected at least 1, got {count}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -85,6 +85,7 @@ def test_a_graph_comes_by_name_or_from_a_file(survey, tmp_path):
         (["--auxiliary", "age,sex", "--epochs", "0"], "epochs"),
         (["--auxiliary", "age,sex", "--particles", "0"], "num_particles"),
         (["--auxiliary", "age,sex", "--seed", "-1"], "seed"),
+        (["--auxiliary", "age,sex", "--threads", "0"], "threads"),
         (["--auxiliary", "age,sex", "--device", "nowhere"], "'nowhere'"),
         (["--auxiliary", "age,sex", "--graph", "nothing"], "'nothing'"),
         (["--auxiliary", "age,sex", "--graph", "absent.json"], "absent.json"),
