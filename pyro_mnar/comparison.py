@@ -14,7 +14,7 @@ import pandas as pd
 import pyro.poutine as poutine
 import torch
 
-from pyro_mnar.elbo import ImportanceWeightedELBO
+from pyro_mnar.elbo import ImportanceWeightedELBO, sample_sites
 from pyro_mnar.evidence import log_evidence
 from pyro_mnar.fitted import Fit
 from pyro_mnar.imputation import encoded
@@ -62,7 +62,7 @@ class Comparison(pd.DataFrame):
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        return f"{pd.DataFrame(self).round(4)._repr_html_()}<p>{CAUTION}</p>"  # type: ignore[operator]
+        return f"{pd.DataFrame(self).round(4)._repr_html_()}<p>{CAUTION}</p>"
 
 
 def compare(
@@ -173,8 +173,8 @@ def _check_scores_mask(name: str, fit: Fit, table: Table) -> None:
 def _weight(trace: poutine.Trace, declared: float) -> float:
     marks = [
         s["infer"]["missing_mechanism"]["weight"]
-        for s in trace.nodes.values()
-        if "missing_mechanism" in (s.get("infer") or {})
+        for s in sample_sites(trace).values()
+        if "missing_mechanism" in s["infer"]
     ]
     return next((weight for weight in marks if weight != 1), declared)
 

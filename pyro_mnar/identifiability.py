@@ -30,8 +30,9 @@ from pyro_mnar.twins import TwinSearch, search_twins
 
 NOT_IDENTIFIED = "not identified"
 CAUTION = (
-    "These are sufficient conditions: one that is violated takes the theorem away and does not prove that the model is not"
-    " identified; 'no sign against it' proves nothing.  Only a twin that was found proves something: the data do not decide."
+    "These are sufficient conditions: one that is violated takes the theorem away and does not prove that the model is"
+    " not identified; 'no sign against it' proves nothing.  Only a twin that was found proves something: the data do"
+    " not decide."
 )
 WIDTHS = {"verdict": 22, "assumption": 42, "evidence": 54}
 
@@ -89,7 +90,7 @@ def check_identifiability(
     if fit is None and not isinstance(table, Table):
         raise TypeError(f"table: expected a Table beside a model, got {type(table).__name__}")
     table = encoded(fit, table) if fit is not None else table
-    owner = fit if fit is not None else Fit(fit_or_model, nothing, table.schema)
+    owner = fit_or_model if isinstance(fit_or_model, Fit) else Fit(fit_or_model, nothing, table.schema)
     probe = ModelProbe.of(owner.model, owner.guide, table, Session(seed, owner.device, owner.store))
     graph = _graph(owner, table, seed)
     twins, line = _twin_line(fit, table, search, seed, search_options)

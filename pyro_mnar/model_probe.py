@@ -14,10 +14,10 @@ import pyro.poutine as poutine
 import torch
 from jaxtyping import Float
 from pyro.poutine import Trace
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
+from pyro_mnar.elbo import Site, sample_sites
 from pyro_mnar.isolation import Session
 from pyro_mnar.table import Table
 
@@ -64,20 +64,18 @@ class ModelProbe:
 
 def scores_mask(trace: Trace) -> bool:
     """Whether a model observes something in the rows' plate beside the columns."""
-    observed = [s for s in trace.nodes.values() if s["type"] == "sample" and s["is_observed"] and s["cond_indep_stack"]]
-    return any("partially_observed" not in (s["infer"] or {}) for s in observed)
+    observed = [s for s in sample_sites(trace).values() if s["is_observed"] and s["cond_indep_stack"]]
+    return any("partially_observed" not in s["infer"] for s in observed)
 
 
-def _latents(trace: Trace) -> dict[str, Any]:
+def _latents(trace: Trace) -> dict[str, Site]:
     """Real latents of a row that stand for no column."""
     return {
         name: site
-        for name, site in trace.nodes.items()
-        if site["type"] == "sample"
-        and not site["is_observed"]
-        and not site_is_subsample(site)
+        for name, site in sample_sites(trace).items()
+        if not site["is_observed"]
         and site["cond_indep_stack"]
-        and "partially_observed" not in (site["infer"] or {})
+        and "partially_observed" not in site["infer"]
         and site["value"].is_floating_point()
     }
 
@@ -90,7 +88,7 @@ def _flat(value: Tensor, batch: Batch) -> Float[Tensor, "rows width"]:
     return value.reshape(len(batch), -1)
 
 
-def _normal_prior(sites: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor] | None:
+def _normal_prior(sites: dict[str, Site], batch: Batch) -> tuple[Tensor, Tensor] | None:
     means, scales = [], []
     for site in sites.values():
         fn = site["fn"]
@@ -103,7 +101,7 @@ def _normal_prior(sites: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor] 
     return (torch.cat(means, -1), torch.cat(scales, -1)) if means else None
 
 
-def _jacobian(model: Callable, sites: dict[str, Any], batch: Batch) -> Tensor | None:
+def _jacobian(model: Callable, sites: dict[str, Site], batch: Batch) -> Tensor | None:
     with torch.enable_grad():
         leaves = {name: site["value"].detach().clone().requires_grad_() for name, site in sites.items()}
         means = _means(poutine.trace(poutine.condition(model, data=leaves)).get_trace(batch), batch)
@@ -126,8 +124,8 @@ def _means(trace: Trace, batch: Batch) -> Tensor | None:
     """E[x|z] of the columns, or None if a site has none."""
     means = torch.zeros_like(batch.x)
     found = False
-    for site in trace.nodes.values():
-        columns = (site.get("infer") or {}).get("partially_observed") if site["type"] == "sample" else None
+    for site in sample_sites(trace).values():
+        columns = site["infer"].get("partially_observed")
         if columns is None or not site["is_observed"]:
             continue
         try:

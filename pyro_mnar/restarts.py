@@ -129,8 +129,9 @@ def redraw(modules: tuple[Any, ...], store: dict[str, Any], seed: int) -> None:
             inside = list(outer.modules()) if isinstance(outer, nn.Module) else []
             for module in (m for m in reversed(inside) if id(m) not in seen):
                 seen.add(id(module))
-                if callable(getattr(module, "reset_parameters", None)):
-                    module.reset_parameters()
+                reset = getattr(module, "reset_parameters", None)
+                if callable(reset):
+                    reset()
                     continue
                 for parameter in module.parameters(recurse=False):
                     parameter.add_(_noise(parameter))

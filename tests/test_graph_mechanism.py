@@ -112,7 +112,7 @@ def test_arguments_that_are_refused() -> None:
     with pytest.raises(ValueError, match="hidden: expected at least 1"):
         graph.mechanism(1, hidden=0)
     with pytest.raises(ValueError, match="form: expected"):
-        graph.mechanism(1, form="cubic")  # type: ignore[arg-type]
+        graph.mechanism(1, form="cubic")
 
 
 # -------------------------------------------------------------------------------------------------- inside a model
