@@ -129,11 +129,14 @@ def redraw(modules: tuple[Any, ...], store: dict[str, Any], seed: int) -> None:
             inside = list(outer.modules()) if isinstance(outer, nn.Module) else []
             for module in (m for m in reversed(inside) if id(m) not in seen):
                 seen.add(id(module))
+                own = list(module.parameters(recurse=False))
+                if own and not any(parameter.requires_grad for parameter in own):
+                    continue  # frozen: it is not trained, so it is not redrawn
                 reset = getattr(module, "reset_parameters", None)
                 if callable(reset):
                     reset()
                     continue
-                for parameter in module.parameters(recurse=False):
+                for parameter in (p for p in own if p.requires_grad):
                     parameter.add_(_noise(parameter))
         for value in store["params"].values():
             value.add_(_noise(value))

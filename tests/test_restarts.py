@@ -103,6 +103,13 @@ def test_parameters_without_a_reset_get_noise_on_the_unconstrained_scale():
     assert (module.scale != 1).all()
 
 
+def test_what_is_frozen_is_not_redrawn():
+    layer = torch.nn.Linear(2, 2).requires_grad_(False)
+    before = parameters_of(layer)
+    redraw((layer,), {"params": {}}, 0)
+    assert same(parameters_of(layer), before)
+
+
 def test_a_module_shared_by_model_and_guide_stays_shared_in_every_member():
     table = Table.from_frame(anova(0, rows=50).frame, auxiliary=[])
     model = ANOVA(table, noise=0.5)
