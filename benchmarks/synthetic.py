@@ -46,13 +46,13 @@ def run(data: Synthetic, build: Model, seed: int) -> dict[str, float]:
     start = time.perf_counter()
     table = Table.from_frame(data.frame)
     model = build(table, without_signs(data.graph), seed)
-    guide = ZeroImpute(table, model.latent_dim, hidden=(64, 64), seed=seed)
-    trained = fit(model, guide, table, num_particles=20, seed=seed, progress=False)
+    guide = ZeroImpute(table, model.latent_dim, seed=seed)
+    trained = fit(model, guide, table, seed=seed, progress=False)
     unit = data.complete[list(INCOMPLETE)].std(ddof=0)
     generated = generate(trained, table, seed=seed)[list(INCOMPLETE)]
     missing = data.frame.isna().to_numpy()
     errors = (
-        impute(trained, table, num_draws=20, num_particles=50, seed=seed).mean().to_numpy() - data.complete.to_numpy()
+        impute(trained, table, num_draws=1, num_particles=200, seed=seed).mean().to_numpy() - data.complete.to_numpy()
     )
     return {
         "energy_distance": energy_distance(generated / unit, data.test[list(INCOMPLETE)] / unit),
