@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from typing import Any
 
 import networkx as nx
+import numpy as np
 
 from pyro_mnar.graph_kinds import listed
 
@@ -15,6 +16,8 @@ R_SIGNS = {-1: "observed → missing", 1: "missing → missing"}
 COLOURS = {"U": "#d9d9d9", "Z": "#ffffff", "X": "#9ecae1", "R": "#fdae6b"}
 MOST_LINES = 20
 NODE_SIZE = 1800
+ENOUGH = 0.4  # distance of an arrow from the middle of a node that it passes; columns are 1 apart
+Point = tuple[float, float]
 
 
 def describe(dag: nx.DiGraph, kind: str, letter: str | None) -> str:
@@ -60,9 +63,7 @@ def plot(dag: nx.DiGraph, ax: Any = None) -> Any:
         ax = Figure(figsize=(max(4.0, 1.7 * columns), 5.0), layout="constrained").subplots()
     at = _positions(dag)
     for parent, child, data in dag.edges(data=True):
-        # An arrow that leaps over a level, or stays on one, would run behind the nodes between.
-        leap = abs(at[parent][1] - at[child][1])
-        bend = 0.0 if leap == 1 else -0.3
+        bend = _bend(at[parent], at[child], [place for name, place in at.items() if name not in (parent, child)])
         colour, width = ("0.75", 1.0) if data["implied"] else ("0.1", 1.5)
         how = {"ax": ax, "node_size": NODE_SIZE, "connectionstyle": f"arc3,rad={bend}"}
         nx.draw_networkx_edges(dag, at, [(parent, child)], edge_color=colour, width=width, **how)
@@ -76,6 +77,24 @@ def plot(dag: nx.DiGraph, ax: Any = None) -> Any:
     ax.margins(0.15)
     ax.set_axis_off()
     return ax
+
+
+def _bend(start: Point, end: Point, others: list[Point]) -> float:
+    """The slightest bend with which an arrow that leaps over a level, or stays on one, misses the nodes between."""
+    (x0, y0), (x1, y1) = start, end
+    if y0 == y1:
+        return -0.3
+    if abs(y0 - y1) == 1 or not others:
+        return 0.0
+    along = np.linspace(0.0, 1.0, 21)[:, None]
+
+    def clearance(bend: float) -> float:
+        middle = np.array([(x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0)])  # as arc3 has it
+        curve = (1 - along) ** 2 * np.array(start) + 2 * along * (1 - along) * middle + along**2 * np.array(end)
+        nearest = np.linalg.norm(curve[:, None] - np.array(others), axis=-1).min()
+        return min(float(nearest), ENOUGH)
+
+    return max((0.0, -0.2, 0.2, -0.4, 0.4, -0.6, 0.6), key=clearance)
 
 
 def _positions(dag: nx.DiGraph) -> dict[Hashable, tuple[float, float]]:
