@@ -26,6 +26,7 @@ from pyro_mnar.isolation import Session, seeded
 from pyro_mnar.parameters import mirrored_parameters
 from pyro_mnar.table import Table
 
+MOST_TOLERANCES = 10  # up to which two standard errors count; a difference too noisy to judge is not equality
 PARTICLES = 100  # of the bounds by which initialisations are compared
 NOTE = (
     "A wide spread of the imputed means at equal bound is a practical sign that the data do not identify them;"
@@ -175,8 +176,8 @@ def restart_spread(
         fit: What ``fit(restarts=R)`` returned.
         table: Rows to compare them on.
         num_particles: K, of bounds and of imputations.
-        tolerance: Nats per row by which a bound may miss the best one and still count as equal, beside two standard
-            errors of the difference.
+        tolerance: Nats per row by which a bound may miss the best one and still count as equal; two standard errors of
+            the difference if these are larger, up to ten times the tolerance.
         seed: Same seed, same numbers.
 
     Raises:
@@ -201,7 +202,9 @@ def bounds_of(fits: list[Fit], table: Table, num_particles: int, tolerance: floa
     below = log_p[log_p.mean(1).argmax()] - log_p
     frame = pd.DataFrame([_mean_of(row) for row in log_p])
     frame["below_best"], frame["below_best_error"] = below.mean(1), _errors(below)
-    frame["equal"] = frame["below_best"] <= np.maximum(tolerance, 2 * frame["below_best_error"])
+    frame["equal"] = frame["below_best"] <= np.clip(
+        2 * frame["below_best_error"], tolerance, MOST_TOLERANCES * tolerance
+    )
     return frame.rename_axis("member")
 
 

@@ -82,7 +82,8 @@ def search_twins(
         batch_size: Rows of a minibatch.
         num_particles: K of the refits.
         learning_rate: Adam's, at the start.
-        tolerance: Nats per row by which a bound may miss the best one and count as equal, beside two standard errors.
+        tolerance: Nats per row by which a bound may miss the best one and count as equal, as for
+            :func:`~pyro_mnar.restart_spread`.
         least_difference: Observed standard deviations by which imputed means must differ to be other ones.
         seed: Same seed, same search.
         progress: Show a bar.
