@@ -85,9 +85,7 @@ def test_leaving_u_out_changes_nothing_where_no_column_serves_as_u():
     np.testing.assert_array_equal(with_u, without)
 
 
-def test_doubling_the_particles_never_lowers_the_bound_and_chunks_do_not_matter(
-    monkeypatch, generators_untouched: None
-):
+def test_doubling_the_particles_never_lowers_the_bound_and_chunks_do_not_matter(monkeypatch):
     table = table_with_complete_column()
     fitted = one_latent(table)
     whole = log_evidence(fitted, table, num_particles=20_000)

@@ -1,7 +1,8 @@
 """Draw docs/figures/consistency.png: error of estimated column means against the number of rows.
 
-Law: u ~ N(0, 1), z = 0.6 u + 0.8 e, three columns x_d = l_d z + sqrt(1 - l_d²) e_d with l = (0.9, -0.8, 0.7), each value observed
-with probability sigmoid(1 - 2 x_d).  True means are 0.  Seeds 0 to 3 of the rows; parameters and training have the same seed.
+Law: u ~ N(0, 1), z = 0.6 u + 0.8 e, three columns x_d = l_d z + sqrt(1 - l_d²) e_d with l = (0.9, -0.8, 0.7), each
+value observed with probability sigmoid(1 - 2 x_d).  True means are 0.  Rows have seeds 0 to 3, and parameters and
+training the same ones.
 """
 
 from __future__ import annotations
@@ -52,9 +53,7 @@ def main() -> None:
     figure, axes = plt.subplots(figsize=(6, 4))
     for name, (model_class, options, colour, marker) in MODELS.items():
         errors = np.array([[error(model_class, options, rows, seed) for seed in SEEDS] for rows in ROWS])
-        print(
-            name, dict(zip(ROWS, errors.mean(1).round(4).tolist(), strict=True)), errors.round(4).tolist(), flush=True
-        )  # noqa: T201
+        print(name, errors.round(4).tolist(), flush=True)  # noqa: T201
         axes.plot(np.repeat(ROWS, len(SEEDS)), errors.ravel(), marker, color=colour, alpha=0.35, markersize=4)
         axes.plot(ROWS, errors.mean(1), marker=marker, color=colour, label=name)
     axes.plot(ROWS, 1 / np.sqrt(ROWS), "k:", label="1/√N, what complete rows would give")
