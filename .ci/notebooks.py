@@ -33,9 +33,7 @@ def main() -> None:
             make(source)
     elif command == "check":
         problems = [problem for source in sources for problem in check(source)]
-        problems += [
-            f"{ipynb.name}: has no source" for ipynb in FOLDER.glob("*.ipynb") if not _source(ipynb).exists()
-        ]
+        problems += [f"{ipynb.name}: has no source" for ipynb in FOLDER.glob("*.ipynb") if not _source(ipynb).exists()]
         if problems:
             sys.exit("notebooks: " + "\nnotebooks: ".join(problems) + "\n`make notebooks` makes them anew")
         for source in sources:

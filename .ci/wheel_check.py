@@ -36,16 +36,12 @@ print(json.dumps({"files": files, "scripts": {s.name: callable(s.load()) for s i
 def main() -> None:
     """Build, install, import, compare."""
     with tempfile.TemporaryDirectory() as folder:
-        built, target, elsewhere = (
-            Path(folder).resolve() / name for name in ("built", "target", "elsewhere")
-        )
+        built, target, elsewhere = (Path(folder).resolve() / name for name in ("built", "target", "elsewhere"))
         elsewhere.mkdir()
         _run("-m", "build", "--no-isolation", "--outdir", built, ROOT, cwd=elsewhere)
         (wheel,) = built.glob("*.whl")
         _run("-m", "pip", "--quiet", "install", "--no-deps", "--target", target, wheel, cwd=elsewhere)
-        found = _run(
-            "-S", "-W", "ignore", "-c", IMPORT_ALL, target, sysconfig.get_path("purelib"), cwd=elsewhere
-        )
+        found = _run("-S", "-W", "ignore", "-c", IMPORT_ALL, target, sysconfig.get_path("purelib"), cwd=elsewhere)
         _compare(target, **json.loads(found.splitlines()[-1]))
 
 
@@ -55,10 +51,7 @@ def _compare(target: Path, files: dict[str, str], scripts: dict[str, bool]) -> N
     if strays:
         sys.exit("wheel check: imported from outside the wheel: " + ", ".join(strays))
     if absent:
-        sys.exit(
-            "wheel check: in the checkout, not in the wheel (list the package in setup.cfg): "
-            + ", ".join(absent)
-        )
+        sys.exit("wheel check: in the checkout, not in the wheel (list the package in setup.cfg): " + ", ".join(absent))
     if not (target / "pyro_mnar" / "py.typed").is_file():
         sys.exit("wheel check: py.typed is not in the wheel")
     if scripts != {"pyro-mnar": True}:

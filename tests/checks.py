@@ -52,9 +52,7 @@ def table_with_gaps(num_rows: int = 40, num_columns: int = 3, num_auxiliaries: i
     return Table.from_numpy(values.numpy(), columns=names, auxiliary=names[num_columns:])
 
 
-def gina_pair(
-    table: Table, mechanism: Callable = mechanisms.General, **options: object
-) -> tuple[GINA, ZeroImpute]:
+def gina_pair(table: Table, mechanism: Callable = mechanisms.General, **options: object) -> tuple[GINA, ZeroImpute]:
     """GINA and its guide, small, with no parameter at zero, where half of the gradients would vanish."""
     model = GINA(table, latent_dim=2, mechanism=mechanism, seed=1, **options)
     guide = ZeroImpute(table, model.latent_dim, hidden=[5], seed=2)

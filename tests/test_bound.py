@@ -56,9 +56,7 @@ def one_column(*values: float) -> Batch:
 def expectation(function: Callable[[Tensor], Tensor]) -> Tensor:
     """E f(x) for x ~ N(μ, σ²) by 200 Gauss-Hermite nodes."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(200)
-    return (torch.tensor(weights) * function(MEAN + SCALE * torch.tensor(nodes))).sum() / math.sqrt(
-        2 * math.pi
-    )
+    return (torch.tensor(weights) * function(MEAN + SCALE * torch.tensor(nodes))).sum() / math.sqrt(2 * math.pi)
 
 
 def log_normal_pdf(x: Tensor) -> Tensor:
@@ -90,9 +88,7 @@ def test_bound_is_the_evidence_of_a_conjugate_normal_with_gaps(num_particles: in
     for value, mask in zip(batch.x, batch.mask, strict=True):
         if mask.any():
             covariance = loading[mask].outer(loading[mask]) + noise[mask].square().diag()
-            evidence += dist.MultivariateNormal(torch.zeros(int(mask.sum())), covariance).log_prob(
-                value[mask]
-            )
+            evidence += dist.MultivariateNormal(torch.zeros(int(mask.sum())), covariance).log_prob(value[mask])
     loss = ImportanceWeightedELBO(num_particles).loss(model, exact_posterior, batch)
     assert loss == pytest.approx(-evidence.item(), abs=1e-10)
 
@@ -118,9 +114,7 @@ def test_plates_nested_in_the_row_plate_enter_the_weight() -> None:
     evidence = dist.MultivariateNormal(torch.zeros(3), covariance).log_prob(y.T).sum()
     for vectorised in (True, False):
         objective = ImportanceWeightedELBO(4, vectorize_particles=vectorised)
-        assert objective.loss(model, exact_posterior, Batch.of(y.T)) == pytest.approx(
-            -evidence.item(), abs=1e-10
-        )
+        assert objective.loss(model, exact_posterior, Batch.of(y.T)) == pytest.approx(-evidence.item(), abs=1e-10)
 
 
 # Weights are unbiased for the evidence whatever K is, so their mean is free of the bias of the logarithm.
@@ -129,9 +123,7 @@ def test_plates_nested_in_the_row_plate_enter_the_weight() -> None:
 def test_mean_weight_is_the_closed_form_evidence_of_probit_self_masking() -> None:
     """∫ N(x; μ, σ²) Φ(a + bx) dx = Φ((a + bμ) / √(1 + b²σ²))."""
     values = [torch.nan, 0.0, 1.7, torch.nan, -2.0]
-    run = ImportanceWeightedELBO(20_000).particles(
-        self_masking(probit_logits), no_latents, one_column(*values)
-    )
+    run = ImportanceWeightedELBO(20_000).particles(self_masking(probit_logits), no_latents, one_column(*values))
     x = torch.tensor(values)
     at = x.nan_to_num()
     observed = log_normal_pdf(at).exp() * ndtr(INTERCEPT + SLOPE * at)
@@ -183,9 +175,7 @@ def test_bound_rises_from_the_elbo_to_the_evidence() -> None:
         log_weights = ImportanceWeightedELBO(num_particles).particles(model, no_latents, batch).log_weights
         bounds[num_particles] = log_weights.logsumexp(0) - math.log(num_particles)
     check_mean(bounds[1], elbo)
-    assert (
-        elbo + 0.1 < bounds[5].mean() < bounds[50].mean() < evidence
-    )  # gaps are 0.4, 0.1, 0.01; errors below 0.02
+    assert elbo + 0.1 < bounds[5].mean() < bounds[50].mean() < evidence  # gaps are 0.4, 0.1, 0.01; errors below 0.02
     loss = ImportanceWeightedELBO(2_000).loss(model, no_latents, one_column(*[torch.nan] * 50))
     assert -loss / 50 == pytest.approx(evidence.item(), abs=0.02)  # error of the mean of 50 rows: 0.002
 
@@ -197,9 +187,7 @@ def encoder_inputs(batch: Batch) -> Tensor:
     return torch.cat([batch.x, batch.mask.to(batch.x.dtype), batch.aux], -1)
 
 
-def hand_written_loss(
-    model: Callable, guide: Callable, batch: Batch, num_particles: int, weight: float
-) -> float:
+def hand_written_loss(model: Callable, guide: Callable, batch: Batch, num_particles: int, weight: float) -> float:
     """-L from the draws of one run, with a loop over rows and particles."""
     run = ImportanceWeightedELBO(num_particles).particles(model, guide, batch)
     z, x = run.guide_trace.nodes["z"]["value"], run.model_trace.nodes["x_missing"]["value"]
@@ -229,9 +217,7 @@ def test_loss_is_the_hand_written_log_mean_exp_per_row(weight: float) -> None:
     table = table_with_gaps()
     model, guide = gina_pair(table, mechanism_weight=weight)
     batch = table.hold_out(torch.rand(40, 3) < 0.2).batch().take(torch.tensor([3, 30, 7, 8]))
-    assert (
-        batch.mask.any() and not (batch.mask | ~batch.mask_modelled).all() and not batch.mask_modelled.all()
-    )
+    assert batch.mask.any() and not (batch.mask | ~batch.mask_modelled).all() and not batch.mask_modelled.all()
     torch.manual_seed(0)
     expected = hand_written_loss(model, guide, batch, 6, weight)
     torch.manual_seed(0)
@@ -241,14 +227,9 @@ def test_loss_is_the_hand_written_log_mean_exp_per_row(weight: float) -> None:
 def gradients(objective: ImportanceWeightedELBO, model: Callable, guide: Callable, batch: Batch) -> Tensor:
     torch.manual_seed(0)
     parameters = [*model.parameters(), *guide.parameters()]
-    grads = torch.autograd.grad(
-        objective.differentiable_loss(model, guide, batch), parameters, allow_unused=True
-    )
+    grads = torch.autograd.grad(objective.differentiable_loss(model, guide, batch), parameters, allow_unused=True)
     return torch.cat(
-        [
-            torch.zeros_like(p).ravel() if g is None else g.ravel()
-            for p, g in zip(parameters, grads, strict=True)
-        ]
+        [torch.zeros_like(p).ravel() if g is None else g.ravel() for p, g in zip(parameters, grads, strict=True)]
     )
 
 
@@ -292,9 +273,7 @@ def test_a_proposal_sharper_than_the_model_keeps_the_evidence() -> None:
         with rows(batch):
             propose_missing("x", dist.Normal(MEAN + 0.8, SCALE * 1.1).expand([len(batch), 1]), batch)
 
-    run = ImportanceWeightedELBO(20_000).particles(
-        self_masking(logistic_logits), guide, one_column(torch.nan)
-    )
+    run = ImportanceWeightedELBO(20_000).particles(self_masking(logistic_logits), guide, one_column(torch.nan))
     check_mean(run.log_weights.exp(), expectation(lambda x: torch.sigmoid(-logistic_logits(x))))
 
 
@@ -404,9 +383,7 @@ def global_factor(batch: Batch) -> None:
 
 @pytest.mark.parametrize(("model", "site"), [(global_latent, "shift"), (global_factor, "penalty")])
 @pytest.mark.parametrize("vectorised", [True, False])
-def test_a_site_outside_the_row_plate_is_refused_by_name(
-    model: Callable, site: str, vectorised: bool
-) -> None:
+def test_a_site_outside_the_row_plate_is_refused_by_name(model: Callable, site: str, vectorised: bool) -> None:
     objective = ImportanceWeightedELBO(2, vectorize_particles=vectorised)
     with pytest.raises(ValueError, match=f"site '{site}' stands outside the row plate 'rows'"):
         objective.loss(model, no_latents, one_column(0.0, torch.nan))
