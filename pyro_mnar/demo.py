@@ -115,7 +115,8 @@ def plot(path: Path, imputations: Imputations, trained: Fit, truth: pd.DataFrame
     curve.plot(history["epoch"], history["bound"])
     curve.set(xlabel="epoch", ylabel="nats per row", title="importance-weighted bound")
     low, high = history["bound"].quantile([0.05, 1.0])  # the first epochs would hide the others
-    curve.set_ylim(low, high + 0.05 * (high - low))
+    if low < high:
+        curve.set_ylim(low, high + 0.05 * (high - low))
     figure.savefig(path, dpi=120)
 
 
