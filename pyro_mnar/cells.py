@@ -28,7 +28,8 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
             words = wrong & pd.to_numeric(values.astype(str), errors="coerce").isna().to_numpy()
             at = int((words if words.any() else wrong).argmax())
             raise ValueError(
-                f"column {name!r}: expected numbers, got {cell(values, at)!r} in row {row_label(values, at)!r}"
+                f"column {name!r}: expected numbers, got {cell(values, at)!r} in row {row_label(values, at)!r} (a"
+                " complete column of text can be an auxiliary one)"
             )
         numbers = numbers.astype(np.float64)
     infinite = np.isinf(numbers)

@@ -67,6 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     complete.add_argument("--draws", type=int, default=20, metavar="N", help="completed tables (default %(default)s)")
     complete.add_argument(
+        "--na-values",
+        action="append",
+        default=[],
+        metavar="COLUMN=CODE,CODE",
+        help="codes that stand for a missing value, such as income=-98,-99; once for every such column",
+    )
+    complete.add_argument(
         "--epochs", type=int, metavar="N", help="passes over the table (default: enough for 3,000 steps)"
     )
     complete.add_argument("--particles", type=int, default=20, metavar="K", help="while training (default %(default)s)")
@@ -102,12 +109,15 @@ def _add_threads(command: argparse.ArgumentParser) -> None:
 
 def _impute(options: argparse.Namespace) -> None:
     """Fit GINA to a CSV file and write completed tables (draw_01.csv, ...), their mean (mean.csv) and the history."""
-    table = Table.from_csv(options.data, auxiliary=_auxiliary(options.auxiliary))
+    codes = dict(_codes(given) for given in options.na_values)
+    table = Table.from_csv(options.data, auxiliary=_auxiliary(options.auxiliary), na_values=codes)
     if options.draws < 1:
         raise ValueError(f"--draws: expected at least 1, got {options.draws}")
     cause: dict[str, Any] = {"mechanism": MECHANISMS[options.mechanism]}
     if options.graph:
         cause = {"graph": _graph(options.graph, table)}
+    device = _device(options.device)
+    _make_folder(options.out, options.draws)
     model = GINA(table, latent_dim=options.latent_dim, seed=options.seed, **cause)
     guide = ZeroImpute(table, model.latent_dim, seed=options.seed)
     result = fit(
@@ -117,14 +127,12 @@ def _impute(options: argparse.Namespace) -> None:
         epochs=options.epochs,
         num_particles=options.particles,
         seed=options.seed,
-        device=_device(options.device),
+        device=device,
         progress=not options.quiet,
     )
     imputations = impute(result, table, num_draws=options.draws, seed=options.seed)
-    options.out.mkdir(parents=True, exist_ok=True)
-    digits = max(2, len(str(options.draws)))
-    for number, frame in enumerate(imputations.frames(), start=1):
-        frame.to_csv(options.out / f"draw_{number:0{digits}}.csv", index=False)
+    for name, frame in zip(_draw_names(options.draws), imputations.frames(), strict=True):
+        frame.to_csv(options.out / name, index=False)
     imputations.mean().to_csv(options.out / "mean.csv", index=False)
     result.history.to_csv(options.out / "history.csv", index=False)
     print(f"{options.out}: {options.draws} completed tables and their mean; {imputations.cells.shape[1]} cells imputed")
@@ -139,6 +147,34 @@ def _demo(options: argparse.Namespace) -> None:
 
 def _auxiliary(given: str | None) -> Any:
     return given if given is None or given == "mask" else [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _draw_names(draws: int) -> list[str]:
+    digits = max(2, len(str(draws)))
+    return [f"draw_{number:0{digits}}.csv" for number in range(1, draws + 1)]
+
+
+def _make_folder(out: Path, draws: int) -> None:
+    """Before any training: make the folder, and refuse to leave draws of another run beside the new ones."""
+    out.mkdir(parents=True, exist_ok=True)
+    left = {path.name for path in out.glob("draw_*.csv")} - set(_draw_names(draws))
+    if left:
+        raise ValueError(f"--out: {out} holds {min(left)} of another run, which would stay beside these draws")
+
+
+def _codes(given: str) -> tuple[str, list[Any]]:
+    column, equals, codes = given.partition("=")
+    if not (column and equals and codes):
+        raise ValueError(f"--na-values: expected COLUMN=CODE,CODE, got {given!r}")
+    return column, [_number(code) for code in codes.split(",")]
+
+
+def _number(text: str) -> Any:
+    """A code as the file's reader would read it: a number if it is one."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _graph(given: str, table: Table) -> MissingnessGraph:

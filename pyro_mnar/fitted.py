@@ -56,6 +56,11 @@ class Fit:
         """What plain ``SVI`` trained; call it where Pyro's parameter store still holds the parameters."""
         return cls(model, guide, table.schema, store=dict(pyro.get_param_store().get_state()))
 
+    def __repr__(self) -> str:
+        epochs = f"{len(self.history)} epochs" if len(self.history) else "no history"
+        model, guide = (getattr(pair, "__name__", type(pair).__name__) for pair in (self.model, self.guide))
+        return f"Fit({model}, {guide}, {self.schema.num_columns} columns, {epochs})"
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
@@ -130,7 +135,8 @@ def _unmirrored(store: dict[str, Any], *modules: Any) -> dict[str, tuple[Tensor,
 
 def _check_plain(schema: dict[str, Any]) -> None:
     """A file that runs no code when it is read holds no objects."""
-    for entry in (*schema["columns"], *schema["auxiliaries"]):
+    coded = [{"name": column, "levels": codes} for _, column, codes in schema["codes"]]
+    for entry in (*schema["columns"], *schema["auxiliaries"], *coded):
         parts = [entry["name"], *entry.get("levels", ())]
         for part in parts:
             for value in part if isinstance(part, tuple) else (part,):

@@ -48,6 +48,9 @@ class Imputations:
     means: Float[NDArray, " cells"]
     effective_sample_size: Float[NDArray, " rows"]
 
+    def __repr__(self) -> str:
+        return f"Imputations({self.num_draws} draws of {self.cells.shape[1]} cells in {len(self.table)} rows)"
+
     @property
     def num_draws(self) -> int:
         """Number of completed tables."""
@@ -63,7 +66,10 @@ class Imputations:
             yield self._completed(draw, keep_integers=True)
 
     def to_inference_data(self) -> Any:
-        """An ArviZ object of draws, observed data and auxiliary constants, with named dimensions."""
+        """An ArviZ object of draws, observed data and auxiliary constants, with named dimensions.
+
+        The draws are independent, one chain: ``arviz.summary(..., kind="stats")`` leaves out what only chains have.
+        """
         from pyro_mnar.inference_data import imputations_to_inference_data
 
         return imputations_to_inference_data(self)

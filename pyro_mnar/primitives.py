@@ -51,6 +51,9 @@ def partially_observed(name: str, fn: TorchDistributionMixin, batch: Batch) -> F
     ``{name}_observed`` is ``fn`` masked to the observed entries and observed there; at missing entries its value is
     the detached draw, which lies in the support whatever ``fn`` is.
 
+    :class:`~pyro_mnar.ImportanceWeightedELBO` proposes ``{name}_missing`` from the model where the guide leaves it out.
+    Pyro's own objectives do not: with these the guide has to propose it, by :func:`propose_missing`.
+
     Args:
         name: Name of the variable, such as ``"x"``.
         fn: Column-wise distribution p(X|Z) of batch shape ``(..., rows, columns)``; an ``Independent`` over the

@@ -95,11 +95,14 @@ class Schema:
         auxiliaries: The columns of U: those named, or the complete ones.
         auxiliary_source: ``"named"``; ``"complete"`` (the complete columns serve as U and stay in X, as X_1 does in the
             paper's B.1); ``"mask"`` (U = R); ``"none"``.
+        codes: What codes in a frame mean, ``(reason, column, codes)`` with a reason ``"na_values"``,
+            ``"not_applicable"`` or ``"by_design"``; new rows are read by the same.
     """
 
     columns: tuple[Column, ...]
     auxiliaries: tuple[Auxiliary, ...]
     auxiliary_source: AuxiliarySource
+    codes: tuple[tuple[str, Hashable, tuple[Any, ...]], ...] = ()
 
     @classmethod
     def of_frame(
@@ -146,6 +149,10 @@ class Schema:
             )
         return cls(columns, complete, "complete" if complete else "none")
 
+    def codes_of(self, reason: str) -> dict[Hashable, tuple[Any, ...]]:
+        """The codes of a reason, by column."""
+        return {column: codes for given, column, codes in self.codes if given == reason}
+
     @property
     def names(self) -> list[Hashable]:
         """Names of the modelled columns."""
@@ -174,6 +181,7 @@ class Schema:
             tuple(Column(**column) for column in data["columns"]),
             tuple(Auxiliary(**{**entry, "levels": tuple(entry["levels"])}) for entry in data["auxiliaries"]),
             data["auxiliary_source"],
+            tuple((reason, column, tuple(codes)) for reason, column, codes in data["codes"]),
         )
 
 

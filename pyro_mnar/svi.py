@@ -88,6 +88,8 @@ def fit(
         TrainingError: (a ValueError) If the objective is not finite: names epoch, batch and site, and keeps the last
             good fit.
     """
+    if not isinstance(table, Table):
+        raise TypeError(f"table: expected a Table, such as Table.from_frame makes, got {type(table).__name__}")
     _check_arguments(epochs, batch_size, learning_rate, patience, restarts)
     objective = ImportanceWeightedELBO(num_particles, estimator)
     table, validation = _split(table, held_out, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -73,7 +74,8 @@ class Table:
             not_applicable: Cells that have no value to impute, by column: a boolean per row, or the codes that say so.
             by_design: Missing cells that the mechanism has nothing to do with (not asked, to be predicted), by
                 column: a boolean per row, or the codes that say so.
-            schema: The schema of the training table, for new rows; columns are then matched by name.
+            schema: The schema of the training table, for new rows; columns are then matched by name, and codes mean
+                what they meant there.
             dtype: Floating type of the tensors; torch's default if None.
 
         Raises:
@@ -82,11 +84,15 @@ class Table:
             TypeError: If ``frame`` is no DataFrame, or ``auxiliary`` is a single string.
         """
         _check_frame(frame, auxiliary)
-        gaps, codes, absent = _read_gaps(frame, na_values or {}, not_applicable or {}, by_design or {})
+        reasons = {"na_values": na_values, "not_applicable": not_applicable, "by_design": by_design}
+        given = {reason: _by_column(cells, reason) for reason, cells in reasons.items()}
+        if schema is not None:
+            _match_columns(frame, schema)
+            given = {reason: {**schema.codes_of(reason), **cells} for reason, cells in given.items()}
+        gaps, codes, absent = _read_gaps(frame, **given)
         if schema is None:
             schema = Schema.of_frame(gaps, auxiliary=auxiliary, kinds=kinds or {})
-        else:
-            _match_columns(frame, schema)
+            schema = replace(schema, codes=_known_codes(frame, given))
         for name in absent:
             if name not in schema.names:
                 raise ValueError(
@@ -145,8 +151,18 @@ class Table:
     def __len__(self) -> int:
         return len(self.frame)
 
+    def __repr__(self) -> str:
+        missing = int((~self.mask).sum())
+        return (
+            f"Table({len(self)} rows, {self.schema.num_columns} columns, {missing} values missing"
+            f" ({missing / self.mask.numel():.0%}), auxiliaries: {self.schema.auxiliary_source})"
+        )
+
     def new_rows(self, frame: pd.DataFrame, **options: Any) -> Table:
-        """Encode new rows as these rows are encoded: same columns, by name, and the same units."""
+        """Encode new rows as these rows are encoded: same columns, by name, the same units, the same codes.
+
+        Cells that were marked by a boolean per row are marked anew for new rows, in ``options``.
+        """
         return Table.from_frame(frame, schema=self.schema, dtype=self.x.dtype, **options)
 
     def take(self, rows: ArrayLike) -> Table:
@@ -249,6 +265,32 @@ def _match_columns(frame: pd.DataFrame, schema: Schema) -> None:
             raise ValueError(f"column {name!r}: expected only the training table's columns, {expected!r}")
 
 
+def _by_column(cells: Cells | None, reason: str) -> dict[Hashable, Any]:
+    if cells is not None and not isinstance(cells, Mapping):
+        raise TypeError(f"{reason}: expected a mapping from columns to codes, got {type(cells).__name__}")
+    return dict(cells or {})
+
+
+def _known_codes(
+    frame: pd.DataFrame, given: Mapping[str, Mapping[Hashable, Any]]
+) -> tuple[tuple[str, Hashable, tuple[Any, ...]], ...]:
+    """The codes among the reasons given, with a warning for columns in which none of them stands."""
+    known = []
+    for reason, cells in given.items():
+        for name, entries in cells.items():
+            codes = tuple(getattr(entry, "item", lambda entry=entry: entry)() for entry in _codes(entries))
+            if not codes or _are_marks(codes):
+                continue
+            known.append((reason, name, codes))
+            if not frame[name].isin(list(codes)).any():
+                warnings.warn(f"{reason} of column {name!r}: none of {list(codes)!r} stands in any row", stacklevel=3)
+    return tuple(known)
+
+
+def _are_marks(entries: Sequence[Any]) -> bool:
+    return bool(entries) and all(isinstance(entry, (bool, np.bool_)) for entry in entries)
+
+
 def _read_gaps(
     frame: pd.DataFrame,
     na_values: Mapping[Hashable, Any],
@@ -278,7 +320,11 @@ def _read_gaps(
 def _cells(values: pd.Series, missing: NDArray[np.bool_], given: Any, what: str) -> NDArray[np.bool_]:
     """A boolean per row, from booleans or from codes; booleans may only mark gaps."""
     entries = _codes(given)
-    if not entries or not all(isinstance(entry, (bool, np.bool_)) for entry in entries):
+    if not _are_marks(entries):
+        if len(entries) == len(values) > 2 and pd.Series(entries, dtype=object).dropna().isin([0, 1]).all():
+            raise ValueError(
+                f"{what} of column {values.name!r}: expected booleans without gaps, or codes, got 0s and 1s"
+            )
         return values.isin(entries).to_numpy()
     if len(entries) != len(values):
         raise ValueError(f"{what} of column {values.name!r}: expected {len(values)} booleans, got {len(entries)}")

@@ -75,6 +75,22 @@ def test_a_graph_comes_by_name_or_from_a_file(survey, tmp_path):
     assert (tmp_path / "a" / "mean.csv").read_text() != (tmp_path / "b" / "mean.csv").read_text()
 
 
+def test_codes_are_imputed(survey, tmp_path):
+    arguments = ["--auxiliary", "age,sex", "--na-values", "income=2.5", "--na-values", "kids=0,1", *QUICK]
+    assert run("impute", survey, *arguments, "--out", tmp_path / "out") == 0
+    mean = pd.read_csv(tmp_path / "out" / "mean.csv")
+    assert mean.loc[2, "income"] != 2.5
+    assert mean.loc[[0, 4], "kids"].tolist() != [1, 0]
+
+
+def test_draws_of_another_run_are_not_left_beside_new_ones(survey, tmp_path, capsys):
+    arguments = ["impute", survey, "--auxiliary", "age,sex", "--out", tmp_path / "out", "--epochs", "1", "--quiet"]
+    assert run(*arguments, "--draws", "3") == 0
+    assert run(*arguments, "--draws", "3") == 0
+    assert run(*arguments, "--draws", "2") == 2
+    assert "draw_03.csv" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -82,6 +98,8 @@ def test_a_graph_comes_by_name_or_from_a_file(survey, tmp_path):
         ([], "'sex': expected numbers, got 'm' in row 0"),
         (["--auxiliary", "age,sex,income"], "'income'"),
         (["--auxiliary", "age,sex", "--draws", "0"], "--draws"),
+        (["--auxiliary", "age,sex", "--na-values", "income"], "--na-values"),
+        (["--auxiliary", "age,sex", "--na-values", "wealth=-99"], "'wealth'"),
         (["--auxiliary", "age,sex", "--epochs", "0"], "epochs"),
         (["--auxiliary", "age,sex", "--particles", "0"], "num_particles"),
         (["--auxiliary", "age,sex", "--seed", "-1"], "seed"),
@@ -96,7 +114,7 @@ def test_errors_are_one_line_and_status_two(survey, tmp_path, capsys, arguments,
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert told in error
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").glob("*.csv"))
 
 
 def test_a_file_that_is_not_there_is_an_error_of_one_line(tmp_path, capsys):

@@ -377,6 +377,7 @@ def as_seen(frame, table):
     return [bits_of(frame.iloc[:, i][table.mask[:, i].numpy()]) for i in range(frame.shape[1])]
 
 
+@pytest.mark.filterwarnings("ignore:na_values of column.*stands in any row")
 @given(frames())
 @settings(max_examples=60, deadline=None)
 @pytest.mark.filterwarnings("ignore:constant columns")

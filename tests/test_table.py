@@ -299,3 +299,32 @@ def test_batches_are_shuffled_by_a_generator_of_their_own():
     assert orders(1) != [first, second]
     assert [i for b in table.batches(7) for i in b.index.tolist()] == list(range(100))
     assert torch.equal(torch.get_rng_state(), global_state)
+
+
+def test_codes_mean_the_same_in_new_rows():
+    frame = pd.DataFrame({"income": [1.0, 2.0, -99.0, 3.0, -97.0]})
+    table = Table.from_frame(frame, auxiliary=[], na_values={"income": [-98, -99]}, not_applicable={"income": [-97]})
+    new = table.new_rows(pd.DataFrame({"income": [-98.0, -97.0, 2.0]}))
+    assert new.mask[:, 0].tolist() == [False, False, True]
+    assert new.applicable[:, 0].tolist() == [True, False, True]
+    assert new.schema == table.schema
+    assert type(table.schema).from_dict(table.schema.to_dict()) == table.schema
+
+
+def test_codes_that_stand_in_no_row_are_told():
+    frame = pd.DataFrame({"income": [1.0, 2.0, -99.0, None]})
+    with pytest.warns(UserWarning, match=r"na_values of column 'income': none of \['-99'\] stands in any row"):
+        Table.from_frame(frame, auxiliary=[], na_values={"income": ["-99"]})
+
+
+@pytest.mark.parametrize("marks", [[0, 1, 0, 1], [True, False, None, True], np.array([0.0, 1.0, 0.0, 0.0])])
+def test_marks_that_are_no_booleans_are_not_taken_for_codes(marks):
+    frame = pd.DataFrame({"kids": [0.0, None, 1.0, None]})
+    with pytest.raises(ValueError, match="not_applicable of column 'kids': expected booleans"):
+        Table.from_frame(frame, auxiliary=[], not_applicable={"kids": marks})
+
+
+@pytest.mark.parametrize("reason", ["na_values", "not_applicable", "by_design"])
+def test_reasons_are_given_by_column(reason):
+    with pytest.raises(TypeError, match=reason):
+        Table.from_frame(pd.DataFrame({"a": [1.0, None]}), auxiliary=[], **{reason: -99})
