@@ -28,7 +28,8 @@ from pyro_mnar.metrics import energy_distance
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
 
 Model = Callable[[Table, MissingnessGraph, int], torch.nn.Module]
-LATENT_DIM = 3
+LATENT_DIM = 2  # one less than there are columns, so that the decoder can be injective (A5)
+STARTS = 4
 MODELS: dict[str, Model] = {
     "PartialVAE": lambda table, graph, seed: PartialVAE(table, latent_dim=LATENT_DIM, seed=seed),
     "NotMIWAE, fully connected": lambda table, graph, seed: NotMIWAE(
@@ -39,15 +40,17 @@ MODELS: dict[str, Model] = {
     ),
     "GINA, true graph": lambda table, graph, seed: GINA(table, latent_dim=LATENT_DIM, graph=graph, seed=seed),
 }
+BEST_OF = {f"GINA, true graph, best of {STARTS}": STARTS}  # by the bound, which knows nothing of the truth
+MODELS |= dict.fromkeys(BEST_OF, MODELS["GINA, true graph"])
 
 
-def run(data: Synthetic, build: Model, seed: int) -> dict[str, float]:
+def run(data: Synthetic, build: Model, seed: int, restarts: int = 1) -> dict[str, float]:
     """Fit one model to one data set."""
     start = time.perf_counter()
     table = Table.from_frame(data.frame)
     model = build(table, without_signs(data.graph), seed)
     guide = ZeroImpute(table, model.latent_dim, seed=seed)
-    trained = fit(model, guide, table, seed=seed, progress=False)
+    trained = fit(model, guide, table, seed=seed, restarts=restarts, progress=False)
     unit = data.complete[list(INCOMPLETE)].std(ddof=0)
     generated = generate(trained, table, seed=seed)[list(INCOMPLETE)]
     missing = data.frame.isna().to_numpy()
@@ -85,7 +88,9 @@ def main() -> None:
             data = synthetic(name, seed)
             for model, build in MODELS.items():
                 if (name, model, seed) not in finished:
-                    rows.append({"data": name, "model": model, "seed": seed, **run(data, build, seed)})
+                    rows.append(
+                        {"data": name, "model": model, "seed": seed, **run(data, build, seed, BEST_OF.get(model, 1))}
+                    )
                     pd.DataFrame(rows).to_csv(options.out, index=False)
     table = pd.DataFrame(rows).groupby(["data", "model"])[["energy_distance", "rmse", "bound", "seconds"]]
     print(table.agg(["mean", "sem", "max"]).round(3).to_string())

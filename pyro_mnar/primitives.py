@@ -93,7 +93,8 @@ def observe_mask(
         name: Name of the site, such as ``"r"``.
         logits: Log-odds of being *observed*; ``(..., rows, columns)``.
         batch: The rows.
-        weight: β, the power to which p(R|X,Z) enters the importance weight (B.3); 0 leaves the site out.
+        weight: β, the power to which p(R|X,Z) enters the importance weight (B.3); 0 leaves the site out,
+            and imputations then know nothing of the mask.
 
     Raises:
         ValueError: If the logits are not over the batch's columns, or the weight is negative.
