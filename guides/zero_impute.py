@@ -15,7 +15,7 @@ from pyro_mnar.isolation import seeded
 from pyro_mnar.nn import MLP, positive
 from pyro_mnar.primitives import rows
 from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table
+from pyro_mnar.table import Table, schema_of
 
 
 class ZeroImpute(PyroModule):
@@ -39,7 +39,7 @@ class ZeroImpute(PyroModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        schema = table.schema if isinstance(table, Table) else table
+        schema = schema_of(table)
         inputs = 2 * schema.num_columns + schema.num_auxiliaries
         with seeded(seed):
             self.encoder = MLP([inputs, *hidden, 2 * latent_dim], activation)

@@ -21,7 +21,7 @@ from pyro_mnar.batch import Batch
 from pyro_mnar.nn import positive
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table
+from pyro_mnar.table import Table, schema_of
 
 
 class ANOVA(PyroModule):
@@ -42,7 +42,7 @@ class ANOVA(PyroModule):
         super().__init__()
         if not noise > 0:
             raise ValueError(f"noise: expected a positive standard deviation, got {noise}")
-        schema = table.schema if isinstance(table, Table) else table
+        schema = schema_of(table)
         self.latent_dim = schema.num_columns
         self.register_buffer("center", torch.tensor([column.mean for column in schema.columns]))
         self.register_buffer("unit", torch.tensor([column.std for column in schema.columns]))

@@ -23,7 +23,7 @@ from pyro_mnar.mechanisms import log_odds
 from pyro_mnar.models.decoding import default_decoder, default_latent_dim, default_prior
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table
+from pyro_mnar.table import Table, schema_of
 
 
 class GINA(PyroModule):
@@ -60,7 +60,7 @@ class GINA(PyroModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        schema = table.schema if isinstance(table, Table) else table
+        schema = schema_of(table)
         self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
         self.mechanism_weight = mechanism_weight
         if mechanism is not None and graph is not None:

@@ -21,7 +21,7 @@ from pyro_mnar.isolation import seeded
 from pyro_mnar.models.decoding import default_latent_dim, default_prior, linear_decoder
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table
+from pyro_mnar.table import Table, schema_of
 
 
 class LatentDependent(PyroModule):
@@ -45,7 +45,7 @@ class LatentDependent(PyroModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        schema = table.schema if isinstance(table, Table) else table
+        schema = schema_of(table)
         self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
         with seeded(seed):
             self.prior = default_prior(schema, self.latent_dim)

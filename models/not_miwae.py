@@ -14,7 +14,7 @@ from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.models.decoding import default_latent_dim
 from pyro_mnar.models.gina import GINA
 from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table
+from pyro_mnar.table import Table, schema_of
 
 
 class NotMIWAE(GINA):
@@ -45,7 +45,7 @@ class NotMIWAE(GINA):
         mechanism_weight: float = 1.0,
         seed: int | None = None,
     ) -> None:
-        schema = table.schema if isinstance(table, Table) else table
+        schema = schema_of(table)
         if graph is not None:
             masked = [edge.child for edge in graph.edges if edge.parent == graph.nodes.latent]
             if masked:

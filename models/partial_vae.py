@@ -19,7 +19,7 @@ from pyro_mnar.isolation import seeded
 from pyro_mnar.models.decoding import default_decoder, default_latent_dim
 from pyro_mnar.primitives import partially_observed, rows
 from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table
+from pyro_mnar.table import Table, schema_of
 
 
 class PartialVAE(PyroModule):
@@ -41,7 +41,7 @@ class PartialVAE(PyroModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        schema = table.schema if isinstance(table, Table) else table
+        schema = schema_of(table)
         self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
         with seeded(seed):
             self.prior = priors.StandardNormal(self.latent_dim)

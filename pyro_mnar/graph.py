@@ -23,7 +23,7 @@ from pyro_mnar.graph_kinds import FigureOne, MissingnessKind
 from pyro_mnar.graph_mechanism import GraphMechanism
 from pyro_mnar.graph_nodes import FORMS, Edge, Nodes, edge_of
 from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table
+from pyro_mnar.table import Table, schema_of
 
 PRESETS = (
     "mcar",
@@ -237,7 +237,7 @@ class MissingnessGraph:
             ValueError: If an edge names a column that the table has not, or the R of one that is complete there; or the
                 graph was declared over named columns and a column that goes missing is not among them.
         """
-        nodes = Nodes.of_schema(table.schema if isinstance(table, Table) else table, self.nodes.latent)
+        nodes = Nodes.of_schema(schema_of(table), self.nodes.latent)
         if nodes == self.nodes:
             return self
         self.nodes.check_covers(nodes)

@@ -11,7 +11,7 @@ from typing import Any
 import networkx as nx
 
 from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table
+from pyro_mnar.table import Table, schema_of
 
 SIGNS = {"high": -1, "low": 1, None: 0, 0: 0, 1: 1, -1: -1}
 FORMS = ("linear", "nonlinear", None)
@@ -96,7 +96,7 @@ class Nodes:
                 raise ValueError(
                     "incomplete, auxiliaries: the table says which they are; give names of columns instead of it"
                 )
-            return cls.of_schema(table.schema if isinstance(table, Table) else table, latent)
+            return cls.of_schema(schema_of(table), latent)
         if isinstance(table, str) or not isinstance(table, (Sequence, type(None))):
             raise TypeError(f"table: expected a Table, a Schema or names of columns, got {type(table).__name__}")
         extra = tuple(

@@ -220,6 +220,11 @@ class Table:
         return self.batch(device).minibatches(batch_size, generator)
 
 
+def schema_of(table: Table | Schema) -> Schema:
+    """The schema of a table, or the schema itself: models and guides take either."""
+    return table.schema if isinstance(table, Table) else table
+
+
 def read_csv(path: str | PathLike[str]) -> pd.DataFrame:
     """Read a CSV file as written: whole numbers stay whole beside gaps, and repeated column names are refused."""
     try:
