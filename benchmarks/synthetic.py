@@ -98,8 +98,19 @@ def main() -> None:
                         {"data": name, "model": model, "seed": seed, **run(data, build, seed, BEST_OF.get(model, 1))}
                     )
                     pd.DataFrame(rows).to_csv(options.out, index=False)
-    table = pd.DataFrame(rows).groupby(["data", "model"])[["energy_distance", "rmse", "bound", "seconds"]]
+    report(pd.DataFrame(rows))
+
+
+def report(runs: pd.DataFrame) -> None:
+    """Print mean, standard error and worst over seeds, and every model's paired difference to the first one."""
+    table = runs.groupby(["data", "model"])[["energy_distance", "rmse", "bound", "seconds"]]
     print(table.agg(["mean", "sem", "max"]).round(3).to_string())
+    first, *others = MODELS
+    for metric in ("energy_distance", "rmse"):
+        wide = runs.pivot(index=["data", "seed"], columns="model", values=metric)
+        less = wide[[name for name in others if name in wide]].sub(wide[first], axis=0)
+        print(f"\n{metric}, less that of {first}, over the same seeds")
+        print(less.groupby("data").agg(["mean", "sem"]).round(3).T.unstack().to_string())
 
 
 if __name__ == "__main__":
