@@ -1,0 +1,55 @@
+"""The systems that the paper compares, behind interfaces so small that a table of results is a loop."""
+
+from pyro_mnar.baselines.deletion import CompleteCases, PairwiseDeletion
+from pyro_mnar.baselines.filling import ScikitLearn, Zero, knn, mean, mice, miss_forest, regression
+from pyro_mnar.baselines.low_rank import LowRankJoint
+from pyro_mnar.baselines.normal import FullInformationML
+from pyro_mnar.baselines.pairs import (
+    Fitted,
+    gina,
+    gina_standard_normal,
+    i_not_miwae,
+    miwae,
+    not_miwae_known_sign,
+    not_miwae_linear,
+    not_miwae_mlp,
+    not_miwae_ppca,
+    not_miwae_ppca_known_sign,
+    not_miwae_self_masking,
+    pvae,
+    pvae_without_weights,
+)
+from pyro_mnar.baselines.protocol import Imputer, MomentEstimator, Moments, RatingPredictor
+from pyro_mnar.baselines.weighting import InverseProbabilityWeighting
+
+__all__ = [
+    "CompleteCases",
+    "Fitted",
+    "FullInformationML",
+    "Imputer",
+    "InverseProbabilityWeighting",
+    "LowRankJoint",
+    "MomentEstimator",
+    "Moments",
+    "PairwiseDeletion",
+    "RatingPredictor",
+    "ScikitLearn",
+    "Zero",
+    "gina",
+    "gina_standard_normal",
+    "i_not_miwae",
+    "knn",
+    "mean",
+    "mice",
+    "miss_forest",
+    "miwae",
+    "not_miwae_known_sign",
+    "not_miwae_linear",
+    "not_miwae_mlp",
+    "not_miwae_ppca",
+    "not_miwae_ppca_known_sign",
+    "not_miwae_self_masking",
+    "pvae",
+    "pvae_without_weights",
+    "regression",
+]
