@@ -12,6 +12,7 @@ from torch import nn
 
 from pyro_mnar.batch import Batch
 from pyro_mnar.isolation import seeded
+from pyro_mnar.likelihoods import Indicators
 from pyro_mnar.nn import MLP, positive
 from pyro_mnar.primitives import rows
 from pyro_mnar.schema import Schema
@@ -40,13 +41,16 @@ class ZeroImpute(PyroModule):
     ) -> None:
         super().__init__()
         schema = schema_of(table)
-        inputs = 2 * schema.num_columns + schema.num_auxiliaries
+        self.indicators = Indicators(schema)
+        inputs = 2 * schema.num_columns + len(self.indicators) + schema.num_auxiliaries
         with seeded(seed):
             self.encoder = MLP([inputs, *hidden, 2 * latent_dim], activation)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Draw z; ``(..., rows, latent_dim)``."""
-        inputs = torch.cat([batch.x, batch.mask.to(batch.x.dtype), batch.aux], dim=-1)
+        inputs = torch.cat(
+            [self.indicators.observed_features(batch.x, batch.mask), batch.mask.to(batch.x.dtype), batch.aux], dim=-1
+        )
         with rows(batch):
             mean, scale = self.encoder(inputs).chunk(2, dim=-1)
             return pyro.sample("z", dist.Normal(mean, positive(scale)).to_event(1))

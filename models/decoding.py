@@ -1,11 +1,17 @@
-"""What the models take for p(Z|U) and p(X|Z) when nothing else is said."""
+"""What the models take for p(Z|U), p(X|Z) and p(R|X,Z) when nothing else is said."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
 from torch import nn
 
-from pyro_mnar import priors
-from pyro_mnar.likelihoods import Decoder, GaussianNoise
+from pyro_mnar import mechanisms, priors
+from pyro_mnar.graph import MissingnessGraph
+from pyro_mnar.likelihoods import Decoder, Indicators, likelihood_of
 from pyro_mnar.nn import MLP, ResidualMLP
 from pyro_mnar.schema import Schema
 
@@ -16,15 +22,15 @@ def default_latent_dim(schema: Schema) -> int:
 
 
 def default_decoder(schema: Schema, latent_dim: int, *, hidden: int = 10) -> nn.Module:
-    """A linear map plus a network that starts at zero, with learned noise where a column is not also U."""
-    network = ResidualMLP([latent_dim, hidden, schema.num_columns])
-    return Decoder(network, GaussianNoise([not column.is_auxiliary for column in schema.columns]))
+    """A linear map plus a network that starts at zero, then each column's kind; noise learned if it is not also U."""
+    likelihood, width = likelihood_of(schema)
+    return Decoder(ResidualMLP([latent_dim, hidden, width]), likelihood)
 
 
 def linear_decoder(schema: Schema, latent_dim: int) -> nn.Module:
-    """Linear in z (factor analysis), with learned noise where a column is not also U."""
-    network = MLP([latent_dim, schema.num_columns])
-    return Decoder(network, GaussianNoise([not column.is_auxiliary for column in schema.columns]))
+    """Linear in z (factor analysis), then each column's kind; noise learned where a column is not also U."""
+    likelihood, width = likelihood_of(schema)
+    return Decoder(MLP([latent_dim, width]), likelihood)
 
 
 def default_prior(schema: Schema, latent_dim: int) -> nn.Module:
@@ -32,3 +38,41 @@ def default_prior(schema: Schema, latent_dim: int) -> nn.Module:
     if schema.num_auxiliaries == 0:
         return priors.StandardNormal(latent_dim)
     return priors.LinearNormal(schema.num_auxiliaries, latent_dim)
+
+
+def default_mechanism(
+    schema: Schema,
+    latent_dim: int,
+    mechanism: Any,
+    graph: MissingnessGraph | None,
+    sign: int | Sequence[int] = 0,
+) -> nn.Module:
+    """p(R|X,Z) from a graph, or from a mechanism's class; columns without an order enter as indicators of their levels.
+
+    A mechanism of one's own sees the standardised x, where such a column's level is only its position.
+
+    Raises:
+        ValueError: If a sign is given and a column's levels have no order, or as the mechanism and the graph do.
+    """
+    indicators = Indicators(schema)
+    if len(indicators) and isinstance(mechanism, partial) and mechanism.func in PRESETS:
+        mechanism, sign = mechanism.func, mechanism.keywords.get("sign", sign)
+    if graph is None and len(indicators) and mechanism in PRESETS:
+        if np.any(sign):
+            nominal = next(column.name for column in schema.columns if column.is_nominal)
+            raise ValueError(f"sign: column {nominal!r} has levels without an order, so declare signs in a graph")
+        graph = PRESETS[mechanism](schema)
+    if graph is not None:
+        return graph.mechanism(latent_dim, indicators=indicators)
+    if np.any(sign):
+        mechanism = partial(mechanism, sign=sign)
+    return mechanisms.build(mechanism, schema.num_columns, latent_dim)
+
+
+PRESETS: dict[Any, Callable[[Schema], MissingnessGraph]] = {
+    mechanisms.Constant: MissingnessGraph.mcar,
+    mechanisms.SelfMasking: MissingnessGraph.self_masking,
+    mechanisms.LatentDependent: MissingnessGraph.latent_dependent,
+    mechanisms.FullyConnected: MissingnessGraph.fully_connected,
+    mechanisms.General: MissingnessGraph.general,
+}

@@ -20,7 +20,7 @@ from pyro_mnar.batch import Batch
 from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.isolation import seeded
 from pyro_mnar.mechanisms import log_odds
-from pyro_mnar.models.decoding import default_decoder, default_latent_dim, default_prior
+from pyro_mnar.models.decoding import default_decoder, default_latent_dim, default_mechanism, default_prior
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.schema import Schema
 from pyro_mnar.table import Table, schema_of
@@ -69,9 +69,8 @@ class GINA(PyroModule):
         with seeded(seed):
             self.prior = prior or default_prior(schema, self.latent_dim)
             self.decoder = decoder or default_decoder(schema, self.latent_dim)
-            if self.graph is not None:
-                mechanism = self.graph.mechanism(self.latent_dim)
-            self.mechanism = mechanisms.build(mechanism or mechanisms.SelfMasking, schema.num_columns, self.latent_dim)
+            mechanism = mechanism or mechanisms.SelfMasking
+            self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, self.graph)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""

@@ -19,7 +19,7 @@ from torch import nn
 from pyro_mnar import mechanisms
 from pyro_mnar.batch import Batch
 from pyro_mnar.isolation import seeded
-from pyro_mnar.models.decoding import default_latent_dim, default_prior, linear_decoder
+from pyro_mnar.models.decoding import default_latent_dim, default_mechanism, default_prior, linear_decoder
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.schema import Schema
 from pyro_mnar.table import Table, schema_of
@@ -52,7 +52,7 @@ class SelfMasking(PyroModule):
         with seeded(seed):
             self.prior = default_prior(schema, self.latent_dim)
             self.decoder = decoder or linear_decoder(schema, self.latent_dim)
-            self.mechanism = mechanisms.SelfMasking(schema.num_columns, sign=sign)
+            self.mechanism = default_mechanism(schema, self.latent_dim, mechanisms.SelfMasking, None, sign=sign)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""

@@ -19,6 +19,7 @@ from scipy import stats
 from pyro_mnar.fitted import Fit
 from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.imputation import impute
+from pyro_mnar.kinds import Categorical, Count
 from pyro_mnar.model_probe import ModelProbe
 from pyro_mnar.table import Table
 
@@ -228,11 +229,11 @@ def shadow_variables(table: Table, graph: MissingnessGraph | None) -> Line:
 
 def continuous_columns(table: Table) -> Line:
     """Theorem 1 is about x = f(z) + ε with ε of a density."""
-    discrete = [repr(c.name) for c in table.schema.columns if c.kind != "continuous"]
+    discrete = [repr(c.name) for c in table.schema.columns if isinstance(c.kind, (Categorical, Count))]
     few = []
     for d, column in enumerate(table.schema.columns):
         values = np.unique(table.x[table.mask[:, d], d].numpy())
-        if column.kind == "continuous" and len(values) <= FEW_VALUES < int(table.mask[:, d].sum()):
+        if repr(column.name) not in discrete and len(values) <= FEW_VALUES < int(table.mask[:, d].sum()):
             few.append(f"{column.name!r} takes {len(values)} values")
     told = [f"discrete: {', '.join(discrete)}", *few] if discrete else few
     return Line(

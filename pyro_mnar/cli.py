@@ -14,6 +14,7 @@ from pyro_mnar.graph import PRESETS, MissingnessGraph
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import impute
 from pyro_mnar.isolation import threads
+from pyro_mnar.kinds import KINDS
 from pyro_mnar.models import GINA
 from pyro_mnar.svi import fit
 from pyro_mnar.table import Table
@@ -74,6 +75,14 @@ def _parser() -> argparse.ArgumentParser:
         help="codes that stand for a missing value, such as income=-98,-99; once for every such column",
     )
     complete.add_argument(
+        "--kinds",
+        action="append",
+        default=[],
+        metavar="COLUMN=KIND",
+        help=f"how a column is modelled, one of {', '.join(sorted(KINDS))}; once for every column that is not what its"
+        " values say",
+    )
+    complete.add_argument(
         "--epochs", type=int, metavar="N", help="passes over the table (default: enough for 3,000 steps)"
     )
     complete.add_argument("--particles", type=int, default=20, metavar="K", help="while training (default %(default)s)")
@@ -110,7 +119,9 @@ def _add_threads(command: argparse.ArgumentParser) -> None:
 def _impute(options: argparse.Namespace) -> None:
     """Fit GINA to a CSV file and write completed tables (draw_01.csv, ...), their mean (mean.csv) and the history."""
     codes = dict(_codes(given) for given in options.na_values)
-    table = Table.from_csv(options.data, auxiliary=_auxiliary(options.auxiliary), na_values=codes)
+    table = Table.from_csv(
+        options.data, auxiliary=_auxiliary(options.auxiliary), na_values=codes, kinds=dict(map(_kind, options.kinds))
+    )
     if options.draws < 1:
         raise ValueError(f"--draws: expected at least 1, got {options.draws}")
     cause: dict[str, Any] = {"mechanism": MECHANISMS[options.mechanism]}
@@ -167,6 +178,13 @@ def _codes(given: str) -> tuple[str, list[Any]]:
     if not (column and equals and codes):
         raise ValueError(f"--na-values: expected COLUMN=CODE,CODE, got {given!r}")
     return column, [_number(code) for code in codes.split(",")]
+
+
+def _kind(given: str) -> tuple[str, str]:
+    column, equals, kind = given.rpartition("=")
+    if not (column and equals and kind):
+        raise ValueError(f"--kinds: expected COLUMN=KIND, got {given!r}")
+    return column, kind.replace("-", "_")
 
 
 def _number(text: str) -> Any:

@@ -45,7 +45,7 @@ def generate(fit: Fit, table: Table, *, seed: int = 0) -> pd.DataFrame:
         with session.running(), torch.no_grad():
             drawn.append(_x(poutine.trace(model).get_trace(batch), batch))
     x = torch.cat(drawn).cpu().numpy()
-    columns = {i: column.decode(x[:, i]) for i, column in enumerate(table.schema.columns)}
+    columns = {i: column.labelled(column.decode(x[:, i])) for i, column in enumerate(table.schema.columns)}
     generated = pd.DataFrame(columns, index=table.frame.index)
     generated.columns = pd.Index(table.schema.names)
     return generated

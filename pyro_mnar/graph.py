@@ -17,11 +17,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
+from numpy.typing import NDArray
 
 from pyro_mnar import graph_drawing, graph_kinds
 from pyro_mnar.graph_kinds import FigureOne, MissingnessKind
 from pyro_mnar.graph_mechanism import GraphMechanism
 from pyro_mnar.graph_nodes import FORMS, Edge, Nodes, edge_of
+from pyro_mnar.likelihoods import Indicators
 from pyro_mnar.schema import Schema
 from pyro_mnar.table import Table, schema_of
 
@@ -274,16 +277,19 @@ class MissingnessGraph:
         """Graphviz source."""
         return graph_drawing.to_dot(self.dag)
 
-    def mechanism(self, latent_dim: int, *, form: str = "linear", hidden: int = 10) -> GraphMechanism:
+    def mechanism(
+        self, latent_dim: int, *, form: str = "linear", hidden: int = 10, indicators: Indicators | None = None
+    ) -> GraphMechanism:
         """p(R|X,Z) in which every R sees exactly its parents, as one torch module over all columns.
 
         Args:
             latent_dim: H.
             form: Of the edges whose form is not known.
             hidden: Hidden units per column, for the nonlinear ones (10 in the paper's B.1).
+            indicators: Of columns whose levels have no order, which then enter by these.
 
         Raises:
-            ValueError: If a number is below one or the form is none of those.
+            ValueError: If a number is below one, the form is none of those, or such a column's edge has a sign.
         """
         if form not in FORMS[:2]:
             raise ValueError(f"form: expected 'linear' or 'nonlinear', got {form!r}")
@@ -295,7 +301,14 @@ class MissingnessGraph:
             if self.nodes.is_r(edge.child):
                 here = columns[edge.child], at[edge.parent]
                 parents[here], signs[here], nonlinear[here] = True, edge.sign, (edge.form or form) == "nonlinear"
-        return GraphMechanism(parents, signs, nonlinear, latent_dim=latent_dim, hidden=hidden)
+        if indicators is not None and len(indicators):
+            signed = [self.nodes.columns[d] for d in indicators.positions if signs[:, d].any()]
+            if signed:
+                raise ValueError(f"column {signed[0]!r}: its levels have no order, so its edges have no sign")
+            parents, signs, nonlinear = (
+                _by_indicators(m, indicators, len(columns) + latent_dim) for m in (parents, signs, nonlinear)
+            )
+        return GraphMechanism(parents, signs, nonlinear, latent_dim=latent_dim, hidden=hidden, indicators=indicators)
 
     # As a file
 
@@ -393,3 +406,13 @@ class MissingnessGraph:
                 if kept.setdefault((edge.parent, edge.child), edge) != edge:
                     raise ValueError(f"{edge.parent} → {edge.child}: declared twice, with different knowledge")
         return tuple(kept.values())
+
+
+def _by_indicators(
+    inputs: Shaped[NDArray, "columns inputs"], indicators: Indicators, at: int
+) -> Shaped[NDArray, "columns more"]:
+    """Edges from columns without an order, moved to their indicators, which stand behind x and z."""
+    moved = inputs[:, indicators.sources]
+    kept = inputs.copy()
+    kept[:, indicators.positions] = 0
+    return np.concatenate([kept[:, :at], moved, kept[:, at:]], axis=1)

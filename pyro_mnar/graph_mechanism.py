@@ -19,6 +19,8 @@ from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pyro_mnar.likelihoods import Indicators
+
 SMALL = 0.1
 
 
@@ -34,6 +36,7 @@ class GraphMechanism(nn.Module):
         nonlinear: Which of these enter the network; ``(columns, inputs)``.
         latent_dim: H.
         hidden: Hidden units per column.
+        indicators: Makes further inputs of x, which stand between z and r; without, there are none.
 
     Attributes:
         needs_mask_and_aux: Whether another R or an auxiliary causes an R, so that ``forward`` needs ``mask`` and
@@ -59,6 +62,7 @@ class GraphMechanism(nn.Module):
         *,
         latent_dim: int,
         hidden: int,
+        indicators: Indicators | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("latent_dim", latent_dim), ("hidden", hidden)):
@@ -66,7 +70,9 @@ class GraphMechanism(nn.Module):
                 raise ValueError(f"{name}: expected at least 1, got {value}")
         columns = len(parents)
         self.latent_dim = latent_dim
-        self.needs_mask_and_aux = bool(parents[:, columns + latent_dim :].any())
+        self.indicators = indicators if indicators is not None and len(indicators) else None
+        beside = columns + latent_dim + (len(self.indicators) if self.indicators is not None else 0)
+        self.needs_mask_and_aux = bool(parents[:, beside:].any())
         across = parents.copy()
         across[range(columns), range(columns)] = False
         used = np.flatnonzero(across.any(0))
@@ -139,7 +145,7 @@ class GraphMechanism(nn.Module):
 
     def _others(self, x: Tensor, z: Tensor, mask: Tensor | None, aux: Tensor | None) -> Tensor:
         """The inputs that some R has beside its own column, side by side."""
-        parts = [x, z]
+        parts = [x, z] if self.indicators is None else [x, z, self.indicators(x)]
         if self.needs_mask_and_aux:
             if mask is None or aux is None:
                 raise ValueError("this graph has edges R → R or U → R: expected mask and aux beside x and z")

@@ -9,7 +9,7 @@ what to ask.  A table completed that way stays biased even at the true parameter
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -20,10 +20,13 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_mnar.averages import Averages
 from pyro_mnar.batch import Batch
 from pyro_mnar.elbo import ImportanceWeightedELBO, sample_sites
 from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
+from pyro_mnar.kinds import Categorical
+from pyro_mnar.schema import Column
 from pyro_mnar.table import Table
 
 ELEMENTS_AT_ONCE = 4_000_000  # particles × rows × columns in flight; 16 MB a tensor in float32
@@ -37,7 +40,10 @@ class Imputations:
         table: The table that was imputed.
         cells: Row and column position of each imputed cell, row by row; ``(2, cells)``.
         draws: One completed table a draw; ``(draws, cells)``.
-        means: Σ_k w_k x_u^k over all particles of all draws; ``(cells,)``.
+        means: Σ_k w_k x_u^k over all particles of all draws; of words, the position of the most probable;
+            ``(cells,)``.
+        shares: Of each column of levels, by position, the posterior probability of every level; ``(cells of the
+            column, levels)``.
         effective_sample_size: 1 / Σ w_k² per row over all particles; a few mean that the row's draws repeat values;
             ``(rows,)``, infinite for rows with nothing to impute.
     """
@@ -47,6 +53,7 @@ class Imputations:
     draws: Float[NDArray, "draws cells"]
     means: Float[NDArray, " cells"]
     effective_sample_size: Float[NDArray, " rows"]
+    shares: dict[int, Float[NDArray, "_ _"]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Imputations({self.num_draws} draws of {self.cells.shape[1]} cells in {len(self.table)} rows)"
@@ -57,13 +64,31 @@ class Imputations:
         return len(self.draws)
 
     def mean(self) -> pd.DataFrame:
-        """The frame with posterior means in its gaps; integer columns that receive a mean become floating."""
+        """The frame with posterior means in its gaps; integer columns that receive a mean become floating.
+
+        Words have no mean: a gap gets the most probable one, and :meth:`probabilities` says how probable.
+        """
         return self._completed(self.means, keep_integers=False)
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """The completed frames, one a draw, in the frame's own dtypes (whole numbers in integer columns)."""
         for draw in self.draws:
             yield self._completed(draw, keep_integers=True)
+
+    def probabilities(self, column: Hashable) -> pd.DataFrame:
+        """Posterior probability of every level in each imputed cell of a column; ``(cells of the column, levels)``.
+
+        Raises:
+            ValueError: If the column has no levels or is not there.
+        """
+        names = self.table.schema.names
+        position = names.index(column) if column in names else -1
+        if position not in self.shares:
+            known = [names[at] for at in self.shares]
+            raise ValueError(f"column {column!r}: expected one whose values are levels, of {known!r}")
+        rows = self.cells[0][self.cells[1] == position]
+        levels = pd.Index(self.table.schema.columns[position].kind.levels, tupleize_cols=False)
+        return pd.DataFrame(self.shares[position], index=self.table.frame.index[rows], columns=levels)
 
     def to_inference_data(self) -> Any:
         """An ArviZ object of draws, observed data and auxiliary constants, with named dimensions.
@@ -80,8 +105,12 @@ class Imputations:
         filled: dict[Hashable, pd.Series] = {}
         for position in np.unique(columns):
             here = columns == position
-            name = schema.columns[position].name
-            filled[name] = _filled(frame[name], rows[here], values[here], keep_integers)
+            column = schema.columns[position]
+            name = column.name
+            if _takes_levels(column, frame[name]):
+                filled[name] = _with_levels(frame[name], rows[here], column.kind.label(values[here]))  # pyright: ignore[reportAttributeAccessIssue]
+            else:
+                filled[name] = _filled(frame[name], rows[here], values[here], keep_integers)
         arrays = {i: filled.get(name, frame[name]).array for i, name in enumerate(frame.columns)}
         completed = pd.DataFrame(arrays, index=frame.index)
         completed.columns = frame.columns
@@ -132,7 +161,9 @@ def impute(
 
     sampler = _Sampler(fit, num_draws, num_particles, use_mechanism, Session(seed, device, fit.store))
     batch = table.batch()
-    rows_at_once = max(1, ELEMENTS_AT_ONCE // (num_particles * batch.num_columns))
+    averages = Averages(table.schema)
+    shares = {at: np.empty((int((cells[1] == at).sum()), width)) for at, width in averages.widths.items()}
+    rows_at_once = max(1, ELEMENTS_AT_ONCE // (num_particles * averages.num_features))
     done = 0
     for start in range(0, len(with_gaps), rows_at_once):
         rows = with_gaps[start : start + rows_at_once]
@@ -140,20 +171,24 @@ def impute(
         here = wanted[rows]
         stop = done + int(here.sum())
         draws[:, done:stop] = chunk.draws.cpu().numpy()[:, here]
-        means[done:stop] = chunk.mean.cpu().numpy()[here]
+        found, levels = averages.decode(chunk.mean.cpu().double().numpy())
+        means[done:stop] = found[here]
+        for at, share in shares.items():
+            first = int((cells[1, :done] == at).sum())
+            share[first : first + int(here[:, at].sum())] = levels[at][here[:, at]]
         effective[rows] = chunk.effective_sample_size.cpu().numpy()
         done = stop
 
     for position, column in enumerate(table.schema.columns):
         here = cells[1] == position
-        draws[:, here], means[here] = column.decode(draws[:, here]), column.decode(means[here])
-    return Imputations(table, cells, draws, means, effective)
+        draws[:, here] = column.decode(draws[:, here])
+    return Imputations(table, cells, draws, means, effective, shares)
 
 
 @dataclass(frozen=True)
 class _Chunk:
     draws: Float[Tensor, "draws rows columns"]
-    mean: Float[Tensor, "rows columns"]
+    mean: Float[Tensor, "rows features"]
     effective_sample_size: Float[Tensor, " rows"]
 
 
@@ -166,11 +201,12 @@ class _Sampler:
         )
         self.fit, self.session, self.use_mechanism = fit, session, use_mechanism
         self.num_draws, self.num_particles = num_draws, num_particles
+        self.averages = Averages(fit.schema)
         self.max_plate_nesting = float("inf")
 
     def impute(self, batch: Batch) -> _Chunk:
         """Resample every draw from its own particles; average over all of them."""
-        per_run = max(1, ELEMENTS_AT_ONCE // (self.num_particles * len(batch) * batch.num_columns))
+        per_run = max(1, ELEMENTS_AT_ONCE // (self.num_particles * len(batch) * self.averages.num_features))
         draws, running = [], _WeightedMean()
         for start in range(0, self.num_draws, per_run):
             count = min(per_run, self.num_draws - start)
@@ -186,7 +222,7 @@ class _Sampler:
                         "every particle of a row has weight zero: the model gives its observed values no probability"
                     )
                 chosen = torch.distributions.Categorical(logits=grouped.movedim(1, -1), validate_args=False).sample()
-            running.add(log_weights, x)
+            running.add(log_weights, self.averages.features(x))
             first = torch.arange(count, device=x.device)[:, None] * self.num_particles
             draws.append(x[first + chosen, torch.arange(len(batch), device=x.device)])
         return _Chunk(torch.cat(draws), running.mean(), running.effective_sample_size())
@@ -201,7 +237,8 @@ class _Sampler:
         missing = [s for s in sample_sites(run.model_trace).values() if "partially_observed" in s["infer"]]
         for site in missing:
             if not site["is_observed"]:
-                x[..., list(site["infer"]["partially_observed"])] = site["value"].to(x.dtype).reshape(x.shape)
+                columns = list(site["infer"]["partially_observed"])
+                x[..., columns] = site["value"].to(x.dtype).reshape(*x.shape[:-1], len(columns))
         if not missing:
             raise ValueError(
                 "the model has no site made by partially_observed, so nothing tells which values are missing ones"
@@ -224,7 +261,7 @@ class _WeightedMean:
     def __init__(self) -> None:
         self.log_total: Tensor | None = None
 
-    def add(self, log_weights: Float[Tensor, "particles rows"], x: Float[Tensor, "particles rows columns"]) -> None:
+    def add(self, log_weights: Float[Tensor, "particles rows"], x: Float[Tensor, "particles rows features"]) -> None:
         log_total, log_squares = log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)
         mean = torch.einsum("kr,krd->rd", (log_weights - log_total).exp(), x)
         if self.log_total is None:
@@ -235,7 +272,7 @@ class _WeightedMean:
         self._mean = self._mean * (1 - share) + mean * share
         self.log_total, self.log_squares = both, torch.logaddexp(self.log_squares, log_squares)
 
-    def mean(self) -> Float[Tensor, "rows columns"]:
+    def mean(self) -> Float[Tensor, "rows features"]:
         return self._mean
 
     def effective_sample_size(self) -> Float[Tensor, " rows"]:
@@ -272,6 +309,18 @@ def encoded(fit: Fit, table: Table | pd.DataFrame) -> Table:
             "table: expected the training table's schema and type; make it with training_table.new_rows(frame)"
         )
     return table
+
+
+def _takes_levels(column: Column, values: pd.Series) -> bool:
+    """Whether gaps are filled with levels and not with numbers."""
+    is_category = isinstance(values.dtype, pd.CategoricalDtype)
+    return isinstance(column.kind, Categorical) and (is_category or column.kind.holds_words)
+
+
+def _with_levels(values: pd.Series, rows: NDArray[np.int_], levels: NDArray[Any]) -> pd.Series:
+    completed = values.copy()
+    completed.iloc[rows] = levels
+    return completed
 
 
 def _filled(values: pd.Series, rows: NDArray[np.int_], numbers: NDArray[np.float64], keep_integers: bool) -> pd.Series:

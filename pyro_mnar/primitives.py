@@ -11,6 +11,7 @@ Each is a few Pyro statements, so that a model made of them runs under plain Pyr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pyro
@@ -23,7 +24,7 @@ from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
-from pyro_mnar.distributions import MissingEntries
+from pyro_mnar.distributions import Columns, MissingEntries, joined
 
 ROWS = "rows"
 
@@ -46,7 +47,9 @@ def rows(batch: Batch) -> pyro.plate:
 def partially_observed(name: str, fn: TorchDistributionMixin, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
     """Score X_o, let X_u be latent, return the completed row.
 
-    Two sites.  ``{name}_missing`` is latent and covers the row: at missing entries it has the density of ``fn``, at
+    Two sites, or two for each kind of column where ``fn`` is a :class:`~pyro_mnar.distributions.Columns` of several;
+    these are called ``{name}_0_missing``, ``{name}_0_observed``, ``{name}_1_missing`` and so on, in the order of its
+    parts.  ``{name}_missing`` is latent and covers the row: at missing entries it has the density of ``fn``, at
     observed entries that of a fixed placeholder (:class:`~pyro_mnar.distributions.MissingEntries`).
     ``{name}_observed`` is ``fn`` masked to the observed entries and observed there; at missing entries its value is
     the detached draw, which lies in the support whatever ``fn`` is.
@@ -66,12 +69,8 @@ def partially_observed(name: str, fn: TorchDistributionMixin, batch: Batch) -> F
     Raises:
         ValueError: If ``fn`` is not column-wise over the batch's columns.
     """
-    fn = _columnwise(name, fn, batch)
-    infer: Any = {"partially_observed": tuple(range(batch.num_columns))}  # Pyro's type lists its own keys alone
-    missing = pyro.sample(f"{name}_missing", MissingEntries(fn, batch.mask).to_event(1), infer=infer)
-    filled = torch.where(batch.mask, batch.x, missing.detach())
-    observed = pyro.sample(f"{name}_observed", fn.mask(batch.mask).to_event(1), obs=filled, infer=infer)
-    return torch.where(batch.mask, observed, missing)
+    parts = list(_parts(name, _columnwise(name, fn, batch), batch))
+    return joined([columns for _, columns, _ in parts], [_observe_part(*part, batch) for part in parts])
 
 
 def propose_missing(name: str, fn: TorchDistributionMixin, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
@@ -80,8 +79,9 @@ def propose_missing(name: str, fn: TorchDistributionMixin, batch: Batch) -> Floa
     Arguments as there; the placeholders of model and guide cancel exactly.  A guide that leaves the site out gets it
     proposed from the model.
     """
-    fn = _columnwise(name, fn, batch)
-    return pyro.sample(f"{name}_missing", MissingEntries(fn, batch.mask).to_event(1))
+    parts = list(_parts(name, _columnwise(name, fn, batch), batch))
+    drawn = [_sample_missing(prefix, fn, _at(batch.mask, columns, batch)) for prefix, columns, fn in parts]
+    return joined([columns for _, columns, _ in parts], drawn)
 
 
 def observe_mask(
@@ -109,6 +109,36 @@ def observe_mask(
     infer: Any = {"missing_mechanism": {"columns": tuple(range(batch.num_columns)), "weight": weight}}
     with poutine.scale(scale=weight):
         pyro.sample(name, fn, obs=batch.mask.to(logits.dtype), infer=infer)
+
+
+def _parts(
+    name: str, fn: TorchDistributionMixin, batch: Batch
+) -> Iterator[tuple[str, tuple[int, ...], TorchDistributionMixin]]:
+    """Name, columns and distribution of each kind of column."""
+    if isinstance(fn, Columns):
+        for number, (columns, part) in enumerate(fn.parts):
+            yield f"{name}_{number}", columns, part
+    else:
+        yield name, tuple(range(batch.num_columns)), fn
+
+
+def _observe_part(
+    name: str, columns: tuple[int, ...], fn: TorchDistributionMixin, batch: Batch
+) -> Float[Tensor, "*particles rows columns"]:
+    x, mask = _at(batch.x, columns, batch), _at(batch.mask, columns, batch)
+    infer: Any = {"partially_observed": columns}  # Pyro's type lists its own keys alone
+    missing = _sample_missing(name, fn, mask, infer)
+    filled = torch.where(mask, x, missing.detach())
+    observed = pyro.sample(f"{name}_observed", fn.mask(mask).to_event(1), obs=filled, infer=infer)
+    return torch.where(mask, observed, missing)
+
+
+def _sample_missing(name: str, fn: TorchDistributionMixin, mask: Tensor, infer: Any = None) -> Tensor:
+    return pyro.sample(f"{name}_missing", MissingEntries(fn, mask).to_event(1), infer=infer)
+
+
+def _at(values: Tensor, columns: tuple[int, ...], batch: Batch) -> Tensor:
+    return values if columns == tuple(range(batch.num_columns)) else values[..., list(columns)]
 
 
 def _columnwise(name: str, fn: TorchDistributionMixin, batch: Batch) -> TorchDistributionMixin:

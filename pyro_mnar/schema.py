@@ -17,9 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyro_mnar.cells import cell, numbers_of, row_label
+from pyro_mnar.kinds import Categorical, Kind, from_plain, kind_of, to_plain
 
 AuxiliarySource = Literal["named", "complete", "mask", "none"]
-KINDS = ("continuous",)
 
 
 @dataclass(frozen=True)
@@ -28,27 +28,46 @@ class Column:
 
     Attributes:
         name: The frame's own label.
-        kind: How the column is modelled; ``"continuous"``.
-        mean: Mean of the observed values, in the user's units.
-        std: Standard deviation of the observed values (1 for a constant column), in the user's units.
+        kind: How the column is modelled.
+        mean: Mean of the observed values on the kind's line (the user's units, but for logarithms and logits).
+        std: Their standard deviation (1 for a constant column).
         incomplete: Whether a value was missing when the schema was made, so that the column has a mechanism.
         is_auxiliary: Whether the column also serves as U (it was complete, and no auxiliaries were named).
     """
 
     name: Hashable
-    kind: str
+    kind: Kind
     mean: float
     std: float
     incomplete: bool
     is_auxiliary: bool = False
 
-    def encode(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """User's units to standard deviations from the mean."""
-        return (values - self.mean) / self.std
+    def read(self, values: pd.Series) -> NDArray[np.float64]:
+        """Cells to numbers in the user's units, NaN for gaps; a word's number is its level's position."""
+        return self.kind.read(values, self.name)
+
+    def encode(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """User's units to standard deviations from the mean, on the kind's line."""
+        return (self.kind.to_line(numbers) - self.mean) / self.std
 
     def decode(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Standard deviations from the mean to the user's units."""
-        return np.asarray(values, dtype=np.float64) * self.std + self.mean
+        """Standard deviations from the mean to the user's units, to the nearest value that the column can take."""
+        return self.kind.from_line(np.asarray(values, dtype=np.float64) * self.std + self.mean)
+
+    def labelled(self, numbers: NDArray[np.float64]) -> NDArray[Any]:
+        """Numbers in the user's units, with words for levels that are words."""
+        kind = self.kind
+        return kind.label(numbers) if isinstance(kind, Categorical) and kind.holds_words else numbers
+
+    @property
+    def is_nominal(self) -> bool:
+        """Whether it has more than two levels without an order, so that networks see indicators instead of a number."""
+        return self.kind.name == "categorical" and len(self.kind.levels) > 2
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """Its levels on the model's line, ``(levels,)``; empty if it has none."""
+        return self.encode(self.kind.points) if isinstance(self.kind, Categorical) else np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -110,7 +129,7 @@ class Schema:
         frame: pd.DataFrame,
         *,
         auxiliary: Collection[Hashable] | Literal["mask"] | None,
-        kinds: Mapping[Hashable, str],
+        kinds: Mapping[Hashable, str | Kind],
     ) -> Schema:
         """Read the schema off a training frame in which gaps are NaN, None or pd.NA."""
         uses_mask = isinstance(auxiliary, str)  # not `==`, which a pandas Index answers entry by entry
@@ -123,15 +142,12 @@ class Schema:
             raise ValueError(
                 f"auxiliary column {repeated[0]!r}: expected each name once, got it {named.count(repeated[0])} times"
             )
-        for name, kind in kinds.items():
-            if kind not in KINDS:
-                raise ValueError(f"column {name!r}: expected a kind among {KINDS}, got {kind!r}")
         modelled = [name for name in frame.columns if name not in named]
         if not modelled:
             raise ValueError("expected at least one column to model, got auxiliary columns only")
 
         complete_as_u = auxiliary is None
-        columns = tuple(_column(frame[name], name, kinds.get(name, "continuous"), complete_as_u) for name in modelled)
+        columns = tuple(_column(frame[name], name, kinds.get(name), complete_as_u) for name in modelled)
         constant = [column.name for column in columns if column.std == 1.0 and _is_constant(frame[column.name])]
         if constant:
             warnings.warn(f"constant columns, kept in their own units: {constant!r}", stacklevel=3)
@@ -140,7 +156,7 @@ class Schema:
             return cls(columns, (), "mask")
         if named:
             return cls(columns, tuple(_auxiliary(frame[name], name) for name in named), "named")
-        complete = tuple(Auxiliary(c.name, c.mean, c.std) for c in columns if c.is_auxiliary)
+        complete = tuple(_auxiliary(frame[c.name], c.name) for c in columns if c.is_auxiliary)
         if complete_as_u and not complete:
             warnings.warn(
                 "no auxiliary columns were named and no column is complete: the prior of z is standard normal, so"
@@ -159,6 +175,11 @@ class Schema:
         return [column.name for column in self.columns]
 
     @property
+    def kinds(self) -> dict[Hashable, str]:
+        """How each column is modelled."""
+        return {column.name: column.kind.name for column in self.columns}
+
+    @property
     def num_columns(self) -> int:
         """D, the number of modelled columns."""
         return len(self.columns)
@@ -172,24 +193,25 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for a file that runs no code when it is read."""
-        return asdict(self)
+        return {**asdict(self), "columns": [{**vars(c), "kind": to_plain(c.kind)} for c in self.columns]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Schema:
         """The inverse of :meth:`to_dict`."""
         return cls(
-            tuple(Column(**column) for column in data["columns"]),
+            tuple(Column(**{**column, "kind": from_plain(column["kind"])}) for column in data["columns"]),
             tuple(Auxiliary(**{**entry, "levels": tuple(entry["levels"])}) for entry in data["auxiliaries"]),
             data["auxiliary_source"],
             tuple((reason, column, tuple(codes)) for reason, column, codes in data["codes"]),
         )
 
 
-def _column(values: pd.Series, name: Hashable, kind: str, complete_as_u: bool) -> Column:
-    numbers = numbers_of(values, name)
-    observed = numbers[~np.isnan(numbers)]
-    if not observed.size:
+def _column(values: pd.Series, name: Hashable, given: str | Kind | None, complete_as_u: bool) -> Column:
+    if not values.notna().any():
         raise ValueError(f"column {name!r}: expected at least one observed value, got none in {len(values)} rows")
+    kind = kind_of(values, name, given)
+    numbers = kind.read(values, name)
+    observed = kind.to_line(numbers[~np.isnan(numbers)])
     mean, std = _moments(observed)
     incomplete = observed.size < numbers.size
     return Column(name, kind, mean, std, incomplete, is_auxiliary=complete_as_u and not incomplete)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -16,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
-from pyro_mnar.cells import cell, numbers_of, row_label
+from pyro_mnar.cells import cell, row_label
+from pyro_mnar.kinds import Kind
 from pyro_mnar.schema import Schema
 
 Cells = Mapping[Hashable, Any]  # per column one code, several codes, or a boolean per row
@@ -54,7 +56,7 @@ class Table:
         frame: pd.DataFrame,
         *,
         auxiliary: Collection[Hashable] | Literal["mask"] | None = None,
-        kinds: Mapping[Hashable, str] | None = None,
+        kinds: Mapping[Hashable, str | Kind] | None = None,
         na_values: Mapping[Hashable, Any] | None = None,
         not_applicable: Cells | None = None,
         by_design: Cells | None = None,
@@ -68,7 +70,10 @@ class Table:
             auxiliary: Names of the columns that are U: complete, conditioned on, not imputed; text, categories and
                 booleans become indicators. None: the complete columns serve as U and stay modelled columns too.
                 ``"mask"``: U = R. An empty list: no U, a standard normal prior.
-            kinds: Kind of a column, by name; ``"continuous"`` (the default) is the only one so far.
+            kinds: Kind of a column, by name: a word (``"continuous"``, ``"heavy_tailed"``, ``"positive"``,
+                ``"bounded"``, ``"count"``, ``"binary"``, ``"categorical"``, ``"ordinal"``) or one of the classes of
+                :mod:`pyro_mnar.kinds` for those with arguments, such as ``Bounded(0, 10)``.  What is not given, the
+                dtype says (:func:`~pyro_mnar.kinds.kind_of`); ``table.schema.kinds`` tells what was chosen.
             na_values: Codes that stand for a missing value, one or several by column, such as ``{"income": [-98,
                 -99]}``.
             not_applicable: Cells that have no value to impute, by column: a boolean per row, or the codes that say so.
@@ -99,7 +104,7 @@ class Table:
                     f"column {name!r}: an auxiliary column has a value in every row, so no reasons for gaps"
                 )
 
-        values = np.stack([c.encode(numbers_of(gaps[c.name], c.name)) for c in schema.columns], axis=1)
+        values = np.stack([c.encode(c.read(gaps[c.name])) for c in schema.columns], axis=1)
         mask = ~np.isnan(values)
         applicable, modelled = np.ones_like(mask), np.ones_like(mask)
         for name, (inapplicable, designed) in absent.items():
@@ -155,8 +160,14 @@ class Table:
         missing = int((~self.mask).sum())
         return (
             f"Table({len(self)} rows, {self.schema.num_columns} columns, {missing} values missing"
-            f" ({missing / self.mask.numel():.0%}), auxiliaries: {self.schema.auxiliary_source})"
+            f" ({missing / self.mask.numel():.0%}), auxiliaries: {self.schema.auxiliary_source}{self._kinds()})"
         )
+
+    def _kinds(self) -> str:
+        counted = Counter(self.schema.kinds.values())
+        if set(counted) == {"continuous"}:
+            return ""
+        return ", kinds: " + ", ".join(f"{count} {kind}" for kind, count in counted.items())
 
     def new_rows(self, frame: pd.DataFrame, **options: Any) -> Table:
         """Encode new rows as these rows are encoded: same columns, by name, the same units, the same codes.

@@ -95,7 +95,9 @@ def test_draws_of_another_run_are_not_left_beside_new_ones(survey, tmp_path, cap
     ("arguments", "told"),
     [
         (["--auxiliary", "age,wealth"], "'wealth'"),
-        ([], "'sex': expected numbers, got 'm' in row 0"),
+        (["--kinds", "sex=continuous"], "'sex': expected numbers, got 'm' in row 0"),
+        (["--kinds", "sex"], "--kinds"),
+        (["--kinds", "sex=nominal"], "'nominal'"),
         (["--auxiliary", "age,sex,income"], "'income'"),
         (["--auxiliary", "age,sex", "--draws", "0"], "--draws"),
         (["--auxiliary", "age,sex", "--na-values", "income"], "--na-values"),

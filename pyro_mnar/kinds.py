@@ -1,0 +1,342 @@
+"""Kinds of columns, on the side of the data: the user's values to numbers on the model's line, and back.
+
+A value passes through three stages.  *Read*: the user's cell as a number in the user's units (a category's number is
+its position, unless the levels are numbers themselves).  *To the line*: logarithm of positive numbers, logit of
+bounded ones, nothing for the others.  *Standardise*: minus mean, over standard deviation, done by the schema.  What
+p(X|Z) says of each kind stands in :mod:`pyro_mnar.likelihoods`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from pyro_mnar.cells import cell, numbers_of, row_label
+
+MOST_LEVELS = 10  # of whole numbers that are taken for levels
+ROWS_PER_LEVEL = 10  # of these, on average
+MOST_WORDS = 100  # levels of a text column that nobody declared a category
+SQUEEZE = 1e-4  # share of a bounded column's range kept from its ends, where the logit is infinite
+
+Numbers = Float[NDArray, "*shape"]
+
+
+@runtime_checkable
+class Kind(Protocol):
+    """One kind of column.
+
+    Attributes:
+        name: The word for it in ``kinds={column: word}``.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def levels(self) -> tuple[Any, ...]:
+        """Its values, if there are only so many."""
+        ...
+
+    def learned(self, values: pd.Series, column: Hashable) -> Kind:
+        """The same kind, with what the training rows tell of it."""
+        ...
+
+    def read(self, values: pd.Series, column: Hashable) -> Numbers:
+        """Cells as numbers in the user's units, NaN for gaps; ValueError naming column, row and value."""
+        ...
+
+    def to_line(self, numbers: Numbers) -> Numbers:
+        """The user's units to the real line."""
+        ...
+
+    def from_line(self, numbers: Numbers) -> Numbers:
+        """The inverse of :meth:`to_line`, to the nearest value that the column can take."""
+        ...
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """Any number; normal given z."""
+
+    name: ClassVar[str] = "continuous"
+
+    @property
+    def levels(self) -> tuple[Any, ...]:
+        """None."""
+        return ()
+
+    def learned(self, values: pd.Series, column: Hashable) -> Kind:
+        """Itself: there is nothing to learn."""
+        return self
+
+    def read(self, values: pd.Series, column: Hashable) -> Numbers:
+        """Cells as float64."""
+        return numbers_of(values, column)
+
+    def to_line(self, numbers: Numbers) -> Numbers:
+        """As they are."""
+        return numbers
+
+    def from_line(self, numbers: Numbers) -> Numbers:
+        """As they are."""
+        return numbers
+
+
+@dataclass(frozen=True)
+class HeavyTailed(Continuous):
+    """Any number, with outliers; Student's t given z, its degrees of freedom learned."""
+
+    name: ClassVar[str] = "heavy_tailed"
+
+
+@dataclass(frozen=True)
+class Positive(Continuous):
+    """Numbers above zero; log-normal given z.  Means are means of the values, not of their logarithms."""
+
+    name: ClassVar[str] = "positive"
+
+    def read(self, values: pd.Series, column: Hashable) -> Numbers:
+        """Cells as float64; ValueError if one is not above zero."""
+        numbers = numbers_of(values, column)
+        _refuse(numbers <= 0, values, column, "numbers above 0 (kind 'positive')")
+        return numbers
+
+    def to_line(self, numbers: Numbers) -> Numbers:
+        """Logarithm."""
+        return np.log(numbers)
+
+    def from_line(self, numbers: Numbers) -> Numbers:
+        """Exponential, short of infinity."""
+        return np.exp(np.minimum(numbers, 700.0))
+
+
+@dataclass(frozen=True)
+class Bounded(Continuous):
+    """Numbers from ``lower`` to ``upper``; logit-normal given z.
+
+    The ends themselves may be observed; they count as 0.01 % of the range inside.
+    """
+
+    lower: float = 0.0
+    upper: float = 1.0
+    name: ClassVar[str] = "bounded"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
+            raise ValueError(f"Bounded: expected finite limits, lower below upper, got {self.lower} and {self.upper}")
+
+    def read(self, values: pd.Series, column: Hashable) -> Numbers:
+        """Cells as float64; ValueError if one lies outside."""
+        numbers = numbers_of(values, column)
+        outside = (numbers < self.lower) | (numbers > self.upper)
+        _refuse(outside, values, column, f"numbers from {self.lower} to {self.upper} (kind 'bounded')")
+        return numbers
+
+    def to_line(self, numbers: Numbers) -> Numbers:
+        """Logit of the share of the range."""
+        share = np.clip((numbers - self.lower) / (self.upper - self.lower), SQUEEZE, 1 - SQUEEZE)
+        return np.log(share) - np.log1p(-share)
+
+    def from_line(self, numbers: Numbers) -> Numbers:
+        """Inverse logit, inside the range."""
+        share = 0.5 * (1 + np.tanh(0.5 * numbers))
+        return self.lower + (self.upper - self.lower) * share
+
+
+@dataclass(frozen=True)
+class Count(Continuous):
+    """Whole numbers from 0; negative binomial given z, or Poisson.
+
+    Args:
+        overdispersed: Negative binomial, with a dispersion learned per column; False for Poisson.
+    """
+
+    overdispersed: bool = True
+    name: ClassVar[str] = "count"
+
+    def read(self, values: pd.Series, column: Hashable) -> Numbers:
+        """Cells as float64; ValueError if one is negative or not whole."""
+        numbers = numbers_of(values, column)
+        _refuse(
+            (numbers < 0) | (numbers != np.rint(numbers)) & ~np.isnan(numbers), values, column, "whole numbers from 0"
+        )
+        return numbers
+
+    def from_line(self, numbers: Numbers) -> Numbers:
+        """The nearest count."""
+        return np.maximum(np.rint(numbers), 0.0)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of several levels without an order.
+
+    Args:
+        levels: The levels; by default those of the training rows (a category dtype's, in its order).
+        other: The level that stands for any unseen one in new rows; by default an unseen level is an error.
+    """
+
+    levels: tuple[Any, ...] = ()
+    other: Any = None
+    name: ClassVar[str] = "categorical"
+
+    def learned(self, values: pd.Series, column: Hashable) -> Kind:
+        """With the training rows' levels, if none were given; ValueError if there are fewer than two."""
+        levels = self.levels or _levels(values)
+        if self.other is not None and self.other not in levels:
+            levels = (*levels, self.other)
+        if len(levels) < 2:
+            raise ValueError(f"column {column!r}: expected at least two levels for kind {self.name!r}, got {levels!r}")
+        if self.name == "binary" and len(levels) != 2:
+            raise ValueError(f"column {column!r}: expected two levels for kind 'binary', got {len(levels)}")
+        return replace(self, levels=levels)
+
+    @property
+    def points(self) -> Numbers:
+        """Number of each level in the user's units: itself, if the levels are numbers in ascending order, else its
+        position.
+        """
+        if all(isinstance(level, (bool, int, float, np.bool_, np.number)) for level in self.levels):
+            numbers = np.array([float(level) for level in self.levels])
+            if (np.diff(numbers) > 0).all():
+                return numbers
+        return np.arange(len(self.levels), dtype=np.float64)
+
+    @property
+    def holds_words(self) -> bool:
+        """Whether a level's number is only its position, so that a mean of them means nothing."""
+        return self.name == "categorical" or not all(
+            isinstance(level, (bool, int, float, np.bool_, np.number)) for level in self.levels
+        )
+
+    def read(self, values: pd.Series, column: Hashable) -> Numbers:
+        """Cells as their levels' numbers; ValueError for a level that is not among them."""
+        index = pd.Index(self.levels, dtype=object, tupleize_cols=False)
+        gaps = values.isna().to_numpy()
+        codes = np.array(index.get_indexer(pd.Index(values.astype(object), dtype=object, tupleize_cols=False)))
+        unseen = (codes < 0) & ~gaps
+        if self.other is not None:
+            codes = np.where(unseen, index.get_loc(self.other), codes)
+        else:
+            _refuse(unseen, values, column, f"one of {list(self.levels)!r}")
+        return np.where(gaps, np.nan, self.points[codes])
+
+    def to_line(self, numbers: Numbers) -> Numbers:
+        """As they are."""
+        return numbers
+
+    def from_line(self, numbers: Numbers) -> Numbers:
+        """The nearest level's number."""
+        return self.points[self.codes(numbers)]
+
+    def codes(self, numbers: Numbers) -> NDArray[np.int_]:
+        """Position of the level nearest to each number."""
+        middle = (self.points[1:] + self.points[:-1]) / 2
+        return np.searchsorted(middle, numbers)
+
+    def label(self, numbers: Numbers) -> NDArray[Any]:
+        """The levels themselves."""
+        labels = np.empty(len(self.levels), dtype=object)
+        labels[:] = self.levels
+        return labels[self.codes(numbers)]
+
+
+@dataclass(frozen=True)
+class Binary(Categorical):
+    """One of two levels; Bernoulli given z."""
+
+    name: ClassVar[str] = "binary"
+
+
+@dataclass(frozen=True)
+class Ordinal(Categorical):
+    """One of several levels in their order; cumulative logit given z."""
+
+    name: ClassVar[str] = "ordinal"
+
+
+KINDS: dict[str, type[Any]] = {
+    kind.name: kind for kind in (Continuous, HeavyTailed, Positive, Bounded, Count, Binary, Categorical, Ordinal)
+}
+
+
+def kind_of(values: pd.Series, column: Hashable, given: str | Kind | None) -> Kind:
+    """The kind that was given, or what the dtype says, learned from the training rows.
+
+    Booleans are binary; categories are binary, ordinal if ordered, else categorical; text is a category; whole numbers
+    of few levels, each seen often, are ordinal (binary if there are two); other numbers are continuous.
+
+    Raises:
+        ValueError: If the kind is unknown, or the column's values do not fit it.
+    """
+    if isinstance(given, str):
+        if given not in KINDS:
+            raise ValueError(f"column {column!r}: expected a kind among {sorted(KINDS)}, got {given!r}")
+        given = KINDS[given]()
+    if given is not None and not isinstance(given, Kind):
+        raise TypeError(f"column {column!r}: expected a kind or its name, got {given!r}")
+    return (given or _inferred(values, column)).learned(values, column)
+
+
+def to_plain(kind: Kind) -> dict[str, Any]:
+    """A kind as plain data."""
+    return {"name": kind.name, **asdict(kind)}  # pyright: ignore[reportArgumentType]
+
+
+def from_plain(data: dict[str, Any]) -> Kind:
+    """The inverse of :func:`to_plain`."""
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key != "name"}
+    return KINDS[data["name"]](**fields)
+
+
+def _inferred(values: pd.Series, column: Hashable) -> Kind:
+    dtype = values.dtype
+    observed = values.dropna()
+    if isinstance(dtype, pd.CategoricalDtype):
+        if len(dtype.categories) < 2:
+            return Continuous()  # whose error names the categories
+        return Binary() if len(dtype.categories) == 2 else Ordinal() if dtype.ordered else Categorical()
+    if pd.api.types.is_bool_dtype(dtype) or pd.api.types.infer_dtype(observed, skipna=True) == "boolean":
+        return Binary((False, True))
+    if pd.api.types.is_integer_dtype(dtype):
+        levels = observed.nunique()
+        few = 2 <= levels <= MOST_LEVELS and len(observed) >= ROWS_PER_LEVEL * levels
+        return (Binary() if levels == 2 else Ordinal()) if few else Continuous()
+    if pd.api.types.is_numeric_dtype(dtype) or not _is_text(observed):
+        return Continuous()
+    levels = observed.nunique()
+    if levels > MOST_WORDS:
+        raise ValueError(
+            f"column {column!r}: expected at most {MOST_WORDS} different words, got {levels}; leave it out, or make it"
+            f" kinds={{{column!r}: 'categorical'}}"
+        )
+    return Continuous() if levels < 2 else Binary() if levels == 2 else Categorical()
+
+
+def _is_text(observed: pd.Series) -> bool:
+    """Words only: one number among them makes it a number column with something wrong in it."""
+    return (
+        len(observed) > 0
+        and pd.api.types.infer_dtype(observed, skipna=True) == "string"
+        and bool(pd.to_numeric(observed.astype(str), errors="coerce").isna().all())
+    )
+
+
+def _levels(values: pd.Series) -> tuple[Any, ...]:
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return tuple(values.cat.categories.tolist())
+    return tuple(sorted(set(values.dropna().tolist()), key=lambda level: (str(type(level)), level)))
+
+
+def _refuse(wrong: NDArray[np.bool_], values: pd.Series, column: Hashable, expected: str) -> None:
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise ValueError(
+            f"column {column!r}: expected {expected}, got {cell(values, at)!r} in row {row_label(values, at)!r}"
+        )
