@@ -11,6 +11,7 @@ from torch import nn
 
 from pyro_mnar import mechanisms, priors
 from pyro_mnar.graph import MissingnessGraph
+from pyro_mnar.kinds import Categorical
 from pyro_mnar.likelihoods import Decoder, Indicators, likelihood_of
 from pyro_mnar.nn import MLP, ResidualMLP
 from pyro_mnar.schema import Schema
@@ -67,6 +68,18 @@ def default_mechanism(
     if np.any(sign):
         mechanism = partial(mechanism, sign=sign)
     return mechanisms.build(mechanism, schema.num_columns, latent_dim)
+
+
+def sums_levels(schema: Schema, mechanism: Any, graph: MissingnessGraph | None) -> bool:
+    """Whether missing levels can be summed out of the weight: there are some, and no other R depends on them."""
+    levels = {c.name for c in schema.columns if c.incomplete and isinstance(c.kind, Categorical)}
+    if not levels:
+        return False
+    if graph is not None:
+        return all(edge.child == f"R[{edge.parent}]" for edge in graph.edges if edge.parent in levels)
+    kind = mechanism.func if isinstance(mechanism, partial) else mechanism
+    own = (mechanisms.Constant, mechanisms.SelfMasking)  # LatentDependent is one of the latter
+    return isinstance(kind, own) or (isinstance(kind, type) and issubclass(kind, own))
 
 
 PRESETS: dict[Any, Callable[[Schema], MissingnessGraph]] = {

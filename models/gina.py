@@ -8,6 +8,7 @@ What of X and Z reaches R_d is the mechanism's business: swap it in the construc
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pyro
@@ -20,7 +21,7 @@ from pyro_mnar.batch import Batch
 from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.isolation import seeded
 from pyro_mnar.mechanisms import log_odds
-from pyro_mnar.models.decoding import default_decoder, default_latent_dim, default_mechanism, default_prior
+from pyro_mnar.models.decoding import default_decoder, default_latent_dim, default_mechanism, default_prior, sums_levels
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.schema import Schema
 from pyro_mnar.table import Table, schema_of
@@ -71,11 +72,13 @@ class GINA(PyroModule):
             self.decoder = decoder or default_decoder(schema, self.latent_dim)
             mechanism = mechanism or mechanisms.SelfMasking
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, self.graph)
+        self.sums_levels = mechanism_weight == 1 and sums_levels(schema, mechanism, self.graph)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
         with rows(batch):
             z = pyro.sample("z", self.prior(batch.aux))
-            x = partially_observed("x", self.decoder(z), batch)
-            observe_mask("r", log_odds(self.mechanism, x, z, batch), batch, weight=self.mechanism_weight)
+            r_given = partial(log_odds, self.mechanism, z=z, batch=batch)
+            x = partially_observed("x", self.decoder(z), batch, mechanism=r_given if self.sums_levels else None)
+            observe_mask("r", r_given(x), batch, weight=self.mechanism_weight)
         return x

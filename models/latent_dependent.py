@@ -9,6 +9,7 @@ A respondent's disposition drives both what is measured and what is answered.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pyro
 import torch
@@ -18,7 +19,13 @@ from torch import nn
 from pyro_mnar import mechanisms
 from pyro_mnar.batch import Batch
 from pyro_mnar.isolation import seeded
-from pyro_mnar.models.decoding import default_latent_dim, default_mechanism, default_prior, linear_decoder
+from pyro_mnar.models.decoding import (
+    default_latent_dim,
+    default_mechanism,
+    default_prior,
+    linear_decoder,
+    sums_levels,
+)
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.schema import Schema
 from pyro_mnar.table import Table, schema_of
@@ -51,11 +58,13 @@ class LatentDependent(PyroModule):
             self.prior = default_prior(schema, self.latent_dim)
             self.decoder = decoder or linear_decoder(schema, self.latent_dim)
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanisms.LatentDependent, None, sign=sign)
+        self.sums_levels = sums_levels(schema, mechanisms.LatentDependent, None)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
         with rows(batch):
             z = pyro.sample("z", self.prior(batch.aux))
-            x = partially_observed("x", self.decoder(z), batch)
-            observe_mask("r", self.mechanism(x, z), batch)
+            r_given = partial(self.mechanism, z=z)
+            x = partially_observed("x", self.decoder(z), batch, mechanism=r_given if self.sums_levels else None)
+            observe_mask("r", r_given(x), batch)
         return x

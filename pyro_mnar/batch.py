@@ -72,6 +72,10 @@ class Batch:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)})
 
+    def without_mechanism(self) -> Batch:
+        """The same rows with no gap that the mechanism explains: missing values are then drawn without regard to it."""
+        return replace(self, mask_modelled=torch.zeros_like(self.mask_modelled))
+
     def take(self, rows: Int[Tensor, " rows"]) -> Batch:
         """A minibatch: the given rows, still aware of the table they come from."""
         return Batch(

@@ -163,6 +163,48 @@ class Levels(TorchDistribution):
         return self.points.expand(*codes.shape, self.points.shape[-1]).gather(-1, codes.unsqueeze(-1)).squeeze(-1)
 
 
+class Weighed(TorchDistribution):
+    """``fn`` where a value is observed; where it is missing, ``fn`` over what the value was drawn from.
+
+    Args:
+        fn: p(x|z); batch shape ``(..., rows, columns)``.
+        proposal: What the missing values were drawn from.
+        mask: True where observed.
+    """
+
+    arg_constraints: dict[str, Any] = {}
+
+    def __init__(
+        self,
+        fn: TorchDistributionMixin,
+        proposal: TorchDistributionMixin,
+        mask: Bool[Tensor, "..."],
+        validate_args: bool | None = None,
+    ) -> None:
+        self.base_dist, self.proposal, self.mask_observed = fn, proposal, mask
+        super().__init__(torch.broadcast_shapes(fn.batch_shape, mask.shape), torch.Size(), validate_args=validate_args)
+
+    @property
+    def support(self) -> Any:
+        """The support of ``fn``."""
+        return self.base_dist.support
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Weighed:
+        """Expand to a larger batch shape."""
+        shape = torch.Size(batch_shape)
+        return Weighed(
+            self.base_dist.expand(shape), self.proposal.expand(shape), self.mask_observed, validate_args=False
+        )
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        """Draw from ``fn``."""
+        return self.base_dist.sample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Per entry."""
+        return self.base_dist.log_prob(value) - self.proposal.log_prob(value).masked_fill(self.mask_observed, 0.0)
+
+
 def codes_of(value: Float[Tensor, "*batch columns"], points: Float[Tensor, "columns levels"]) -> Tensor:
     """Position of the nearest of a column's points, which ascend and may end in infinities."""
     middle = (points[:, 1:] + points[:, :-1]) / 2

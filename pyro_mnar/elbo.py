@@ -251,7 +251,9 @@ def _pathwise(runs: list[_Run]) -> Tensor:
 
 
 def _unreparameterised(run: _Run) -> list[Site]:
-    return [site for site in [*run.guide_sites, *run.from_model] if not site["fn"].has_rsample]
+    """Sites whose draws need a score-function term; one that the weight does not depend on has none."""
+    sites = [*run.guide_sites, *run.from_model]
+    return [site for site in sites if not (site["fn"].has_rsample or site["infer"].get("summed_out"))]
 
 
 def _leave_one_out_signal(log_weights: Float[Tensor, "particles rows"]) -> Float[Tensor, "particles rows"]:

@@ -229,7 +229,8 @@ class _Sampler:
 
     def _particles(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
         objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
-        run = objective.particles(self.model, self.fit.guide, batch)
+        rows = batch if self.use_mechanism else batch.without_mechanism()
+        run = objective.particles(self.model, self.fit.guide, rows)
         if self.max_plate_nesting == float("inf"):
             self.max_plate_nesting = objective.max_plate_nesting
             self._check(batch)

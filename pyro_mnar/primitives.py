@@ -11,7 +11,7 @@ Each is a few Pyro statements, so that a model made of them runs under plain Pyr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyro
@@ -24,7 +24,7 @@ from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
-from pyro_mnar.distributions import Columns, MissingEntries, joined
+from pyro_mnar.distributions import Columns, Levels, MissingEntries, Weighed, joined
 
 ROWS = "rows"
 
@@ -44,7 +44,13 @@ def rows(batch: Batch) -> pyro.plate:
     return pyro.plate(ROWS, batch.size, subsample=batch.index, dim=-1)
 
 
-def partially_observed(name: str, fn: TorchDistributionMixin, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
+def partially_observed(
+    name: str,
+    fn: TorchDistributionMixin,
+    batch: Batch,
+    *,
+    mechanism: Callable[[Tensor], Tensor] | None = None,
+) -> Float[Tensor, "*particles rows columns"]:
     """Score X_o, let X_u be latent, return the completed row.
 
     Two sites, or two for each kind of column where ``fn`` is a :class:`~pyro_mnar.distributions.Columns` of several;
@@ -62,6 +68,10 @@ def partially_observed(name: str, fn: TorchDistributionMixin, batch: Batch) -> F
         fn: Column-wise distribution p(X|Z) of batch shape ``(..., rows, columns)``; an ``Independent`` over the
             columns is unwrapped.
         batch: The rows.
+        mechanism: Log-odds of being observed, as a function of the row, ``(..., rows, columns)`` to the same.  Give it
+            where no R depends on another column's level than its own (and as it is given to :func:`observe_mask`, with
+            weight 1).  Missing levels are then drawn from p(x_d | z, r_d = 0), so that they are summed out of the
+            weight exactly: it holds p(r_d = 0 | z) = Σ_x p(x|z) p(r_d = 0 | x, z), whichever level was drawn.
 
     Returns:
         The value of ``{name}_observed`` where observed and of ``{name}_missing`` elsewhere; ``(..., rows, columns)``.
@@ -70,7 +80,8 @@ def partially_observed(name: str, fn: TorchDistributionMixin, batch: Batch) -> F
         ValueError: If ``fn`` is not column-wise over the batch's columns.
     """
     parts = list(_parts(name, _columnwise(name, fn, batch), batch))
-    return joined([columns for _, columns, _ in parts], [_observe_part(*part, batch) for part in parts])
+    values = [_observe_part(*part, batch, mechanism) for part in parts]
+    return joined([columns for _, columns, _ in parts], values)
 
 
 def propose_missing(name: str, fn: TorchDistributionMixin, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
@@ -123,14 +134,37 @@ def _parts(
 
 
 def _observe_part(
-    name: str, columns: tuple[int, ...], fn: TorchDistributionMixin, batch: Batch
+    name: str,
+    columns: tuple[int, ...],
+    fn: TorchDistributionMixin,
+    batch: Batch,
+    mechanism: Callable[[Tensor], Tensor] | None,
 ) -> Float[Tensor, "*particles rows columns"]:
     x, mask = _at(batch.x, columns, batch), _at(batch.mask, columns, batch)
     infer: Any = {"partially_observed": columns}  # Pyro's type lists its own keys alone
-    missing = _sample_missing(name, fn, mask, infer)
+    if mechanism is None or not isinstance(fn, Levels):
+        missing = _sample_missing(name, fn, mask, infer)
+        scored: TorchDistributionMixin = fn.mask(mask)
+    else:
+        proposal = _given_missing(fn, columns, batch, mechanism)
+        missing = _sample_missing(name, proposal, mask, {**infer, "summed_out": True})
+        scored = Weighed(fn, proposal, mask)
     filled = torch.where(mask, x, missing.detach())
-    observed = pyro.sample(f"{name}_observed", fn.mask(mask).to_event(1), obs=filled, infer=infer)
+    observed = pyro.sample(f"{name}_observed", scored.to_event(1), obs=filled, infer=infer)
     return torch.where(mask, observed, missing)
+
+
+def _given_missing(fn: Levels, columns: tuple[int, ...], batch: Batch, mechanism: Callable[[Tensor], Tensor]) -> Levels:
+    """p(x_d | z, r_d = 0) where the mechanism explains the gap, p(x_d | z) elsewhere; one pass of it per level."""
+    row = batch.x.expand(*fn.batch_shape[:-1], batch.num_columns)
+    at = torch.tensor(columns, device=row.device)
+    log_missing = []
+    for level in fn.points.unbind(-1):
+        moved = row.index_copy(-1, at, level.expand(*row.shape[:-1], len(columns)))
+        log_missing.append(torch.nn.functional.logsigmoid(-mechanism(moved).index_select(-1, at)))
+    explained = _at(~batch.mask & batch.mask_modelled & batch.incomplete, columns, batch)
+    tilt = torch.stack(log_missing, dim=-1).masked_fill(~explained.unsqueeze(-1), 0.0)
+    return Levels(fn.logits + tilt, fn.points)
 
 
 def _sample_missing(name: str, fn: TorchDistributionMixin, mask: Tensor, infer: Any = None) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyro
+import pyro.poutine as poutine
 import pytest
 import torch
 from hypothesis import given
@@ -373,3 +375,84 @@ def test_signs_of_words_are_refused() -> None:
 def test_batches_given_as_tensors_still_work() -> None:
     """A batch without a schema holds numbers only."""
     assert Batch.of(torch.tensor([[1.0, torch.nan]])).mask.tolist() == [[True, False]]
+
+
+class TestSummedOut:
+    """p(r_d = 0 | z) = Σ_x p(x|z) p(r_d = 0 | x, z), whichever level was drawn."""
+
+    COLUMNS = ("age", "sex", "town", "mood", "score")
+
+    def model(self, mechanism: type = LatentDependent) -> tuple[Table, torch.nn.Module]:
+        table = Table.from_frame(mixed_frame()[list(self.COLUMNS)], kinds={"score": "ordinal"})
+        model = mechanism(table, latent_dim=2, seed=0)
+        with torch.no_grad():
+            for parameter in model.mechanism.parameters():
+                parameter.normal_(generator=torch.Generator().manual_seed(3))
+        return table, model
+
+    def brute_force(self, table: Table, model: torch.nn.Module, z: torch.Tensor) -> torch.Tensor:
+        """log p(x_o, r | z) per row, cell by cell and level by level."""
+        batch, fn = table.batch(), model.decoder(z)
+        total = torch.zeros(len(batch))
+        for d, column in enumerate(table.schema.columns):
+            seen = batch.mask[:, d]
+            logits = model.mechanism(batch.x, z)[:, d]
+            own = fn.log_prob(batch.x)[:, d] + torch.nn.functional.logsigmoid(logits) * column.incomplete
+            total = total + own.masked_fill(~seen, 0.0)
+            if not seen.all():
+                terms = []
+                for point in column.points:
+                    x = batch.x.clone()
+                    x[:, d] = point
+                    missing = torch.nn.functional.logsigmoid(-model.mechanism(x, z)[:, d])
+                    terms.append(fn.log_prob(x)[:, d] + missing)
+                total = total + torch.stack(terms).logsumexp(0).masked_fill(seen, 0.0)
+        return total
+
+    def test_weight_and_gradient_are_the_sum(self, own_store: None) -> None:
+        table, model = self.model()
+        batch = table.batch()
+        z = torch.randn(ROWS, 2)
+        for draw in range(3):
+            pyro.set_rng_seed(draw)
+            trace = poutine.trace(poutine.condition(model, data={"z": z})).get_trace(batch)
+            trace.compute_log_prob()
+            sites = [trace.nodes[n]["log_prob"] for n in trace.nodes if n.endswith("_observed") or n == "r"]
+            log_weight = sum(sites)
+            torch.testing.assert_close(log_weight, self.brute_force(table, model, z))
+            parameters = [*model.mechanism.parameters(), *model.decoder.parameters()]
+            found, exact = (
+                torch.autograd.grad(total.sum(), parameters, allow_unused=True)
+                for total in (log_weight, self.brute_force(table, model, z))
+            )
+            for one, other in zip(found, exact, strict=True):
+                assert (one is None) == (other is None)
+                if one is not None:
+                    torch.testing.assert_close(one, other)
+
+    def test_draws_know_that_the_value_was_withheld(self) -> None:
+        """With one binary column and a latent that says nothing, shares among gaps by Bayes, in both targets."""
+        table = Table.from_frame(pd.DataFrame({"a": [1.0, 2.0] * 200, "b": ["x", "y", None, None] * 100}))
+        model = SelfMasking(table, latent_dim=1, seed=0)
+        with torch.no_grad():
+            for parameter in (*model.decoder.parameters(), *model.mechanism.parameters()):
+                parameter.zero_()
+            model.mechanism.raw_slope.fill_(-1.0)
+        fitted = Fit(model, ZeroImpute(table, 1, seed=0), table.schema)
+        points = table.schema.columns[1].points
+        odds = expit(points)  # of missing: the slope of being observed is -1
+        with_r = impute(fitted, table, num_draws=50, num_particles=20).draws.mean()
+        without = impute(fitted, table, num_draws=50, num_particles=20, use_mechanism=False).draws.mean()
+        error = 0.5 / np.sqrt(200 * 50)
+        assert with_r == pytest.approx(odds[1] / odds.sum(), abs=5 * error)
+        assert without == pytest.approx(0.5, abs=5 * error)
+        generated = generate(fitted, table.take(np.repeat(np.arange(400), 20)))
+        assert (generated["b"] == "y").mean() == pytest.approx(0.5, abs=5 * 0.5 / np.sqrt(8000))
+
+    def test_only_where_no_other_mask_depends_on_the_level(self) -> None:
+        table, model = self.model()
+        assert model.sums_levels
+        assert GINA(table, seed=0).sums_levels
+        assert not GINA(table, seed=0, mechanism_weight=0.5).sums_levels
+        assert not GINA(table, seed=0, graph=MissingnessGraph.fully_connected(table)).sums_levels
+        assert not GINA(Table.from_frame(mixed_frame()[["age", "income"]]), seed=0).sums_levels
