@@ -1,6 +1,14 @@
 """The systems that the paper compares, behind interfaces so small that a table of results is a loop."""
 
 from pyro_mnar.baselines.deletion import CompleteCases, PairwiseDeletion
+from pyro_mnar.baselines.factorization import (
+    Factorization,
+    deconfounded_pmf,
+    ipw_pmf,
+    pmf,
+    pmf_mar,
+    pmf_mnar,
+)
 from pyro_mnar.baselines.filling import ScikitLearn, Zero, knn, mean, mice, miss_forest, regression
 from pyro_mnar.baselines.low_rank import LowRankJoint
 from pyro_mnar.baselines.normal import FullInformationML
@@ -19,11 +27,13 @@ from pyro_mnar.baselines.pairs import (
     pvae,
     pvae_without_weights,
 )
+from pyro_mnar.baselines.propensities import logistic_propensities, naive_bayes_propensities
 from pyro_mnar.baselines.protocol import Imputer, MomentEstimator, Moments, RatingPredictor
 from pyro_mnar.baselines.weighting import InverseProbabilityWeighting
 
 __all__ = [
     "CompleteCases",
+    "Factorization",
     "Fitted",
     "FullInformationML",
     "Imputer",
@@ -35,20 +45,27 @@ __all__ = [
     "RatingPredictor",
     "ScikitLearn",
     "Zero",
+    "deconfounded_pmf",
     "gina",
     "gina_standard_normal",
     "i_not_miwae",
+    "ipw_pmf",
     "knn",
+    "logistic_propensities",
     "mean",
     "mice",
     "miss_forest",
     "miwae",
+    "naive_bayes_propensities",
     "not_miwae_known_sign",
     "not_miwae_linear",
     "not_miwae_mlp",
     "not_miwae_ppca",
     "not_miwae_ppca_known_sign",
     "not_miwae_self_masking",
+    "pmf",
+    "pmf_mar",
+    "pmf_mnar",
     "pvae",
     "pvae_without_weights",
     "regression",
