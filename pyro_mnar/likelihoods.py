@@ -159,7 +159,7 @@ class CountLikelihood(nn.Module):
         self.register_buffer("unit", torch.tensor([column.std for column in columns]))
         self.overdispersed = all(getattr(column.kind, "overdispersed", False) for column in columns)
         if self.overdispersed:
-            self.raw_total = nn.Parameter(torch.full((len(columns),), 2.0))
+            self.log_total = nn.Parameter(torch.full((len(columns),), 3.0))
 
     @property
     def num_outputs(self) -> int:
@@ -171,7 +171,7 @@ class CountLikelihood(nn.Module):
         log_mean = (outputs + self.offset.clamp_min(0.1).log()).clamp(max=15.0)
         if not self.overdispersed:
             return OnLine(dist.Poisson(log_mean.exp()), self.offset, self.unit)
-        total = softplus(self.raw_total) + 1e-3
+        total = self.log_total.clamp(-5.0, 10.0).exp()  # at the upper end a Poisson's
         return OnLine(dist.NegativeBinomial(total, logits=log_mean - total.log()), self.offset, self.unit)
 
 
