@@ -11,7 +11,9 @@ from pyro_mnar.baselines.factorization import (
 )
 from pyro_mnar.baselines.filling import ScikitLearn, Zero, knn, mean, mice, miss_forest, regression
 from pyro_mnar.baselines.low_rank import LowRankJoint
+from pyro_mnar.baselines.mixture import RatingMixture, cpt_v, logit_vd
 from pyro_mnar.baselines.normal import FullInformationML
+from pyro_mnar.baselines.oracle import OracleTest
 from pyro_mnar.baselines.pairs import (
     Fitted,
     gina,
@@ -41,10 +43,13 @@ __all__ = [
     "LowRankJoint",
     "MomentEstimator",
     "Moments",
+    "OracleTest",
     "PairwiseDeletion",
+    "RatingMixture",
     "RatingPredictor",
     "ScikitLearn",
     "Zero",
+    "cpt_v",
     "deconfounded_pmf",
     "gina",
     "gina_standard_normal",
@@ -52,6 +57,7 @@ __all__ = [
     "ipw_pmf",
     "knn",
     "logistic_propensities",
+    "logit_vd",
     "mean",
     "mice",
     "miss_forest",
