@@ -1,5 +1,6 @@
 """The systems that the paper compares, behind interfaces so small that a table of results is a loop."""
 
+from pyro_mnar.baselines.autorec import AutoRec
 from pyro_mnar.baselines.deletion import CompleteCases, PairwiseDeletion
 from pyro_mnar.baselines.factorization import (
     Factorization,
@@ -34,6 +35,7 @@ from pyro_mnar.baselines.protocol import Imputer, MomentEstimator, Moments, Rati
 from pyro_mnar.baselines.weighting import InverseProbabilityWeighting
 
 __all__ = [
+    "AutoRec",
     "CompleteCases",
     "Factorization",
     "Fitted",
