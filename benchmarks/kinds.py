@@ -24,7 +24,7 @@ def error(data: OneKind, model_class: type, seed: int) -> float:
     table = Table.from_frame(data.frame, kinds={"y": data.kind}, auxiliary=[])
     model = model_class(table, latent_dim=1, seed=seed)
     guide = ZeroImpute(table, 1, seed=seed)
-    options = {"num_particles": 10, "learning_rate": 0.03, "epochs": 60}
+    options = {"num_particles": 20, "learning_rate": 0.02, "epochs": 150}
     fitted = fit(model, guide, table, seed=seed, progress=False, **options)
     imputations = impute(fitted, table, num_draws=1, num_particles=200, seed=seed)
     truth, found = data.complete["y"], imputations.mean()["y"]
