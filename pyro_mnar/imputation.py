@@ -159,7 +159,7 @@ def impute(
     draws, means = np.empty((num_draws, cells.shape[1])), np.empty(cells.shape[1])
     effective = np.full(len(table), np.inf)
 
-    sampler = _Sampler(fit, num_draws, num_particles, use_mechanism, Session(seed, device, fit.store))
+    sampler = Sampler(fit, num_draws, num_particles, use_mechanism, Session(seed, device, fit.store))
     batch = table.batch()
     averages = Averages(table.schema)
     shares = {at: np.empty((int((cells[1] == at).sum()), width)) for at, width in averages.widths.items()}
@@ -186,14 +186,30 @@ def impute(
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class Chunk:
+    """What is imputed to some rows, standardised; observed entries hold placeholders.
+
+    Attributes:
+        draws: One completed set of rows a draw; ``(draws, rows, columns)``.
+        mean: Weighted mean of all particles; ``(rows, columns)``.
+        effective_sample_size: As in :class:`Imputations`; ``(rows,)``.
+    """
+
     draws: Float[Tensor, "draws rows columns"]
     mean: Float[Tensor, "rows features"]
     effective_sample_size: Float[Tensor, " rows"]
 
 
-class _Sampler:
-    """Draws and weighs particles of a chunk of rows, as many draws at a time as fit into memory."""
+class Sampler:
+    """Draws and weighs particles of a chunk of rows, as many draws at a time as fit into memory.
+
+    Args:
+        fit: A trained model and guide.
+        num_draws: Draws of each row.
+        num_particles: K, particles for each draw.
+        use_mechanism: Whether p(R|X,Z) enters the weights; see :func:`impute`.
+        session: Random numbers and parameter store to run in.
+    """
 
     def __init__(self, fit: Fit, num_draws: int, num_particles: int, use_mechanism: bool, session: Session) -> None:
         self.model: Callable = (
@@ -204,7 +220,7 @@ class _Sampler:
         self.averages = Averages(fit.schema)
         self.max_plate_nesting = float("inf")
 
-    def impute(self, batch: Batch) -> _Chunk:
+    def impute(self, batch: Batch) -> Chunk:
         """Resample every draw from its own particles; average over all of them."""
         per_run = max(1, ELEMENTS_AT_ONCE // (self.num_particles * len(batch) * self.averages.num_features))
         draws, running = [], _WeightedMean()
@@ -225,7 +241,7 @@ class _Sampler:
             running.add(log_weights, self.averages.features(x))
             first = torch.arange(count, device=x.device)[:, None] * self.num_particles
             draws.append(x[first + chosen, torch.arange(len(batch), device=x.device)])
-        return _Chunk(torch.cat(draws), running.mean(), running.effective_sample_size())
+        return Chunk(torch.cat(draws), running.mean(), running.effective_sample_size())
 
     def _particles(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
         objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
