@@ -84,11 +84,11 @@ def information_reward(
     candidates = table.applicable.numpy() & ~table.mask.numpy() & ~in_target
     rewards = np.full(candidates.shape, np.nan)
     targets = None if target is None else torch.from_numpy(in_target).to(predictive.device)
-    for rows, batch, chunk in predictive.chunks(candidates.any(1)):
+    for rows, batch, chunk in predictive.chunks(np.flatnonzero(candidates.any(1))):
         posteriors = _Posteriors.of(fit, batch, chunk.draws, predictive.session)
         pairs = torch.from_numpy(np.stack(np.nonzero(candidates[rows]))).to(predictive.device)
         at_once = max(1, min(ANSWERED_ROWS_AT_ONCE, ELEMENTS_AT_ONCE // batch.num_columns) // num_samples)
-        found = torch.cat([posteriors.rewards(*some, targets) for some in pairs.split(at_once, dim=1)])
+        found = torch.cat([posteriors.rewards(some[0], some[1], targets) for some in pairs.split(at_once, dim=1)])
         row, column = pairs.cpu().numpy()
         rewards[rows[row], column] = found.double().cpu().numpy()
     _check_finite(rewards, candidates, table)
@@ -133,8 +133,7 @@ def target_columns(schema: Schema, target: Hashable | Collection[Hashable] | Non
     in_target = np.zeros(schema.num_columns, dtype=bool)
     if target is None:
         return in_target
-    is_list = isinstance(target, Collection) and not isinstance(target, (str, bytes)) and not _is_name(schema, target)
-    for name in target if is_list else [target]:
+    for name in _names(schema, target):
         if name not in schema.names:
             raise ValueError(f"target {name!r}: expected one of the modelled columns {schema.names!r}")
         position = schema.names.index(name)
@@ -181,11 +180,12 @@ class Predictive:
         self.session = Session(seed, self.device, fit.store)
         self.sampler = Sampler(fit, num_samples, num_particles, use_mechanism=False, session=self.session)
         self.batch = table.batch()
-        self.rows_at_once = max(1, ELEMENTS_AT_ONCE // (max(num_particles, num_samples) * self.batch.num_columns))
+        self.rows_at_once = max(
+            1, ELEMENTS_AT_ONCE // (max(num_particles, num_samples) * self.sampler.averages.num_features)
+        )
 
-    def chunks(self, wanted: Bool[NDArray, " rows"]) -> Iterator[tuple[NDArray[np.intp], Batch, Chunk]]:
-        """Positions of some of the wanted rows, the rows, and what is predicted of them."""
-        positions = np.flatnonzero(wanted)
+    def chunks(self, positions: Int[NDArray, " rows"]) -> Iterator[tuple[NDArray[np.intp], Batch, Chunk]]:
+        """Rows at some positions, a few at a time: their positions, the rows, and what is predicted of them."""
         for start in range(0, len(positions), self.rows_at_once):
             rows = positions[start : start + self.rows_at_once]
             batch = self.batch.take(torch.from_numpy(rows)).to(self.device)
@@ -284,6 +284,7 @@ def _check_finite(rewards: NDArray[np.float64], candidates: NDArray[np.bool_], t
         )
 
 
-def _is_name(schema: Schema, target: Any) -> bool:
-    """Whether a tuple is one column's name rather than several names."""
-    return isinstance(target, tuple) and target in schema.names
+def _names(schema: Schema, target: Any) -> list[Hashable]:
+    """One name or several; a tuple can be a column's name."""
+    is_one = isinstance(target, (str, bytes, tuple)) and (not isinstance(target, tuple) or target in schema.names)
+    return [target] if is_one or not isinstance(target, Collection) else list(target)

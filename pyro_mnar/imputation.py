@@ -191,7 +191,8 @@ class Chunk:
 
     Attributes:
         draws: One completed set of rows a draw; ``(draws, rows, columns)``.
-        mean: Weighted mean of all particles; ``(rows, columns)``.
+        mean: Weighted mean of all particles, in the features of :class:`~pyro_mnar.averages.Averages`; ``(rows,
+            features)``.
         effective_sample_size: As in :class:`Imputations`; ``(rows,)``.
     """
 

@@ -27,8 +27,8 @@ class InformationCurve:
 
     Attributes:
         frame: One row a step: ``policy``, ``step`` (questions asked of a row, from 0), ``error`` (RMSE of the target's
-            predictive means, in the training columns' standard deviations), ``answered`` (answers so far, a row's mean:
-            rows can run out of questions).
+            predictive means, in the training columns' standard deviations; of words the most probable one counts),
+            ``answered`` (answers so far, a row's mean: rows can run out of questions).
         questions: The columns asked, in order, None where a row had none left; rows × steps, counted from 1.
     """
 
@@ -174,8 +174,10 @@ class _Simulation:
     def _outlook(self, now: Table) -> _Outlook:
         predictive = Predictive(self.fit, now, self.num_samples, self.num_particles, self.seed, self.device)
         mean, variance = np.zeros(now.mask.shape), np.zeros(now.mask.shape)
-        for rows, _, chunk in predictive.chunks((~now.mask).any(1).numpy()):
-            mean[rows] = chunk.mean.double().cpu().numpy()
+        for rows, _, chunk in predictive.chunks(np.flatnonzero((~now.mask).any(1))):
+            decoded, _ = predictive.sampler.averages.decode(chunk.mean.double().cpu().numpy())
+            for at, column in enumerate(now.schema.columns):
+                mean[rows, at] = column.encode(decoded[:, at])
             variance[rows] = chunk.draws.double().var(0, correction=0).cpu().numpy()
         return _Outlook(mean, variance)
 

@@ -360,6 +360,22 @@ def test_the_information_policy_beats_random_in_five_of_five_seeds():
             assert areas["information"] < areas["random"] - 0.05, (seed, areas)
 
 
+def test_answers_may_be_words_and_levels():
+    random = np.random.default_rng(0)
+    ability = random.normal(size=300)
+    frame = pd.DataFrame({f"q{d}": ability + 0.3 * random.normal(size=300) > 0 for d in range(3)}).astype("boolean")
+    frame["mood"] = np.where(random.random(300) < 0.5, "good", "bad")
+    frame = frame.mask(random.random(frame.shape) < 0.4)
+    table = Table.from_frame(frame, auxiliary=[], kinds={"mood": "categorical"})
+    model = PartialVAE(table, latent_dim=1, seed=0)
+    fitted = fit(model, ZeroImpute(table, 1, hidden=[16], seed=0), table, epochs=60, progress=False)
+    rewards = information_reward(fitted, table, num_particles=20).mean()
+    assert rewards["mood"] < 0.5 * rewards[["q0", "q1", "q2"]].min()
+    curve = simulate_acquisition(fitted, table, target="q2", num_particles=20, num_samples=20, steps=2)
+    errors = curve.frame["error"]
+    assert errors.iloc[2] < 0.85 * errors.iloc[0]
+
+
 def test_the_fit_is_left_as_it_was():
     table = table_with_gaps()
     model, guide = gina_pair(table)
