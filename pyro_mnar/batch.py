@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+_OF_ROWS = ("x", "mask", "mask_modelled", "aux", "index")  # fields with one entry a row
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -78,15 +80,7 @@ class Batch:
 
     def take(self, rows: Int[Tensor, " rows"]) -> Batch:
         """A minibatch: the given rows, still aware of the table they come from."""
-        return Batch(
-            x=self.x[rows],
-            mask=self.mask[rows],
-            mask_modelled=self.mask_modelled[rows],
-            aux=self.aux[rows],
-            index=self.index[rows],
-            size=self.size,
-            incomplete=self.incomplete,
-        )
+        return replace(self, **{name: getattr(self, name)[rows] for name in _OF_ROWS})
 
     def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Split into minibatches whose sizes differ by at most one, shuffled if a CPU generator is given.
