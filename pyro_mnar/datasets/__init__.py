@@ -1,19 +1,30 @@
-"""Data sets whose truth is known: generators, and values made to go missing by a declared graph."""
+"""Data sets whose truth is known, made by generators or by making values go missing, and loaders of public ones."""
 
 from pyro_mnar.datasets.ampute import Amputed, ampute, logistic, quantile, threshold
 from pyro_mnar.datasets.anova import anova
+from pyro_mnar.datasets.coat import coat
 from pyro_mnar.datasets.complete import Complete, LinearStructure
+from pyro_mnar.datasets.eedi import eedi
+from pyro_mnar.datasets.long_csv import long_csv
+from pyro_mnar.datasets.ratings import Ratings, Source
 from pyro_mnar.datasets.synthetic import Synthetic, synthetic
+from pyro_mnar.datasets.yahoo_r3 import yahoo_r3
 
 __all__ = [
     "Amputed",
     "Complete",
     "LinearStructure",
+    "Ratings",
+    "Source",
     "Synthetic",
     "ampute",
     "anova",
+    "coat",
+    "eedi",
     "logistic",
+    "long_csv",
     "quantile",
     "synthetic",
     "threshold",
+    "yahoo_r3",
 ]

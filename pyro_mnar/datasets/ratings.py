@@ -1,0 +1,100 @@
+"""Wide sparse tables as lists of their observed cells, and where the public ones come from.
+
+No data come with this package.  A loader takes the folder that its user downloaded, checks it, and returns
+:class:`Ratings`, whose frames go into ``Table.from_long(data.train, row="row", column="column", value="value")`` and
+into every :class:`~pyro_mnar.baselines.protocol.RatingPredictor`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+
+class Source(NamedTuple):
+    """Where a data set is to be had.
+
+    Attributes:
+        name: What it is called.
+        address: The page to get it from.
+        terms: What its owners ask for.
+        reference: The publication to cite.
+    """
+
+    name: str
+    address: str
+    terms: str
+    reference: str
+
+    @property
+    def advice(self) -> str:
+        """All of it in a sentence, for messages."""
+        return f"{self.name} is to be had from {self.address} ({self.terms})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ratings:
+    """Observed cells of a table with one row a rater (or student) and one column a thing rated (or question).
+
+    Attributes:
+        train: One line an observed cell: whole numbers from 0 in ``row`` and ``column``, the rating in ``value``.
+        test: The cells set apart to be predicted, likewise; no lines where the data come without any.
+        shape: Number of rows and of columns, rated or not.
+        row_labels: What the data call each row, by its number.
+        column_labels: What the data call each column, by its number.
+        row_features: One line a row, in order, without gaps, so that its columns can be auxiliaries; or None.
+        column_features: One line a column, in order; or None.
+        source: Where the data come from; None for a file of the user's own.
+    """
+
+    train: pd.DataFrame
+    test: pd.DataFrame
+    shape: tuple[int, int]
+    row_labels: pd.Index
+    column_labels: pd.Index
+    row_features: pd.DataFrame | None = None
+    column_features: pd.DataFrame | None = None
+    source: Source | None = None
+
+    def __repr__(self) -> str:
+        rows, columns = self.shape
+        train, test = len(self.train), len(self.test)
+        return (
+            f"Ratings({rows} rows, {columns} columns, {train} to train ({train / rows / columns:.1%}), {test} to test)"
+        )
+
+    def split(self, share: float, *, seed: int) -> Ratings:
+        """Set a random share of the training cells apart, to validate or, where the data bring no test, to test on.
+
+        Args:
+            share: Of ``train``, between 0 and 1.
+            seed: Same seed, same cells.
+
+        Returns:
+            The rest in ``train``, those set apart in ``test``; a test set that the data brought is left out.
+
+        Raises:
+            ValueError: If the share leaves nothing on one side.
+        """
+        count = round(share * len(self.train))
+        if not 0 < count < len(self.train):
+            raise ValueError(
+                f"share: expected at least one of {len(self.train)} cells on either side, got {share} of them"
+            )
+        apart = np.zeros(len(self.train), dtype=bool)
+        apart[np.random.default_rng(seed).permutation(len(self.train))[:count]] = True
+        keep, test = (self.train[which].reset_index(drop=True) for which in (~apart, apart))
+        return replace(self, train=keep, test=test)
+
+
+def cells(rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+    """A frame of observed cells from three arrays of one length."""
+    return pd.DataFrame({"row": rows.astype(np.int64), "column": columns.astype(np.int64), "value": values})
+
+
+def no_cells(like: pd.DataFrame) -> pd.DataFrame:
+    """A frame of the same columns without lines."""
+    return like.iloc[:0].reset_index(drop=True)
