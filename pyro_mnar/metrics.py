@@ -37,6 +37,25 @@ def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
     return 2 * between - within
 
 
+def debiased_mse(truth: ArrayLike, predicted: ArrayLike, columns: ArrayLike) -> float:
+    """Mean over columns of each column's mean squared error, so that one that is often answered weighs no more (Table
+    2; Wang et al. 2018).
+
+    Args:
+        truth: Values of some cells, ``(cells,)``.
+        predicted: What was predicted of them, ``(cells,)``.
+        columns: The column of each cell; those without a cell do not count; ``(cells,)``.
+
+    Raises:
+        ValueError: If there is no cell, or the three have different lengths.
+    """
+    true, guess, column = np.asarray(truth, dtype=np.float64), np.asarray(predicted, np.float64), np.asarray(columns)
+    if not (true.ndim == 1 and len(true) and true.shape == guess.shape == column.shape):
+        raise ValueError(f"expected cells of one number, got shapes {true.shape}, {guess.shape} and {column.shape}")
+    _, codes = np.unique(column, return_inverse=True)
+    return float((np.bincount(codes, (true - guess) ** 2) / np.bincount(codes)).mean())
+
+
 def _sample(given: ArrayLike, name: str) -> NDArray[np.float64]:
     sample = np.asarray(given, dtype=np.float64)
     if sample.ndim != 2 or len(sample) < 2:

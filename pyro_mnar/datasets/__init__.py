@@ -5,26 +5,32 @@ from pyro_mnar.datasets.anova import anova
 from pyro_mnar.datasets.coat import coat
 from pyro_mnar.datasets.complete import Complete, LinearStructure
 from pyro_mnar.datasets.eedi import eedi
+from pyro_mnar.datasets.item_responses import ItemResponses, item_responses
 from pyro_mnar.datasets.long_csv import long_csv
 from pyro_mnar.datasets.ratings import Ratings, Source
 from pyro_mnar.datasets.synthetic import Synthetic, synthetic
+from pyro_mnar.datasets.synthetic_ratings import SyntheticRatings, synthetic_ratings
 from pyro_mnar.datasets.yahoo_r3 import yahoo_r3
 
 __all__ = [
     "Amputed",
     "Complete",
+    "ItemResponses",
     "LinearStructure",
     "Ratings",
     "Source",
     "Synthetic",
+    "SyntheticRatings",
     "ampute",
     "anova",
     "coat",
     "eedi",
+    "item_responses",
     "logistic",
     "long_csv",
     "quantile",
     "synthetic",
+    "synthetic_ratings",
     "threshold",
     "yahoo_r3",
 ]
