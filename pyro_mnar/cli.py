@@ -1,4 +1,6 @@
-"""The command line: `pyro-mnar impute` completes a CSV file, `pyro-mnar demo` shows the main job on real data."""
+"""The command line: `pyro-mnar impute` completes a CSV file, `pyro-mnar demo` shows the main job on real data,
+`pyro-mnar experiment` makes the paper's tables and figures.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_mnar import mechanisms
+from pyro_mnar.experiments import EXPERIMENTS, run_experiment
 from pyro_mnar.graph import PRESETS, MissingnessGraph
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import impute
@@ -102,6 +105,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_threads(demo)
     demo.set_defaults(run=_demo)
+
+    experiment = commands.add_parser("experiment", help="make a table of the paper", description=_experiment.__doc__)
+    experiment.add_argument("name", choices=sorted(EXPERIMENTS), metavar="NAME", help=", ".join(sorted(EXPERIMENTS)))
+    experiment.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1 (default %(default)s)")
+    experiment.add_argument("--quick", action="store_true", help="a few minutes, to see that everything runs")
+    experiment.add_argument("--data", type=Path, metavar="DIR", help="folder with your copies of the data sets")
+    experiment.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for runs, tables and figures (default experiments/NAME)"
+    )
+    _add_threads(experiment)
+    experiment.set_defaults(run=_experiment)
     return parser
 
 
@@ -154,6 +168,19 @@ def _demo(options: argparse.Namespace) -> None:
     from pyro_mnar.demo import run
 
     run(options.out, options.seed)
+
+
+def _experiment(options: argparse.Namespace) -> None:
+    """Run an experiment of the paper: a CSV of its runs, tables beside the published figures, figures.
+
+    Called again it continues: runs that --out holds are not run again.
+    """
+    if options.seeds < 1:
+        raise ValueError(f"--seeds: expected at least 1, got {options.seeds}")
+    experiment = EXPERIMENTS[options.name](folder=options.data, quick=options.quick)
+    out = options.out or Path("experiments") / (f"{options.name}-quick" if options.quick else options.name)
+    run_experiment(experiment, out, seeds=range(options.seeds))
+    print(f"{out}: runs.csv, tables.md and the figures")
 
 
 def _auxiliary(given: str | None) -> Any:

@@ -13,12 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
 
+from pyro_mnar.datasets.uci import breast_cancer, rmse, self_masked
 from pyro_mnar.fitted import Fit
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import Imputations, impute
@@ -39,8 +37,8 @@ def run(
     out: Path, seed: int = 0, *, epochs: int | None = None, particles: int = 20, progress: bool = True
 ) -> list[Score]:
     """Compare on the breast-cancer table: print a table, write a figure and GINA's completed tables to ``out``."""
-    truth = standardised(load_breast_cancer(as_frame=True).data)
-    observed = mask_above_mean(truth, truth.columns[: truth.shape[1] // 2])
+    masked = self_masked(breast_cancer())
+    observed, truth = masked
     table = Table.from_frame(observed)
     missing = observed.isna().to_numpy()
     print(f"{len(truth)} rows, {truth.shape[1]} columns; {missing.sum()} values missing, all above their column's mean")
@@ -52,7 +50,7 @@ def run(
     def report(method: str, imputer: Callable[[], pd.DataFrame]) -> None:
         start = time.perf_counter()
         completed = imputer()
-        scores.append(Score(method, rmse(completed, truth, missing), time.perf_counter() - start))
+        scores.append(Score(method, rmse(completed, masked), time.perf_counter() - start))
         print(f"{method:<28}{scores[-1].rmse:>8.3f}{scores[-1].seconds:>10.1f}", flush=True)
 
     report("column mean", lambda: observed.fillna(observed.mean()))
@@ -79,24 +77,6 @@ def run(
     plot(out / "demo.png", imputations, trained, truth)
     print(f"\n{out}: GINA's {imputations.num_draws} completed tables, their mean, and the figure demo.png")
     return scores
-
-
-def standardised(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every column with mean 0 and standard deviation 1."""
-    return (frame - frame.mean()) / frame.std(ddof=0)
-
-
-def mask_above_mean(frame: pd.DataFrame, columns: pd.Index) -> pd.DataFrame:
-    """Hard self-masking: in the given columns, values above the column's mean go missing."""
-    masked = frame.copy()
-    masked[columns] = frame[columns].where(frame[columns] <= frame[columns].mean())
-    return masked
-
-
-def rmse(completed: pd.DataFrame, truth: pd.DataFrame, missing: NDArray[np.bool_]) -> float:
-    """Root mean squared error over the missing entries."""
-    errors = completed.to_numpy()[missing] - truth.to_numpy()[missing]
-    return float(np.sqrt(np.mean(errors**2)))
 
 
 def plot(path: Path, imputations: Imputations, trained: Fit, truth: pd.DataFrame) -> None:

@@ -1,0 +1,16 @@
+"""The paper's tables and figures, one file an experiment: ``pyro-mnar experiment NAME``, or from Python.
+
+An experiment is a description (:class:`Experiment`) that :func:`run_experiment` carries out: a tidy CSV of runs, which
+a second call continues, tables beside the published figures, and the figures.
+"""
+
+from collections.abc import Callable
+
+from pyro_mnar.experiments.experiment import Experiment, Published, Task
+from pyro_mnar.experiments.report import paired
+from pyro_mnar.experiments.runner import run_experiment
+from pyro_mnar.experiments.uci import uci
+
+EXPERIMENTS: dict[str, Callable[..., Experiment]] = {"uci": uci}
+
+__all__ = ["EXPERIMENTS", "Experiment", "Published", "Task", "paired", "run_experiment", "uci"]
