@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-_OF_ROWS = ("x", "mask", "mask_modelled", "aux", "index")  # fields with one entry a row
+OF_ROWS = ("x", "mask", "mask_modelled", "aux", "index")  # fields with one entry a row
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,25 @@ class Batch:
 
     def take(self, rows: Int[Tensor, " rows"]) -> Batch:
         """A minibatch: the given rows, still aware of the table they come from."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in _OF_ROWS})
+        return replace(self, **{name: getattr(self, name)[rows] for name in OF_ROWS})
+
+    def shuffled(self, batch_size: int, generator: torch.Generator) -> Int[Tensor, "batches size"]:
+        """Rows of minibatches of one size, at most the given one, in random order.
+
+        Where the table does not divide into equal parts, the last batch takes its last few rows from the first one.
+        Each batch is still a random sample of the rows, so a bound estimated from it stays unbiased, and one size can
+        be compiled once.
+
+        Args:
+            batch_size: The most rows a batch may have.
+            generator: A CPU generator.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        count = -(-len(self) // batch_size)
+        size = -(-len(self) // count)
+        order = torch.randperm(len(self), generator=generator)
+        return torch.cat([order, order[: count * size - len(self)]]).view(count, size).to(self.x.device)
 
     def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Split into minibatches whose sizes differ by at most one, shuffled if a CPU generator is given.

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
 from pyro_mnar.parameters import module_parameters, trainable_parameters
 from pyro_mnar.restarts import Trained, best_of
+from pyro_mnar.steps import MODES, Steps
 from pyro_mnar.table import Table
 
 DEFAULT_STEPS = 3_000
@@ -54,6 +55,7 @@ def fit(
     patience: int | None = None,
     restarts: int = 1,
     progress: bool = True,
+    compile: str = "auto",  # noqa: A002  (the word that torch has for it)
 ) -> Fit:
     """Train by SVI: Adam on minibatches of the importance-weighted bound, with a learning rate that falls to zero.
 
@@ -77,6 +79,9 @@ def fit(
             drawn anew.  The best by the bound (held-out if rows are) is kept; all are in ``Fit.members``, their bounds
             in ``Fit.restarts``.
         progress: Show a bar.
+        compile: How steps are run: ``"eager"``, by Python; ``"graph"``, captured once as a list of tensor operations;
+            ``"inductor"``, captured and compiled; ``"auto"``, what pays for the number of steps ahead.  A model that
+            cannot be captured is run by Python; the log (``logging``, logger ``pyro_mnar``) says why.
 
     Returns:
         The trained model and guide (the same objects), with the best parameters by the monitored bound, and the
@@ -90,7 +95,7 @@ def fit(
     """
     if not isinstance(table, Table):
         raise TypeError(f"table: expected a Table, such as Table.from_frame makes, got {type(table).__name__}")
-    _check_arguments(epochs, batch_size, learning_rate, patience, restarts)
+    _check_arguments(epochs, batch_size, learning_rate, patience, restarts, compile)
     objective = ImportanceWeightedELBO(num_particles, estimator)
     table, validation = _split(table, held_out, seed)
     epochs = epochs or max(LEAST_EPOCHS, math.ceil(DEFAULT_STEPS * batch_size / len(table)))
@@ -98,7 +103,9 @@ def fit(
     for module in (model, guide):
         if isinstance(module, nn.Module):
             module.to(device)
-    training = Training(objective, table, validation, epochs, batch_size, learning_rate, device, patience, progress)
+    training = Training(
+        objective, table, validation, epochs, batch_size, learning_rate, device, patience, progress, compile
+    )
     if restarts == 1:
         return training.run(model, guide, seed).fit
     return best_of(restarts, training.run, model, guide, table, validation or table, seed)
@@ -119,6 +126,7 @@ class Training:
     device: torch.device
     patience: int | None = None
     progress: bool = True
+    mode: str = "auto"
 
     def run(
         self,
@@ -134,7 +142,7 @@ class Training:
         session = Session(seed, self.device, store)
         trainer = _Trainer(result, self.objective, self.table.batch(self.device), validation, session)
         trainer.check()
-        trainer.prepare(self.learning_rate, self.epochs * math.ceil(len(self.table) / self.batch_size))
+        trainer.prepare(self.learning_rate, self.epochs * math.ceil(len(self.table) / self.batch_size), self.mode)
         bar = tqdm(total=self.epochs, unit="epoch", desc=label or None, disable=None if self.progress else True)
         interrupted = False
         try:
@@ -149,12 +157,12 @@ class Training:
             bar.set_postfix_str("interrupted")
         finally:
             bar.close()
-            trainer.restore_best()
+            trainer.finish()
         return Trained(trainer.result(), interrupted)
 
 
 class _Trainer:
-    """State of one training run: optimiser, random stream, best parameters, history."""
+    """State of one training run: steps, random stream, best parameters, history."""
 
     def __init__(
         self,
@@ -186,24 +194,28 @@ class _Trainer:
         uses_mask_twice = self.fit.schema.auxiliary_source == "mask"
         self.column = "bound" if is_bound and weight == 1.0 and not uses_mask_twice else "objective"
 
-    def prepare(self, learning_rate: float, steps: int) -> None:
+    def prepare(self, learning_rate: float, steps: int, mode: str) -> None:
         """Make the optimiser."""
         with self.session.running():
             self.parameters = trainable_parameters(self.fit.model, self.fit.guide)
         if not self.parameters:
             raise ValueError("model and guide have no parameters to train")
         self.last_good = _copies(self.parameters)
-        fused = all(p.device.type in ("cpu", "cuda") for p in self.parameters)
-        self.optimiser = torch.optim.Adam(self.parameters, lr=learning_rate, fused=fused)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: _annealed(step / steps))
+        progress = torch.arange(steps, dtype=torch.float64) / steps
+        rates = learning_rate * 0.5 * (1 + torch.cos(math.pi * progress))  # a cosine from the given rate to zero
+        buffers = [b for m in (self.fit.model, self.fit.guide) if isinstance(m, nn.Module) for b in m.buffers()]
+        self.steps = Steps(self._loss, self.parameters, self.batch, rates, mode, buffers)
 
     def epoch(self, batch_size: int) -> float:
         """One pass over the table; returns the estimate of the bound per row, in nats."""
         start, total = time.perf_counter(), 0.0
         with self.session.running():
-            for number, batch in enumerate(self.batch.minibatches(batch_size, self.session.generator)):
-                total += self._step(batch, number) * len(batch)
-            row = {"epoch": len(self.history) + 1, self.column: total / len(self.batch)}
+            rows = self.batch.shuffled(batch_size, self.session.generator)
+            for number, loss in enumerate(self.steps.run(rows)):
+                if not math.isfinite(loss):
+                    self._fail(self.batch.take(rows[number]), number, loss)
+                total -= loss
+            row = {"epoch": len(self.history) + 1, self.column: total / len(rows)}
             if self.validation is not None:
                 row[f"held_out_{self.column}"] = self._held_out(batch_size)
         row["seconds"] = time.perf_counter() - start
@@ -211,8 +223,9 @@ class _Trainer:
         self._monitor(row)
         return row[self.column]
 
-    def restore_best(self) -> None:
-        """Put the best parameters back, if an epoch was finished."""
+    def finish(self) -> None:
+        """Put the best parameters back, or the last ones if no epoch was finished."""
+        self.steps.synchronise()
         if self.snapshot is not None:
             self._restore(self.snapshot)
 
@@ -222,21 +235,18 @@ class _Trainer:
         self.fit.store = self.session.store
         return self.fit
 
-    def _step(self, batch: Batch, number: int) -> float:
-        loss = self.objective.differentiable_loss(self.fit.model, self.fit.guide, batch) / batch.size
-        value = loss.item()
-        if not math.isfinite(value):
-            site = next(self._sites_not_finite(batch), "none when run again")
-            self._restore(self.snapshot or self.last_good)
-            raise TrainingError(
-                f"epoch {len(self.history) + 1}, batch {number}: the objective is {value}; offending site: {site}",
-                self.result(),
-            )
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        self.schedule.step()
-        return -value
+    def _loss(self, batch: Batch) -> Tensor:
+        return self.objective.differentiable_loss(self.fit.model, self.fit.guide, batch) / batch.size
+
+    def _fail(self, batch: Batch, number: int, loss: float) -> NoReturn:
+        """Name the site, and put the last good parameters back."""
+        self.steps.synchronise()
+        site = next(self._sites_not_finite(batch), "none when run again")
+        self._restore(self.snapshot or self.last_good)
+        raise TrainingError(
+            f"epoch {len(self.history) + 1}, batch {number}: the objective is {-loss}; offending site: {site}",
+            self.result(),
+        )
 
     def _held_out(self, batch_size: int) -> float:
         assert self.validation is not None
@@ -275,11 +285,6 @@ class _Trainer:
                     yield f"{name!r}, whose log-probability is not finite"
 
 
-def _annealed(progress: float) -> float:
-    """Factor of the learning rate: a cosine from one to zero."""
-    return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
-
-
 def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Table | None]:
     if isinstance(held_out, Table):
         if held_out.schema != table.schema or held_out.x.dtype != table.x.dtype:
@@ -297,7 +302,7 @@ def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Tab
 
 
 def _check_arguments(
-    epochs: int | None, batch_size: int, learning_rate: float, patience: int | None, restarts: int
+    epochs: int | None, batch_size: int, learning_rate: float, patience: int | None, restarts: int, mode: str
 ) -> None:
     counts = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "restarts": restarts}
     for name, value in counts.items():
@@ -305,6 +310,8 @@ def _check_arguments(
             raise ValueError(f"{name}: expected at least 1, got {value}")
     if not learning_rate > 0:
         raise ValueError(f"learning_rate: expected more than 0, got {learning_rate}")
+    if mode not in MODES:
+        raise ValueError(f"compile: expected one of {list(MODES)}, got {mode!r}")
 
 
 def _copies(parameters: list[Tensor]) -> list[Tensor]:

@@ -1,0 +1,231 @@
+"""Training steps, run by Python or captured: which of the two, and how one takes over from the other.
+
+Capturing costs a second, compiling some ten; both pay in a long run only.  The choice depends on the number of steps
+ahead and on nothing that a clock says, so that the same seed gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyro_mnar.batch import OF_ROWS, Batch
+from pyro_mnar.captured import Captured, Loss, capture, flat, loss_and_gradient, views
+from pyro_mnar.compiled import BETAS, State, bias_corrected, compiled, interpreted, no_compiler
+from pyro_mnar.noise import CannotCapture
+
+MODES = ("auto", "inductor", "graph", "eager")
+STEPS_TO_CAPTURE = 500  # from how many steps on a capture pays; docs/speed.md has the measurements
+STEPS_TO_COMPILE = 20_000
+STEPS_BETWEEN_CHECKS = 200  # at least, where an epoch is shorter; a check takes about as long as ten captured steps
+CHUNK_BYTES = 2**24  # of rows and noise laid out at a time
+
+log = logging.getLogger(__name__)
+
+
+class Steps:
+    """Adam's steps on minibatches, in whichever mode was asked for or serves best.
+
+    Args:
+        loss: Of a batch, a scalar with a gradient.
+        parameters: What to train.
+        batch: The whole table.
+        rates: The learning rate of every step to come; ``(steps,)``.
+        mode: ``"eager"``, ``"graph"``, ``"inductor"`` or ``"auto"``.
+        buffers: Other tensors of the model, which a capture must not change.
+
+    Attributes:
+        mode: What runs now; settled at the first step.
+    """
+
+    def __init__(
+        self,
+        loss: Loss,
+        parameters: Sequence[Tensor],
+        batch: Batch,
+        rates: Float[Tensor, " steps"],
+        mode: str = "auto",
+        buffers: Sequence[Tensor] = (),
+    ) -> None:
+        self.buffers = buffers
+        self.loss, self.parameters, self.batch, self.rates = loss, parameters, batch, rates
+        self.mode, self.done = mode, 0
+        fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
+        self.optimiser = torch.optim.Adam(parameters, lr=rates[0].item(), fused=fused, betas=BETAS)
+        self.captured: CapturedSteps | None = None
+
+    def run(self, rows: Int[Tensor, "batches size"]) -> Iterator[float]:
+        """The loss of each minibatch in turn, before its step; no step is taken where it is not finite."""
+        if self.done == 0:
+            self._choose(self.batch.take(rows[0]))
+        at = 0
+        if self.captured is not None:
+            try:
+                for loss in self.captured.run(rows, self.done):
+                    yield loss
+                    at += 1
+                    self.done += 1
+            except CannotCapture as reason:
+                self._give_up(reason)
+            else:
+                self.synchronise()
+        for batch in map(self.batch.take, rows[at:]):
+            yield self._eager(batch)
+            self.done += 1
+
+    def synchronise(self) -> None:
+        """Let the model's own parameters be what was trained."""
+        if self.captured is not None:
+            write(self.parameters, self.captured.state.parameters)
+
+    def _eager(self, batch: Batch) -> float:
+        loss = self.loss(batch)
+        value = loss.item()
+        if math.isfinite(value):
+            self.optimiser.param_groups[0]["lr"] = self.rates[self.done].item()
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+        return value
+
+    def _choose(self, example: Batch) -> None:
+        """Settle the mode, and say so in one line."""
+        wanted, reason = self.mode, "as asked for"
+        if wanted == "auto":
+            wanted, reason = best_mode(len(self.rates), example.x.device)
+        self.mode = wanted
+        if wanted != "eager":
+            try:
+                captured = capture(self.loss, self.parameters, example, self.buffers)
+            except CannotCapture as cause:
+                self.mode, reason = "eager", f"not captured: {cause}"
+            else:
+                self.captured = CapturedSteps(self, captured)
+        if self.mode == "inductor" and self.captured is not None:
+            try:
+                self.captured.compile(example)
+            except CannotCapture as cause:
+                self.mode, reason = "graph", f"not compiled: {cause}"
+        level = logging.INFO if self.mode == wanted else logging.WARNING
+        log.log(level, "training steps: %s (%s)", self.mode, reason)
+
+    def _give_up(self, cause: CannotCapture) -> None:
+        """Go on by Python, where the captured steps are."""
+        assert self.captured is not None
+        log.warning("training steps: eager from step %d on (%s)", self.done + 1, cause)
+        self.synchronise()
+        state, self.captured, self.mode = self.captured.state, None, "eager"
+        moments = (views(moment, self.parameters) for moment in (state.first, state.second))
+        for parameter, first, second in zip(self.parameters, *moments, strict=True):
+            step = torch.tensor(float(self.done), device=parameter.device)
+            self.optimiser.state[parameter] = {"step": step, "exp_avg": first.clone(), "exp_avg_sq": second.clone()}
+
+
+class CapturedSteps:
+    """Steps by a captured graph; rows and noise are laid out for many steps at a time.
+
+    Args:
+        steps: Whose loss, parameters and rates these are.
+        captured: Their graph.
+    """
+
+    def __init__(self, steps: Steps, captured: Captured) -> None:
+        self.loss, self.parameters, self.batch = steps.loss, steps.parameters, steps.batch
+        self.captured, self.step = captured, interpreted(captured)
+        theta = flat(steps.parameters)
+        self.state = State(theta, torch.zeros_like(theta), torch.zeros_like(theta))
+        self.pairs = bias_corrected(steps.rates).to(theta)
+        self.next_check = 0
+
+    def compile(self, example: Batch) -> None:
+        """Have inductor compile the step.
+
+        Raises:
+            CannotCapture: If it cannot; the graph is then run as it is.
+        """
+        with torch.random.fork_rng(devices=[]):
+            noise = (tensor[0] for tensor in self.captured.noise(1, example.x))
+            rows = (getattr(example, name) for name in OF_ROWS)
+            self.step = compiled(self.captured, [*self.state, self.pairs[0], *noise, *rows, *self.captured.constants])
+
+    def run(self, rows: Int[Tensor, "batches size"], done: int) -> Iterator[float]:
+        """The loss of each minibatch in turn.
+
+        Raises:
+            CannotCapture: If the first step's loss or gradient is not what Python makes of it; it is then not taken.
+        """
+        for start, chunk in self._chunks(rows):
+            for number, inputs in enumerate(self._inputs(chunk, done + start)):
+                if start + number == 0 and done >= self.next_check:
+                    self.next_check = done + STEPS_BETWEEN_CHECKS
+                    yield self._checked(inputs, self.batch.take(chunk[0])).item()
+                else:
+                    yield self.step(inputs).item()
+
+    def _chunks(self, rows: Int[Tensor, "batches size"]) -> Iterator[tuple[int, Int[Tensor, "steps size"]]]:
+        numbers = sum(getattr(self.batch, name)[:1].numel() for name in OF_ROWS) * rows.shape[1]
+        noise = sum(stop - start for start, stop in [*self.captured.normal, *self.captured.uniform])
+        count = max(1, CHUNK_BYTES // (8 * (numbers + noise)))
+        for start in range(0, len(rows), count):
+            yield start, rows[start : start + count]
+
+    def _inputs(self, rows: Int[Tensor, "steps size"], done: int) -> Iterator[list[Tensor]]:
+        """The inputs of several steps, in the order in which the graph takes them."""
+        at = rows.flatten().to(self.batch.x.device)
+        fields = [getattr(self.batch, name)[at].unflatten(0, rows.shape) for name in OF_ROWS]
+        stacked = [self.pairs[done : done + len(rows)], *self.captured.noise(len(rows), self.batch.x), *fields]
+        for varying in zip(*(tensor.unbind() for tensor in stacked), strict=True):
+            yield [*self.state, *varying, *self.captured.constants]
+
+    def _checked(self, inputs: list[Tensor], batch: Batch) -> Float[Tensor, ""]:
+        """Take a step, after Python has computed its loss and gradient from the same numbers."""
+        write(self.parameters, self.state.parameters)
+        kept = [tensor.clone() for tensor in self.state]
+        random = torch.get_rng_state()
+        with self.captured.replayed(inputs[4], inputs[5]) as noise:
+            expected, gradient = loss_and_gradient(self.loss, self.parameters, batch)
+        torch.set_rng_state(random)
+        loss = self.step(inputs)
+        moment = torch.lerp(kept[1], gradient, 1 - BETAS[0])
+        # The first moment shows the gradient without the amplification that θ's own step has where it is tiny.
+        wrong = []
+        if differ(loss, expected):
+            wrong.append("loss")
+        if differ(self.state.first, moment):
+            wrong.append("gradient")
+        if tuple(noise.taken.values()) != self.captured.counts:
+            wrong.append("number of random draws")
+        if wrong and expected.isfinite():
+            for tensor, value in zip(self.state, kept, strict=True):
+                tensor.copy_(value)
+            raise CannotCapture(f"the captured step's {' and '.join(wrong)} is not the model's own any more")
+        return loss
+
+
+def differ(first: Tensor, second: Tensor) -> bool:
+    """Whether two results of one computation differ by more than rounding makes them."""
+    return bool((first - second).abs().max() > torch.finfo(first.dtype).eps ** 0.5 * (1e-3 + second.abs().max()))
+
+
+def best_mode(steps: int, device: torch.device) -> tuple[str, str]:
+    """What serves a run of so many steps best, and why."""
+    if device.type == "meta":
+        return "eager", "nothing is computed on the meta device"
+    if steps < STEPS_TO_CAPTURE:
+        return "eager", f"{steps} steps are too few to pay for a capture"
+    if steps < STEPS_TO_COMPILE:
+        return "graph", f"{steps} steps pay for a capture, not for compiling"
+    if device.type == "cpu" and (reason := no_compiler()) is not None:
+        return "graph", reason
+    return "inductor", f"{steps} steps pay for compiling"
+
+
+def write(parameters: Sequence[Tensor], theta: Float[Tensor, " numbers"]) -> None:
+    """Copy numbers in one row into the parameters."""
+    with torch.no_grad():
+        torch._foreach_copy_(list(parameters), views(theta, parameters))
