@@ -79,10 +79,8 @@ def level_changes(questions: pd.DataFrame, answers: pd.DataFrame, levels: pd.Ser
     student, step = np.nonzero(asked[:, 1:] & asked[:, :-1])
     change, was_correct = changes[student, step], correct[student, step] == 1
     after, wrong = change[was_correct], change[~was_correct]
-    few = min(len(after), len(wrong)) < 2
-    p_value = np.nan if few else float(stats.ttest_ind(after, wrong, equal_var=False).pvalue)
-    clustered = np.nan if few else clustered_p_value(change, was_correct.astype(np.float64), student)
-    return LevelChanges(*_mean(after), *_mean(wrong), p_value, clustered, len(change))
+    clustered = clustered_p_value(change, was_correct.astype(np.float64), student)
+    return LevelChanges(*_mean(after), *_mean(wrong), _welch(after, wrong), clustered, len(change))
 
 
 def clustered_p_value(
@@ -96,16 +94,16 @@ def clustered_p_value(
         cluster: Which cluster each observation belongs to.
 
     Returns:
-        The p-value by t with one degree of freedom less than there are clusters; NaN where x does not vary or there is
-        one cluster.
+        The p-value by t with one degree of freedom less than there are clusters; NaN where x does not vary, y
+        does not vary about the line, or there is one cluster.
 
     References:
         Cameron & Miller (2015), A practitioner's guide to cluster-robust inference, section II.
     """
     design = np.stack([np.ones_like(x), x], axis=1)
-    _, group = np.unique(cluster, return_inverse=True)
-    count, groups = len(y), int(group.max()) + 1
-    if np.ptp(x) == 0 or groups < 2 or count < 3:
+    clusters, group = np.unique(cluster, return_inverse=True)
+    count, groups = len(y), len(clusters)
+    if count < 3 or np.ptp(x) == 0 or groups < 2:
         return np.nan
     bread = np.linalg.inv(design.T @ design)
     coefficients = bread @ design.T @ y
@@ -113,7 +111,16 @@ def clustered_p_value(
     np.add.at(scores, group, design * (y - design @ coefficients)[:, None])
     correction = groups / (groups - 1) * (count - 1) / (count - 2)
     variance = correction * (bread @ scores.T @ scores @ bread)[1, 1]
+    if variance <= 0:
+        return np.nan
     return float(2 * stats.t.sf(abs(coefficients[1]) / np.sqrt(variance), groups - 1))
+
+
+def _welch(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    if min(len(one), len(other)) < 2 or np.ptp(one) == np.ptp(other) == 0:
+        return np.nan
+    moments = [moment for values in (one, other) for moment in (values.mean(), values.std(ddof=1), len(values))]
+    return float(stats.ttest_ind_from_stats(*moments, equal_var=False).pvalue)
 
 
 def _mean(values: NDArray[np.float64]) -> tuple[float, float]:

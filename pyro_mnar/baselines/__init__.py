@@ -32,6 +32,13 @@ from pyro_mnar.baselines.pairs import (
 )
 from pyro_mnar.baselines.propensities import logistic_propensities, naive_bayes_propensities
 from pyro_mnar.baselines.protocol import Imputer, MomentEstimator, Moments, RatingPredictor
+from pyro_mnar.baselines.rating_networks import (
+    RatingNetwork,
+    rating_gina,
+    rating_not_miwae,
+    rating_pvae,
+    rating_pvae_without_weights,
+)
 from pyro_mnar.baselines.weighting import InverseProbabilityWeighting
 
 __all__ = [
@@ -48,6 +55,7 @@ __all__ = [
     "OracleTest",
     "PairwiseDeletion",
     "RatingMixture",
+    "RatingNetwork",
     "RatingPredictor",
     "ScikitLearn",
     "Zero",
@@ -76,5 +84,9 @@ __all__ = [
     "pmf_mnar",
     "pvae",
     "pvae_without_weights",
+    "rating_gina",
+    "rating_not_miwae",
+    "rating_pvae",
+    "rating_pvae_without_weights",
     "regression",
 ]

@@ -6,11 +6,23 @@ a second call continues, tables beside the published figures, and the figures.
 
 from collections.abc import Callable
 
+from pyro_mnar.experiments.education import education
 from pyro_mnar.experiments.experiment import Experiment, Published, Task
+from pyro_mnar.experiments.recommender import recommender
 from pyro_mnar.experiments.report import paired
 from pyro_mnar.experiments.runner import run_experiment
 from pyro_mnar.experiments.uci import uci
 
-EXPERIMENTS: dict[str, Callable[..., Experiment]] = {"uci": uci}
+EXPERIMENTS: dict[str, Callable[..., Experiment]] = {"education": education, "recommender": recommender, "uci": uci}
 
-__all__ = ["EXPERIMENTS", "Experiment", "Published", "Task", "paired", "run_experiment", "uci"]
+__all__ = [
+    "EXPERIMENTS",
+    "Experiment",
+    "Published",
+    "Task",
+    "education",
+    "paired",
+    "recommender",
+    "run_experiment",
+    "uci",
+]
