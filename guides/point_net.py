@@ -16,7 +16,6 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_mnar.batch import Batch
-from pyro_mnar.distributions import codes_of
 from pyro_mnar.isolation import seeded
 from pyro_mnar.likelihoods import Indicators
 from pyro_mnar.nn import positive
@@ -44,7 +43,8 @@ class PointNet(PyroModule):
         ValueError: If a width is below one.
     """
 
-    starts: Int[Tensor, " nominal"]
+    starts: Int[Tensor, " nominal"]  # of each column without an order, its first level's vector
+    nominal: Int[Tensor, " columns"]  # which of these a column is, -1 if it is none
 
     def __init__(
         self,
@@ -73,10 +73,13 @@ class PointNet(PyroModule):
                 nn.Linear(features + schema.num_auxiliaries, features), nn.Tanh(), nn.Linear(features, 2 * latent_dim)
             )
         starts, start = [], schema.num_columns
-        for position in self.indicators.positions:
+        nominal = torch.full((schema.num_columns,), -1)
+        for number, position in enumerate(self.indicators.positions):
             starts.append(start)
             start += len(schema.columns[position].kind.levels) - 1
+            nominal[position] = number
         self.register_buffer("starts", torch.tensor(starts, dtype=torch.long))
+        self.register_buffer("nominal", nominal, persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
         """Draw z; ``(..., rows, latent_dim)``."""
@@ -86,25 +89,30 @@ class PointNet(PyroModule):
             return pyro.sample("z", dist.Normal(mean, positive(scale)).to_event(1))
 
     def _of_entries(self, batch: Batch) -> Float[Tensor, "rows features"]:
-        row, column = batch.mask.nonzero(as_tuple=True)
-        entry = self._feature(self._vectors(batch)[row, column], batch.x[row, column])
+        row, column, _ = batch.observed_entries()
+        x = batch.x[row, column]
+        entry = self._feature(self._vector_of(column, x), x)
         return entry.new_zeros(len(batch), entry.shape[-1]).index_add(0, row, entry)
 
     def _of_cells(self, batch: Batch) -> Float[Tensor, "rows features"]:
-        return (self._feature(self._vectors(batch), batch.x) * batch.mask.unsqueeze(-1)).sum(-2)
+        columns = torch.arange(batch.num_columns, device=batch.device).expand_as(batch.x)
+        return (self._feature(self._vector_of(columns, batch.x), batch.x) * batch.mask.unsqueeze(-1)).sum(-2)
 
     def _feature(
         self, vector: Int[Tensor, "*entries"], x: Float[Tensor, "*entries"]
     ) -> Float[Tensor, "*entries features"]:
-        of_vectors = self.of_vector(self.of_column.weight)
-        return torch.relu(of_vectors[vector] + x.unsqueeze(-1) * self.of_value)
+        # A e + b once a vector, or once an entry where these are fewer.
+        if vector.numel() < self.of_column.num_embeddings:
+            of_entries = self.of_vector(self.of_column(vector))
+        else:
+            of_entries = self.of_vector(self.of_column.weight)[vector]
+        return torch.relu(of_entries + x.unsqueeze(-1) * self.of_value)
 
-    def _vectors(self, batch: Batch) -> Int[Tensor, "rows columns"]:
-        """Which vector stands for each cell: its column's, or beyond the first level without an order, the level's."""
-        vectors = torch.arange(batch.num_columns, device=batch.x.device).expand_as(batch.x)
-        positions = self.indicators.positions
-        if not positions:
-            return vectors
-        codes = codes_of(batch.x[:, positions], self.indicators.points)
-        of_levels = torch.where(codes > 0, self.starts + codes - 1, torch.tensor(positions, device=codes.device))
-        return vectors.index_copy(-1, torch.tensor(positions, device=codes.device), of_levels)
+    def _vector_of(self, column: Int[Tensor, "*entries"], x: Float[Tensor, "*entries"]) -> Int[Tensor, "*entries"]:
+        """Which vector stands for each entry: its column's, or beyond the first level without an order, the level's."""
+        if not self.indicators.positions:
+            return column
+        nominal = self.nominal[column]
+        points = self.indicators.points[nominal]
+        codes = (x.unsqueeze(-1) > (points[..., 1:] + points[..., :-1]) / 2).sum(-1)
+        return torch.where((nominal >= 0) & (codes > 0), self.starts[nominal] + codes - 1, column)

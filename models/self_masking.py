@@ -41,6 +41,7 @@ class SelfMasking(PyroModule):
         sign: What is known of the slopes: -1 if high values go missing, +1 if low ones do, 0 if unknown; one number, or
             one per column.
         decoder: p(X|Z): a module from z to a column-wise distribution; by default linear with learned noise.
+        mechanism_weight: β, as for :class:`~pyro_mnar.models.GINA`.
         seed: Of the initial parameters; None draws them from torch's global generator.
     """
 
@@ -51,16 +52,18 @@ class SelfMasking(PyroModule):
         latent_dim: int | None = None,
         sign: int | Sequence[int] = 0,
         decoder: nn.Module | None = None,
+        mechanism_weight: float = 1.0,
         seed: int | None = None,
     ) -> None:
         super().__init__()
         schema = schema_of(table)
         self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
+        self.mechanism_weight = mechanism_weight
         with seeded(seed):
             self.prior = default_prior(schema, self.latent_dim)
             self.decoder = decoder or linear_decoder(schema, self.latent_dim)
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanisms.SelfMasking, None, sign=sign)
-        self.sums_levels = sums_levels(schema, mechanisms.SelfMasking, None)
+        self.sums_levels = mechanism_weight == 1 and sums_levels(schema, mechanisms.SelfMasking, None)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
@@ -68,5 +71,5 @@ class SelfMasking(PyroModule):
             z = pyro.sample("z", self.prior(batch.aux))
             r_given = partial(self.mechanism, z=z)
             x = partially_observed("x", self.decoder(z), batch, mechanism=r_given if self.sums_levels else None)
-            observe_mask("r", r_given(x), batch)
+            observe_mask("r", r_given(x), batch, weight=self.mechanism_weight)
         return x

@@ -35,8 +35,9 @@ from torch import Tensor
 from pyro_mnar.batch import Batch
 from pyro_mnar.elbo import ImportanceWeightedELBO, Site, sample_sites
 from pyro_mnar.fitted import Fit
-from pyro_mnar.imputation import ELEMENTS_AT_ONCE, Chunk, Sampler, encoded
+from pyro_mnar.imputation import encoded
 from pyro_mnar.isolation import Session
+from pyro_mnar.sampler import ELEMENTS_AT_ONCE, Chunk, Sampler
 from pyro_mnar.schema import Schema
 from pyro_mnar.table import Table
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mnar.distributions import codes_of
-from pyro_mnar.kinds import Bounded, Categorical, Positive
+from pyro_mnar.kinds import Bounded, Categorical, Kind, Positive
 from pyro_mnar.schema import Schema
 
 
@@ -71,3 +73,99 @@ class Averages:
             if isinstance(kind, Categorical) and kind.holds_words:
                 decoded[:, d] = np.argmax(shares[d], axis=1)
         return decoded, shares
+
+
+class CellAverages:
+    """The same for single cells: of each, the value, and where its column has levels, an indicator of every level.
+
+    Args:
+        schema: The columns.
+        dtype: Floating type of the particles.
+        device: Where these are.
+    """
+
+    def __init__(self, schema: Schema, dtype: torch.dtype, device: torch.device) -> None:
+        columns = schema.columns
+        self.moments = np.array([(column.mean, column.std) for column in columns]).T
+        codes: dict[Kind, int] = {}
+        self.kind = np.array([codes.setdefault(column.kind, len(codes)) for column in columns])
+        self.kinds = list(codes)
+        self.num_levels = max((len(kind.levels) for kind in self.kinds), default=0)
+        points = np.full((len(columns), self.num_levels), np.inf)
+        for position, column in enumerate(columns):
+            points[position, : len(column.points)] = column.points
+        self.points = torch.as_tensor(points, dtype=dtype, device=device)
+
+    def features(
+        self, x: Float[Tensor, "particles cells"], columns: Int[NDArray, " cells"]
+    ) -> Float[Tensor, "particles cells features"]:
+        """What is averaged of cells of some columns; ``(particles, cells, 1 + levels)``."""
+        mean, std = torch.as_tensor(self.moments[:, columns], dtype=x.dtype, device=x.device)
+        value = x * std + mean
+        for kind, here in self._of_kinds(columns):
+            at = torch.from_numpy(here).to(x.device)
+            if isinstance(kind, Bounded):
+                value[:, at] = kind.lower + (kind.upper - kind.lower) * value[:, at].sigmoid()
+            elif isinstance(kind, Positive):
+                value[:, at] = value[:, at].exp()
+        parts = [value.unsqueeze(-1)]
+        if self.num_levels:
+            codes = codes_of(x, self.points[torch.from_numpy(columns).to(x.device)])
+            parts.append((codes.unsqueeze(-1) == torch.arange(self.num_levels, device=x.device)).to(x.dtype))
+        return torch.cat(parts, dim=-1)
+
+    def decode(
+        self, means: Float[NDArray, "cells features"], columns: Int[NDArray, " cells"]
+    ) -> tuple[Float[NDArray, " cells"], Float[NDArray, "cells levels"]]:
+        """Means in the user's units (of words, the position of the most probable), and the shares of levels."""
+        values, shares = means[:, 0].copy(), means[:, 1:].copy()
+        for kind, here in self._of_kinds(columns):
+            if not isinstance(kind, Categorical):
+                shares[here] = 0.0
+            elif kind.holds_words:
+                values[here] = np.argmax(shares[here], axis=1)
+        return values, shares
+
+    def to_units(
+        self, draws: Float[NDArray, "draws cells"], columns: Int[NDArray, " cells"]
+    ) -> Float[NDArray, "draws cells"]:
+        """Draws in the user's units, to the nearest value that their columns can take."""
+        mean, std = self.moments[:, columns]
+        values = draws * std + mean
+        for kind, here in self._of_kinds(columns):
+            values[:, here] = kind.from_line(values[:, here])
+        return values
+
+    def _of_kinds(self, columns: Int[NDArray, " cells"]) -> Iterator[tuple[Kind, NDArray[np.int64]]]:
+        """Each kind among some cells, with their positions."""
+        of_cells = self.kind[columns]
+        for code in np.unique(of_cells).tolist():
+            yield self.kinds[code], np.flatnonzero(of_cells == code)
+
+
+class WeightedMean:
+    """Self-normalised mean over particles that arrive in groups, per row."""
+
+    def __init__(self) -> None:
+        self.log_total: Tensor | None = None
+
+    def add(self, log_weights: Float[Tensor, "particles rows"], x: Float[Tensor, "particles rows features"]) -> None:
+        """Take in more particles."""
+        log_total, log_squares = log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)
+        mean = torch.einsum("kr,krd->rd", (log_weights - log_total).exp(), x)
+        if self.log_total is None:
+            self.log_total, self.log_squares, self._mean = log_total, log_squares, mean
+            return
+        both = torch.logaddexp(self.log_total, log_total)
+        share = (log_total - both).exp()[:, None]
+        self._mean = self._mean * (1 - share) + mean * share
+        self.log_total, self.log_squares = both, torch.logaddexp(self.log_squares, log_squares)
+
+    def mean(self) -> Float[Tensor, "rows features"]:
+        """Σ_k w_k x^k."""
+        return self._mean
+
+    def effective_sample_size(self) -> Float[Tensor, " rows"]:
+        """1 / Σ_k w_k²."""
+        assert self.log_total is not None
+        return (2 * self.log_total - self.log_squares).exp()

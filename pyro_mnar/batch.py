@@ -4,12 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 OF_ROWS = ("x", "mask", "mask_modelled", "aux", "index")  # fields with one entry a row
+
+
+class Entries(NamedTuple):
+    """Where the observed entries of a mask stand, row by row.
+
+    Attributes:
+        row: Position in the batch; ``(entries,)``.
+        column: Position among the columns; ``(entries,)``.
+        mask: The very mask that these are the entries of.
+    """
+
+    row: Int[Tensor, " entries"]
+    column: Int[Tensor, " entries"]
+    mask: Bool[Tensor, "rows columns"]
+
+
+@runtime_checkable
+class RowSource(Protocol):
+    """What gives minibatches: a :class:`Batch` of all rows, or rows that are kept in another form."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the batches."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches are."""
+        ...
+
+    def take(self, rows: Int[Tensor, " rows"]) -> Batch:
+        """The given rows, still aware of the table they come from."""
+        ...
+
+    def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        """Split into minibatches, shuffled if a CPU generator is given."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +67,7 @@ class Batch:
         index: Position of each row in the table; ``(rows,)``.
         size: N, the number of rows of the table.
         incomplete: Columns that can go missing, and so have a mechanism; ``(columns,)``.
+        entries: Where the observed entries stand, if that is known without a search; see :meth:`observed_entries`.
     """
 
     x: Float[Tensor, "rows columns"]
@@ -34,6 +77,7 @@ class Batch:
     index: Int[Tensor, " rows"]
     size: int
     incomplete: Bool[Tensor, " columns"]
+    entries: Entries | None = None
 
     @classmethod
     def of(
@@ -69,6 +113,24 @@ class Batch:
         """D, the number of modelled columns."""
         return self.x.shape[-1]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type."""
+        return self.x.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.x.device
+
+    def observed_entries(self) -> Entries:
+        """Where the observed entries stand, row by row; without a search if the batch came from a sparse table."""
+        # A batch whose mask was replaced may still hold the entries of the mask before.
+        if self.entries is not None and self.entries.mask is self.mask:
+            return self.entries
+        row, column = self.mask.nonzero(as_tuple=True)
+        return Entries(row, column, self.mask)
+
     def to(self, device: torch.device | str | None) -> Batch:
         """The same rows on another device."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -101,11 +163,16 @@ class Batch:
         return torch.cat([order, order[: count * size - len(self)]]).view(count, size).to(self.x.device)
 
     def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
-        """Split into minibatches whose sizes differ by at most one, shuffled if a CPU generator is given.
+        """Split into minibatches whose sizes differ by at most one, shuffled if a CPU generator is given."""
+        return (self.take(rows.to(self.device)) for rows in split(len(self), batch_size, generator))
 
-        A short last minibatch would weigh its few rows by N over their number; equal sizes do not.
-        """
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
-        order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
-        return (self.take(rows.to(self.x.device)) for rows in order.tensor_split(-(-len(self) // batch_size)))
+
+def split(count: int, batch_size: int, generator: torch.Generator | None = None) -> tuple[Int[Tensor, " rows"], ...]:
+    """Positions of ``count`` rows, in groups whose sizes differ by at most one, shuffled if a generator is given.
+
+    A short last minibatch would weigh its few rows by N over their number; equal sizes do not.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+    order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
+    return order.tensor_split(-(-count // batch_size))

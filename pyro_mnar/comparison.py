@@ -154,7 +154,7 @@ def _check_scores_mask(name: str, fit: Fit, table: Table) -> None:
     """Refuse a fit whose objective is no bound on log p(x_o, r | u)."""
     if fit.schema.auxiliary_source == "mask":
         raise ValueError(f"fit {name!r}: U is the mask itself, so its number bounds no log p(x_o, r | u)")
-    batch = table.batch().take(torch.arange(min(len(table), 8))).to(fit.device)
+    batch = table.source().take(torch.arange(min(len(table), 8))).to(fit.device)
     with Session(0, fit.device, fit.store).running():
         trace = poutine.trace(fit.model).get_trace(batch)
         is_bound = ImportanceWeightedELBO(2).is_bound(fit.model, fit.guide, batch)

@@ -1,6 +1,6 @@
-"""Posterior-predictive imputations: replay guide and model, weigh, resample.
+"""Posterior-predictive imputations of a table's gaps, by the particles of :mod:`pyro_mnar.sampler`.
 
-No second copy of the posterior's mathematics: the particles and their weights are the objective's own.  Two targets.
+Two targets.
 Given the mask, p(X_u | X_o, R): the imputation knows that a value was withheld; completed tables, pooling and
 intervals need this one. Without, p(X_u | X_o), the paper's formula in section 4: what would be seen had we chosen
 what to ask.  A table completed that way stays biased even at the true parameters.
@@ -8,28 +8,25 @@ what to ask.  A table completed that way stays biased even at the true parameter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import numpy as np
 import pandas as pd
-import pyro.poutine as poutine
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pyro_mnar.averages import Averages
-from pyro_mnar.batch import Batch
-from pyro_mnar.elbo import ImportanceWeightedELBO, sample_sites
+from pyro_mnar.cell_imputation import CellImputations, impute_cells
 from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
 from pyro_mnar.kinds import Categorical
+from pyro_mnar.positions import CellPositions
+from pyro_mnar.sampler import ELEMENTS_AT_ONCE, Sampler
 from pyro_mnar.schema import Column
 from pyro_mnar.table import Table
-
-ELEMENTS_AT_ONCE = 4_000_000  # particles × rows × columns in flight; 16 MB a tensor in float32
 
 
 @dataclass(frozen=True)
@@ -117,35 +114,72 @@ class Imputations:
         return completed
 
 
+@overload
 def impute(
     fit: Fit,
     table: Table | pd.DataFrame,
     *,
+    cells: None = None,
     num_draws: int = 20,
     num_particles: int = 100,
     use_mechanism: bool = True,
+    keep_mechanism_weight: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
-) -> Imputations:
+) -> Imputations: ...
+
+
+@overload
+def impute(
+    fit: Fit,
+    table: Table | pd.DataFrame,
+    *,
+    cells: CellPositions,
+    num_draws: int = 20,
+    num_particles: int = 100,
+    use_mechanism: bool = True,
+    keep_mechanism_weight: bool = False,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+) -> CellImputations: ...
+
+
+def impute(
+    fit: Fit,
+    table: Table | pd.DataFrame,
+    *,
+    cells: CellPositions | None = None,
+    num_draws: int = 20,
+    num_particles: int = 100,
+    use_mechanism: bool = True,
+    keep_mechanism_weight: bool = False,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+) -> Imputations | CellImputations:
     """Impute by sampling-importance-resampling; every draw of a row comes from a particle set of its own.
 
     Args:
         fit: A trained model and guide.
         table: The training table, or new rows (a frame is encoded with the training rows' units, columns matched by
             name).
+        cells: The gaps to impute, instead of all: a long frame with the labels of rows and columns, called as in
+            ``Table.from_long`` or else ``"row"`` and ``"column"``; or positions of rows and positions of columns; or a
+            scipy sparse matrix, whose entries are meant.
         num_draws: Completed tables to draw.
         num_particles: K, particles for each draw of each row; means use all ``num_draws * num_particles``.
         use_mechanism: Draw from p(X_u | X_o, R), or else from p(X_u | X_o); see the module's text for when each is
             right.
+        keep_mechanism_weight: Weigh the mask by the model's β (``mechanism_weight``) as in training. By default draws
+            use β = 1, whatever the training used.
         seed: Same seed, same draws; the caller's generators stay as they are.
         device: Where to compute; by default where the parameters are.
 
     Returns:
-        The imputations, only of cells that are missing and applicable.
+        The imputations, only of cells that are missing and applicable; of ``cells``, in the order given.
 
     Raises:
-        ValueError: If a number is out of range, the table has other columns, or the model has no site made by
-            ``partially_observed`` (or by ``observe_mask``, where it is to be left out).
+        ValueError: If a number is out of range, the table has other columns, a cell of ``cells`` is no gap of it, or
+            the model has no site made by ``partially_observed`` (or by ``observe_mask``, where it is to be left out).
         TypeError: If ``table`` is neither a Table nor a DataFrame.
     """
     for name, value in (("num_draws", num_draws), ("num_particles", num_particles)):
@@ -153,13 +187,19 @@ def impute(
             raise ValueError(f"{name}: expected at least 1, got {value}")
     table = encoded(fit, table)
     device = torch.device(device) if device is not None else fit.device
+    session = Session(seed, device, fit.store)
+    sampler = Sampler(fit, num_draws, num_particles, use_mechanism, session, keep_weight=keep_mechanism_weight)
+    return _impute_gaps(table, sampler, device) if cells is None else impute_cells(table, cells, sampler, device)
+
+
+def _impute_gaps(table: Table, sampler: Sampler, device: torch.device) -> Imputations:
+    num_draws, num_particles = sampler.num_draws, sampler.num_particles
     wanted = (~table.mask & table.applicable).numpy()
     with_gaps = np.flatnonzero(wanted.any(1))
     cells = np.stack(np.nonzero(wanted))
     draws, means = np.empty((num_draws, cells.shape[1])), np.empty(cells.shape[1])
     effective = np.full(len(table), np.inf)
 
-    sampler = Sampler(fit, num_draws, num_particles, use_mechanism, Session(seed, device, fit.store))
     batch = table.batch()
     averages = Averages(table.schema)
     shares = {at: np.empty((int((cells[1] == at).sum()), width)) for at, width in averages.widths.items()}
@@ -185,144 +225,13 @@ def impute(
     return Imputations(table, cells, draws, means, effective, shares)
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """What is imputed to some rows, standardised; observed entries hold placeholders.
-
-    Attributes:
-        draws: One completed set of rows a draw; ``(draws, rows, columns)``.
-        mean: Weighted mean of all particles, in the features of :class:`~pyro_mnar.averages.Averages`; ``(rows,
-            features)``.
-        effective_sample_size: As in :class:`Imputations`; ``(rows,)``.
-    """
-
-    draws: Float[Tensor, "draws rows columns"]
-    mean: Float[Tensor, "rows features"]
-    effective_sample_size: Float[Tensor, " rows"]
-
-
-class Sampler:
-    """Draws and weighs particles of a chunk of rows, as many draws at a time as fit into memory.
-
-    Args:
-        fit: A trained model and guide.
-        num_draws: Draws of each row.
-        num_particles: K, particles for each draw.
-        use_mechanism: Whether p(R|X,Z) enters the weights; see :func:`impute`.
-        session: Random numbers and parameter store to run in.
-    """
-
-    def __init__(self, fit: Fit, num_draws: int, num_particles: int, use_mechanism: bool, session: Session) -> None:
-        self.model: Callable = (
-            _Untempered()(fit.model) if use_mechanism else poutine.block(fit.model, hide_fn=_is_mechanism)
-        )
-        self.fit, self.session, self.use_mechanism = fit, session, use_mechanism
-        self.num_draws, self.num_particles = num_draws, num_particles
-        self.averages = Averages(fit.schema)
-        self.max_plate_nesting = float("inf")
-
-    def impute(self, batch: Batch) -> Chunk:
-        """Resample every draw from its own particles; average over all of them."""
-        per_run = max(1, ELEMENTS_AT_ONCE // (self.num_particles * len(batch) * self.averages.num_features))
-        draws, running = [], _WeightedMean()
-        for start in range(0, self.num_draws, per_run):
-            count = min(per_run, self.num_draws - start)
-            with self.session.running():
-                log_weights, x = self._particles(batch, count * self.num_particles)
-                grouped = log_weights.unflatten(0, (count, self.num_particles))
-                if log_weights.isnan().any():
-                    raise ValueError(
-                        "a particle's weight is not a number: the model or the guide has parameters that are not finite"
-                    )
-                if not torch.isfinite(grouped).any(1).all():
-                    raise ValueError(
-                        "every particle of a row has weight zero: the model gives its observed values no probability"
-                    )
-                chosen = torch.distributions.Categorical(logits=grouped.movedim(1, -1), validate_args=False).sample()
-            running.add(log_weights, self.averages.features(x))
-            first = torch.arange(count, device=x.device)[:, None] * self.num_particles
-            draws.append(x[first + chosen, torch.arange(len(batch), device=x.device)])
-        return Chunk(torch.cat(draws), running.mean(), running.effective_sample_size())
-
-    def _particles(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
-        objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
-        rows = batch if self.use_mechanism else batch.without_mechanism()
-        run = objective.particles(self.model, self.fit.guide, rows)
-        if self.max_plate_nesting == float("inf"):
-            self.max_plate_nesting = objective.max_plate_nesting
-            self._check(batch)
-        x = batch.x.new_zeros(count, len(batch), batch.num_columns)
-        missing = [s for s in sample_sites(run.model_trace).values() if "partially_observed" in s["infer"]]
-        for site in missing:
-            if not site["is_observed"]:
-                columns = list(site["infer"]["partially_observed"])
-                x[..., columns] = site["value"].to(x.dtype).reshape(*x.shape[:-1], len(columns))
-        if not missing:
-            raise ValueError(
-                "the model has no site made by partially_observed, so nothing tells which values are missing ones"
-            )
-        return run.log_weights, x
-
-    def _check(self, batch: Batch) -> None:
-        if self.use_mechanism:
-            return
-        trace = poutine.trace(self.fit.model).get_trace(batch)
-        if not any(_is_mechanism(site) for site in trace.nodes.values()) and _observes_more_than_x(trace):
-            raise ValueError(
-                "use_mechanism=False: the model has no site made by observe_mask, so nothing tells what to leave out"
-            )
-
-
-class _WeightedMean:
-    """Self-normalised mean over particles that arrive in groups, per row."""
-
-    def __init__(self) -> None:
-        self.log_total: Tensor | None = None
-
-    def add(self, log_weights: Float[Tensor, "particles rows"], x: Float[Tensor, "particles rows features"]) -> None:
-        log_total, log_squares = log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)
-        mean = torch.einsum("kr,krd->rd", (log_weights - log_total).exp(), x)
-        if self.log_total is None:
-            self.log_total, self.log_squares, self._mean = log_total, log_squares, mean
-            return
-        both = torch.logaddexp(self.log_total, log_total)
-        share = (log_total - both).exp()[:, None]
-        self._mean = self._mean * (1 - share) + mean * share
-        self.log_total, self.log_squares = both, torch.logaddexp(self.log_squares, log_squares)
-
-    def mean(self) -> Float[Tensor, "rows features"]:
-        return self._mean
-
-    def effective_sample_size(self) -> Float[Tensor, " rows"]:
-        assert self.log_total is not None
-        return (2 * self.log_total - self.log_squares).exp()
-
-
-class _Untempered(poutine.messenger.Messenger):
-    """Score the mask at full weight: β belongs to training, not to the posterior."""
-
-    def _process_message(self, msg: Any) -> None:
-        mechanism = (msg["infer"] or {}).get("missing_mechanism") if msg["type"] == "sample" else None
-        if mechanism is not None:
-            msg["scale"] = msg["scale"] / mechanism["weight"]
-
-
-def _is_mechanism(site: Any) -> bool:
-    return site["type"] == "sample" and "missing_mechanism" in (site["infer"] or {})
-
-
-def _observes_more_than_x(trace: poutine.Trace) -> bool:
-    observed = [site for site in sample_sites(trace).values() if site["is_observed"]]
-    return any("partially_observed" not in site["infer"] and site["cond_indep_stack"] for site in observed)
-
-
 def encoded(fit: Fit, table: Table | pd.DataFrame) -> Table:
     """The rows in the units that a fit was trained in; ValueError for other tables, TypeError for other things."""
     if isinstance(table, pd.DataFrame):
         return Table.from_frame(table, schema=fit.schema, dtype=fit.dtype)
     if not isinstance(table, Table):
         raise TypeError(f"table: expected a Table or a DataFrame, got {type(table).__name__}")
-    if table.schema != fit.schema or table.x.dtype != fit.dtype:
+    if table.schema != fit.schema or table.dtype != fit.dtype:
         raise ValueError(
             "table: expected the training table's schema and type; make it with training_table.new_rows(frame)"
         )

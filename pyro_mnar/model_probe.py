@@ -50,7 +50,7 @@ class ModelProbe:
     ) -> ModelProbe:
         """Run the pair on up to 512 rows, spread evenly over the table."""
         chosen = np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).astype(int)
-        batch = table.batch().take(torch.from_numpy(chosen)).to(session.device)
+        batch = table.source().take(torch.from_numpy(chosen)).to(session.device)
         with session.running():
             with torch.no_grad():
                 drawn = poutine.trace(guide).get_trace(batch)

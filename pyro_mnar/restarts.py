@@ -244,7 +244,7 @@ def column_of(fit: Fit) -> str:
 
 def _run_once(model: Any, guide: Any, table: Table) -> None:
     device = Fit(model, guide, table.schema).device
-    few = table.batch().take(torch.arange(min(len(table), 8))).to(device)
+    few = table.source().take(torch.arange(min(len(table), 8))).to(device)
     with torch.no_grad():
         guide(few)
         model(few)

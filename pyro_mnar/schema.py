@@ -155,8 +155,8 @@ class Schema:
         if uses_mask:
             return cls(columns, (), "mask")
         if named:
-            return cls(columns, tuple(_auxiliary(frame[name], name) for name in named), "named")
-        complete = tuple(_auxiliary(frame[c.name], c.name) for c in columns if c.is_auxiliary)
+            return cls(columns, tuple(auxiliary_of(frame[name], name) for name in named), "named")
+        complete = tuple(auxiliary_of(frame[c.name], c.name) for c in columns if c.is_auxiliary)
         if complete_as_u and not complete:
             warnings.warn(
                 "no auxiliary columns were named and no column is complete: the prior of z is standard normal, so"
@@ -206,18 +206,8 @@ class Schema:
         )
 
 
-def _column(values: pd.Series, name: Hashable, given: str | Kind | None, complete_as_u: bool) -> Column:
-    if not values.notna().any():
-        raise ValueError(f"column {name!r}: expected at least one observed value, got none in {len(values)} rows")
-    kind = kind_of(values, name, given)
-    numbers = kind.read(values, name)
-    observed = kind.to_line(numbers[~np.isnan(numbers)])
-    mean, std = _moments(observed)
-    incomplete = observed.size < numbers.size
-    return Column(name, kind, mean, std, incomplete, is_auxiliary=complete_as_u and not incomplete)
-
-
-def _auxiliary(values: pd.Series, name: Hashable) -> Auxiliary:
+def auxiliary_of(values: pd.Series, name: Hashable) -> Auxiliary:
+    """An auxiliary column's units or levels; ValueError if it has holes."""
     if _holds_numbers(values):
         numbers = numbers_of(values, name)
         mean, std = _moments(numbers[~np.isnan(numbers)])
@@ -230,6 +220,17 @@ def _auxiliary(values: pd.Series, name: Hashable) -> Auxiliary:
         auxiliary = Auxiliary(name, levels=tuple(levels))
     auxiliary.encode(values)  # refuses holes, by name
     return auxiliary
+
+
+def _column(values: pd.Series, name: Hashable, given: str | Kind | None, complete_as_u: bool) -> Column:
+    if not values.notna().any():
+        raise ValueError(f"column {name!r}: expected at least one observed value, got none in {len(values)} rows")
+    kind = kind_of(values, name, given)
+    numbers = kind.read(values, name)
+    observed = kind.to_line(numbers[~np.isnan(numbers)])
+    mean, std = _moments(observed)
+    incomplete = observed.size < numbers.size
+    return Column(name, kind, mean, std, incomplete, is_auxiliary=complete_as_u and not incomplete)
 
 
 def _moments(observed: NDArray[np.float64]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pyro_mnar.batch import Batch
+from pyro_mnar.batch import Batch, RowSource
 from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
@@ -138,9 +138,9 @@ class Training:
     ) -> Trained:
         """Train one initialisation; ``store`` holds those of its parameters that no module owns."""
         result = Fit(model, guide, self.table.schema)
-        validation = None if self.validation is None else self.validation.batch(self.device)
+        validation = None if self.validation is None else self.validation.source(self.device)
         session = Session(seed, self.device, store)
-        trainer = _Trainer(result, self.objective, self.table.batch(self.device), validation, session)
+        trainer = _Trainer(result, self.objective, self.table.source(self.device), validation, session)
         trainer.check()
         trainer.prepare(self.learning_rate, self.epochs * math.ceil(len(self.table) / self.batch_size), self.mode)
         bar = tqdm(total=self.epochs, unit="epoch", desc=label or None, disable=None if self.progress else True)
@@ -168,8 +168,8 @@ class _Trainer:
         self,
         fit: Fit,
         objective: ImportanceWeightedELBO,
-        batch: Batch,
-        validation: Batch | None,
+        batch: RowSource,
+        validation: RowSource | None,
         session: Session,
     ) -> None:
         self.fit, self.objective, self.batch, self.validation = fit, objective, batch, validation
@@ -182,13 +182,13 @@ class _Trainer:
     def check(self) -> None:
         """Run the pair once under Pyro's validation, so that a wrong shape fails now and by name."""
         parameters = module_parameters(self.fit.model, self.fit.guide)
-        if parameters and parameters[0].dtype != self.batch.x.dtype:
+        if parameters and parameters[0].dtype != self.batch.dtype:
             raise ValueError(
-                f"expected the table's type to be the model's, {parameters[0].dtype}, got {self.batch.x.dtype}: make"
+                f"expected the table's type to be the model's, {parameters[0].dtype}, got {self.batch.dtype}: make"
                 f" the table with dtype={parameters[0].dtype}"
             )
-        few = self.batch.take(torch.arange(min(len(self.batch), 8), device=self.batch.x.device))
-        with self.session.running(validate=not self.batch.x.is_meta):
+        few = self.batch.take(torch.arange(min(len(self.batch), 8), device=self.batch.device))
+        with self.session.running(validate=self.batch.device.type != "meta"):
             is_bound = self.objective.is_bound(self.fit.model, self.fit.guide, few)
         weight = getattr(self.fit.model, "mechanism_weight", 1.0)
         uses_mask_twice = self.fit.schema.auxiliary_source == "mask"
@@ -287,7 +287,7 @@ class _Trainer:
 
 def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Table | None]:
     if isinstance(held_out, Table):
-        if held_out.schema != table.schema or held_out.x.dtype != table.x.dtype:
+        if held_out.schema != table.schema or held_out.dtype != table.dtype:
             raise ValueError("held_out: expected the table's own schema and type; make it with table.new_rows(frame)")
         return table, held_out
     if not 0 <= held_out < 1:

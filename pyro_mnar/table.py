@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,14 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pyro_mnar.batch import Batch
+from pyro_mnar.batch import Batch, RowSource
 from pyro_mnar.cells import cell, row_label
 from pyro_mnar.kinds import Kind
+from pyro_mnar.positions import LongNames
 from pyro_mnar.schema import Schema
+
+if TYPE_CHECKING:
+    from pyro_mnar.sparse import SparseTable
 
 Cells = Mapping[Hashable, Any]  # per column one code, several codes, or a boolean per row
 
@@ -28,7 +32,8 @@ Cells = Mapping[Hashable, Any]  # per column one code, several codes, or a boole
 class Table:
     """A table with holes, encoded for a model.
 
-    Make one with :meth:`from_frame`, :meth:`from_csv` or :meth:`from_numpy`.
+    Make one with :meth:`from_frame`, :meth:`from_csv` or :meth:`from_numpy`; or, of many columns and few entries, with
+    :meth:`from_sparse` or :meth:`from_long`.
 
     Attributes:
         schema: The columns, their units, and where U comes from.
@@ -153,6 +158,81 @@ class Table:
             raise ValueError(f"expected an array of shape (rows, columns), got shape {np.shape(array)}")
         return cls.from_frame(pd.DataFrame(array, columns=None if columns is None else list(columns)), **options)
 
+    @classmethod
+    def from_sparse(
+        cls,
+        matrix: Any,
+        *,
+        columns: Iterable[Hashable] | None = None,
+        rows: Iterable[Hashable] | None = None,
+        **options: Any,
+    ) -> SparseTable:
+        """Take a scipy sparse matrix: explicit entries are values, zeros too; absent ones and NaN are gaps.
+
+        Nothing beyond a minibatch is ever made dense.
+
+        Args:
+            matrix: ``(rows, columns)``; duplicate entries are refused, not summed.
+            columns: Labels of the columns; numbered if None.
+            rows: Labels of the rows; those of ``auxiliary``'s index, or else numbered, if None.
+            options: ``auxiliary``: a DataFrame of U with a line for each row of the matrix, in its order; or names of
+                complete columns; ``None``, ``"mask"`` and an empty list mean what they mean in :meth:`from_frame`.
+
+                ``kinds``: one kind for all columns, or a mapping from columns to kinds. What is not given, the dtype
+                and the values of all those columns together say.
+
+                ``units``: ``"columns"`` standardises each column by its own mean and standard deviation; ``"table"``
+                all columns of a kind by common ones, for values that share one unit, such as ratings.
+
+                ``by_design``, ``not_applicable``: gaps that are not the mechanism's, as cells are named in
+                :func:`~pyro_mnar.impute`.
+
+                ``schema``, ``dtype``: as in :meth:`from_frame`.
+
+        Raises:
+            ValueError: If shapes or labels do not fit, a cell has several values, or a value does not fit its kind.
+            TypeError: If ``matrix`` is no sparse matrix.
+        """
+        from pyro_mnar.long_frames import Reading, table_of_matrix  # it builds on this module
+
+        return table_of_matrix(matrix, rows, columns, Reading(**options))
+
+    @classmethod
+    def from_long(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        row: Hashable = "row",
+        column: Hashable = "column",
+        value: Hashable = "value",
+        rows: Iterable[Hashable] | None = None,
+        columns: Iterable[Hashable] | None = None,
+        **options: Any,
+    ) -> SparseTable:
+        """Take a long frame, one line a value, such as a list of ratings.
+
+        Nothing beyond a minibatch is ever made dense.
+
+        Args:
+            frame: The lines, in any order; a value of NaN is a gap.
+            row: Column that says whose value it is (any hashable labels).
+            column: Column that says of what (any hashable labels).
+            value: Column of the values.
+            rows: All rows, in order, those without a value too; by default ``auxiliary``'s index, or else the rows of
+                the lines in order of appearance.
+            columns: All columns, in order; by default those of the lines in order of appearance.
+            options: As for :meth:`from_sparse`, except that ``auxiliary`` as a DataFrame is matched by its index to
+                the rows, and as names may also be columns of ``frame``, which say the same in every line of a row.
+
+        Raises:
+            ValueError: If a column is absent, a label is missing or not declared, a cell has several values, or a value
+                does not fit its kind.
+            TypeError: If ``frame`` is no DataFrame.
+        """
+        from pyro_mnar.long_frames import Reading, table_of_long  # it builds on this module
+
+        return table_of_long(frame, LongNames(row, column, value), rows, columns, Reading(**options))
+
     def __len__(self) -> int:
         return len(self.frame)
 
@@ -168,6 +248,21 @@ class Table:
         if set(counted) == {"continuous"}:
             return ""
         return ", kinds: " + ", ".join(f"{count} {kind}" for kind, count in counted.items())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the tensors."""
+        return self.x.dtype
+
+    @property
+    def row_labels(self) -> pd.Index:
+        """Label of each row."""
+        return self.frame.index
+
+    @property
+    def long_names(self) -> LongNames:
+        """What rows, columns and values are called in a long frame."""
+        return LongNames()
 
     def new_rows(self, frame: pd.DataFrame, **options: Any) -> Table:
         """Encode new rows as these rows are encoded: same columns, by name, the same units, the same codes.
@@ -199,20 +294,22 @@ class Table:
         Raises:
             ValueError: If the shape is another, or U is the mask or a column that would get holes.
         """
-        hidden = torch.as_tensor(np.asarray(cells, dtype=bool))
-        if hidden.shape != self.mask.shape:
-            raise ValueError(f"cells: expected shape {tuple(self.mask.shape)}, got {tuple(hidden.shape)}")
-        if self.schema.auxiliary_source == "mask":
-            raise ValueError("cells cannot be held out where U is the mask: U would change with them")
-        for column, any_hidden in zip(self.schema.columns, hidden.any(0).tolist(), strict=True):
-            if column.is_auxiliary and any_hidden:
-                raise ValueError(f"column {column.name!r}: serves as U, so none of its cells can be held out")
+        hidden = torch.from_numpy(self._checked_cells(cells))
+        self._check_hidden(hidden.any(0).nonzero().squeeze(-1).numpy())
         return replace(
             self,
             x=self.x.masked_fill(hidden, 0.0),
             mask=self.mask & ~hidden,
             mask_modelled=self.mask_modelled & ~(hidden & self.mask),
         )
+
+    def status(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Of some cells, by position, whether each is observed, and whether it is applicable."""
+        return self.mask[rows, columns].numpy(), self.applicable[rows, columns].numpy()
+
+    def source(self, device: torch.device | str | None = None) -> RowSource:
+        """The rows, to take minibatches from."""
+        return self.batch(device)
 
     def batch(self, device: torch.device | str | None = None) -> Batch:
         """All rows at once."""
@@ -228,7 +325,22 @@ class Table:
         device: torch.device | str | None = None,
     ) -> Iterator[Batch]:
         """Minibatches in row order, or shuffled by a generator of their own."""
-        return self.batch(device).minibatches(batch_size, generator)
+        return self.source(device).minibatches(batch_size, generator)
+
+    def _checked_cells(self, cells: ArrayLike) -> NDArray[np.bool_]:
+        hidden, expected = np.asarray(cells, dtype=bool), (len(self), self.schema.num_columns)
+        if hidden.shape != expected:
+            raise ValueError(f"cells: expected shape {expected}, got {hidden.shape}")
+        return hidden
+
+    def _check_hidden(self, columns: NDArray[np.int64]) -> None:
+        """Refuse to hide cells of U."""
+        if self.schema.auxiliary_source == "mask":
+            raise ValueError("cells cannot be held out where U is the mask: U would change with them")
+        for position in np.unique(columns).tolist():
+            column = self.schema.columns[position]
+            if column.is_auxiliary:
+                raise ValueError(f"column {column.name!r}: serves as U, so none of its cells can be held out")
 
 
 def schema_of(table: Table | Schema) -> Schema:

@@ -62,7 +62,7 @@ def test_levels_without_an_order_have_vectors_of_their_own(own_store: None) -> N
     data = table()
     guide = PointNet(data, 3, by_entry=True, seed=1)
     assert guide.of_column.weight.shape[0] == 5 + 2
-    vectors = guide._vectors(data.batch())[:, 4]
+    vectors = guide._vector_of(torch.full((len(data),), 4), data.x[:, 4])
     town = data.frame["town"]
     for level, vector in (("x", 4), ("y", 5), ("z", 6)):
         assert (vectors[torch.tensor((town == level).tolist())] == vector).all()

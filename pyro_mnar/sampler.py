@@ -1,0 +1,168 @@
+"""Sampling-importance-resampling of missing entries: replay guide and model, weigh, resample.
+
+No second copy of the posterior's mathematics: the particles and their weights are the objective's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pyro.poutine as poutine
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyro_mnar.averages import Averages, WeightedMean
+from pyro_mnar.batch import Batch
+from pyro_mnar.elbo import ImportanceWeightedELBO, sample_sites
+from pyro_mnar.fitted import Fit
+from pyro_mnar.isolation import Session
+
+ELEMENTS_AT_ONCE = 4_000_000  # particles × rows × columns in flight; 16 MB a tensor in float32
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What is imputed to some rows, standardised; observed entries hold placeholders.
+
+    Attributes:
+        draws: One completed set of rows a draw; ``(draws, rows, columns)``.
+        mean: Weighted mean of all particles, in the features of :class:`~pyro_mnar.averages.Averages`; ``(rows,
+            features)``.
+        effective_sample_size: As in :class:`Imputations`; ``(rows,)``.
+    """
+
+    draws: Float[Tensor, "draws rows columns"]
+    mean: Float[Tensor, "rows features"]
+    effective_sample_size: Float[Tensor, " rows"]
+
+
+class Run(NamedTuple):
+    """Particles of some rows, and which of them were resampled.
+
+    Attributes:
+        log_weights: ``(particles, rows)``.
+        x: Their missing entries, standardised; observed entries hold placeholders; ``(particles, rows, columns)``.
+        chosen: Position of the particle that each draw of each row takes; ``(draws, rows)``.
+    """
+
+    log_weights: Float[Tensor, "particles rows"]
+    x: Float[Tensor, "particles rows columns"]
+    chosen: Int[Tensor, "draws rows"]
+
+
+class Sampler:
+    """Draws and weighs particles of a chunk of rows, as many draws at a time as fit into memory.
+
+    Args:
+        fit: A trained model and guide.
+        num_draws: Draws of each row.
+        num_particles: K, particles for each draw.
+        use_mechanism: Whether p(R|X,Z) enters the weights; see :func:`impute`.
+        session: Random numbers and parameter store to run in.
+        keep_weight: Weigh the mask by β as in training, and not by 1.
+    """
+
+    def __init__(
+        self,
+        fit: Fit,
+        num_draws: int,
+        num_particles: int,
+        use_mechanism: bool,
+        session: Session,
+        *,
+        keep_weight: bool = False,
+    ) -> None:
+        self.model: Callable = fit.model
+        if not use_mechanism:
+            self.model = poutine.block(fit.model, hide_fn=_is_mechanism)
+        elif not keep_weight:
+            self.model = _Untempered()(fit.model)
+        self.fit, self.session, self.use_mechanism = fit, session, use_mechanism
+        self.num_draws, self.num_particles = num_draws, num_particles
+        self.averages = Averages(fit.schema)
+        self.max_plate_nesting = float("inf")
+
+    def impute(self, batch: Batch) -> Chunk:
+        """Resample every draw from its own particles; average over all of them."""
+        draws, running = [], WeightedMean()
+        for run in self.runs(batch, len(batch) * self.averages.num_features):
+            running.add(run.log_weights, self.averages.features(run.x))
+            draws.append(run.x[run.chosen, torch.arange(len(batch), device=run.x.device)])
+        return Chunk(torch.cat(draws), running.mean(), running.effective_sample_size())
+
+    def runs(self, batch: Batch, elements: int) -> Iterator[Run]:
+        """All draws of some rows, as many at a time as fit into memory.
+
+        Args:
+            batch: The rows.
+            elements: Numbers that are kept of a particle.
+
+        Raises:
+            ValueError: If a weight is not a number, or all of a row's are zero.
+        """
+        per_run = max(1, ELEMENTS_AT_ONCE // (self.num_particles * elements))
+        for start in range(0, self.num_draws, per_run):
+            count = min(per_run, self.num_draws - start)
+            with self.session.running():
+                log_weights, x = self._particles(batch, count * self.num_particles)
+                grouped = log_weights.unflatten(0, (count, self.num_particles))
+                if log_weights.isnan().any():
+                    raise ValueError(
+                        "a particle's weight is not a number: the model or the guide has parameters that are not finite"
+                    )
+                if not torch.isfinite(grouped).any(1).all():
+                    raise ValueError(
+                        "every particle of a row has weight zero: the model gives its observed values no probability"
+                    )
+                chosen = torch.distributions.Categorical(logits=grouped.movedim(1, -1), validate_args=False).sample()
+            first = torch.arange(count, device=x.device)[:, None] * self.num_particles
+            yield Run(log_weights, x, first + chosen)
+
+    def _particles(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
+        objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
+        rows = batch if self.use_mechanism else batch.without_mechanism()
+        run = objective.particles(self.model, self.fit.guide, rows)
+        if self.max_plate_nesting == float("inf"):
+            self.max_plate_nesting = objective.max_plate_nesting
+            self._check(batch)
+        x = batch.x.new_zeros(count, len(batch), batch.num_columns)
+        missing = [s for s in sample_sites(run.model_trace).values() if "partially_observed" in s["infer"]]
+        for site in missing:
+            if not site["is_observed"]:
+                columns = list(site["infer"]["partially_observed"])
+                x[..., columns] = site["value"].to(x.dtype).reshape(*x.shape[:-1], len(columns))
+        if not missing:
+            raise ValueError(
+                "the model has no site made by partially_observed, so nothing tells which values are missing ones"
+            )
+        return run.log_weights, x
+
+    def _check(self, batch: Batch) -> None:
+        if self.use_mechanism:
+            return
+        trace = poutine.trace(self.fit.model).get_trace(batch)
+        if not any(_is_mechanism(site) for site in trace.nodes.values()) and _observes_more_than_x(trace):
+            raise ValueError(
+                "use_mechanism=False: the model has no site made by observe_mask, so nothing tells what to leave out"
+            )
+
+
+class _Untempered(poutine.messenger.Messenger):
+    """Score the mask at full weight: β belongs to training, not to the posterior."""
+
+    def _process_message(self, msg: Any) -> None:
+        mechanism = (msg["infer"] or {}).get("missing_mechanism") if msg["type"] == "sample" else None
+        if mechanism is not None:
+            msg["scale"] = msg["scale"] / mechanism["weight"]
+
+
+def _is_mechanism(site: Any) -> bool:
+    return site["type"] == "sample" and "missing_mechanism" in (site["infer"] or {})
+
+
+def _observes_more_than_x(trace: poutine.Trace) -> bool:
+    observed = [site for site in sample_sites(trace).values() if site["is_observed"]]
+    return any("partially_observed" not in site["infer"] and site["cond_indep_stack"] for site in observed)
