@@ -10,16 +10,30 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyro
+import pyro.poutine as poutine
 import pytest
+import torch
 
 from pyro_mnar import Table, baselines
 from pyro_mnar.cli import main
 from pyro_mnar.datasets.uci import breast_cancer, mask_above_mean, rmse, self_masked, standardised, uci_tables
-from pyro_mnar.experiments import Experiment, Published, Task, paired, run_experiment
+from pyro_mnar.experiments import (
+    Experiment,
+    Published,
+    Task,
+    ablation,
+    paired,
+    run_experiment,
+    synthetic_experiment,
+    uci,
+)
+from pyro_mnar.experiments.ablation import MeanInMechanism
 from pyro_mnar.experiments.configuration import configuration_of
 from pyro_mnar.experiments.runner import RUNS_FILE, TABLES_FILE
 from pyro_mnar.experiments.runs import COLUMNS, Key, Runs
-from pyro_mnar.experiments.uci import MiceAsPublished, uci
+from pyro_mnar.experiments.synthetic import SIGNED, Declared
+from pyro_mnar.experiments.uci import MiceAsPublished
 
 
 @dataclass
@@ -248,3 +262,73 @@ class TestUCI:
         assert "--seeds: expected at least 1, got 0" in capsys.readouterr().err
         assert main(["experiment", "uci", "--data", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
         assert "expected a folder with the UCI tables" in capsys.readouterr().err
+
+
+def brief(experiment: Experiment) -> Experiment:
+    """One epoch for every system: enough to see it run."""
+    systems = [
+        replace(system, fit_options={**system.fit_options, "epochs": 1})
+        if isinstance(system, (baselines.Fitted, Declared))
+        else system
+        for system in experiment.systems
+    ]
+    return replace(experiment, systems=systems)
+
+
+class TestSynthetic:
+    def test_runs_draws_its_figures_and_resumes(self, tmp_path: Path) -> None:
+        experiment = brief(synthetic_experiment(quick=True, rows=60))
+        found = run_experiment(experiment, tmp_path, seeds=[0], progress=False)
+        assert found["error"].eq("").all() and np.isfinite(found["value"]).all()
+        assert len(found) == (3 * 5 + 1) * len(experiment.metrics)
+        assert set(found.loc[found["system"] == SIGNED, "data"]) == {"A"}  # the others' signs are not declared
+        shares = found[found["metric"].str.startswith("coverage")]["value"]
+        assert shares.between(0, 1).all()
+        for name in ("figure3.png", "figure4.png"):
+            assert (tmp_path / name).stat().st_size > 20_000
+        lines = (tmp_path / RUNS_FILE).read_bytes()
+        run_experiment(experiment, tmp_path, seeds=[0], progress=False)
+        assert (tmp_path / RUNS_FILE).read_bytes() == lines
+
+    def test_a_system_of_ones_own(self, tmp_path: Path) -> None:
+        mine = baselines.gina(epochs=1)
+        experiment = replace(synthetic_experiment(quick=True, rows=40), systems=[mine]).only(data=["B"])
+        found = run_experiment(experiment, tmp_path, seeds=[3], progress=False)
+        assert set(found["system"]) == {"GINA"} and set(found["metric"]) == set(experiment.metrics)
+
+    def test_results_in_the_repository_are_of_the_present_configuration(self) -> None:
+        folder = Path(__file__).parents[1] / "benchmarks" / "results" / "synthetic"
+        runs = Runs(folder / RUNS_FILE).read()
+        own = synthetic_experiment().own(runs)
+        assert len(own) == len(runs)
+        assert set(own["system"]) == {system.name for system in synthetic_experiment().systems}
+
+
+class TestAblation:
+    def test_runs(self, tmp_path: Path) -> None:
+        experiment = brief(ablation(quick=True, rows=60))
+        assert list(experiment.data) == ["A", "B", "C", "breast cancer"]
+        found = run_experiment(experiment.only(data=["A", "C"]), tmp_path, seeds=[0], progress=False)
+        assert found["error"].eq("").all() and np.isfinite(found["value"]).all()
+        assert len(found) == 10 * 2 * 2
+
+    def test_the_mechanism_sees_the_mean(self) -> None:
+        """With a decoder whose noise is huge the draws move from call to call, the mechanism's log-odds do not."""
+        frame = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, np.nan, 2.0, np.nan]})
+        table = Table.from_frame(frame)
+        model = MeanInMechanism(table, seed=0)
+        with torch.no_grad():
+            model.decoder.likelihood.log_noise.fill_(3.0)
+            model.mechanism.raw_slope.fill_(1.0)
+        z = torch.zeros(4, 1)
+        with pyro.get_param_store().scope():
+            traces = [
+                poutine.trace(poutine.condition(model, {"z": z})).get_trace(table.batch()).nodes for _ in range(2)
+            ]
+        gaps = ~table.mask
+        assert (traces[0]["x_missing"]["value"][gaps] != traces[1]["x_missing"]["value"][gaps]).all()
+        assert torch.equal(
+            traces[0]["r"]["fn"].base_dist.base_dist.logits, traces[1]["r"]["fn"].base_dist.base_dist.logits
+        )
+        expected = model.decoder(z).mean[gaps]
+        assert torch.equal(traces[0]["r"]["fn"].base_dist.base_dist.logits[gaps], expected)

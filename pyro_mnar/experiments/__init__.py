@@ -6,23 +6,33 @@ a second call continues, tables beside the published figures, and the figures.
 
 from collections.abc import Callable
 
+from pyro_mnar.experiments.ablation import ablation
 from pyro_mnar.experiments.education import education
 from pyro_mnar.experiments.experiment import Experiment, Published, Task
 from pyro_mnar.experiments.recommender import recommender
 from pyro_mnar.experiments.report import paired
 from pyro_mnar.experiments.runner import run_experiment
+from pyro_mnar.experiments.synthetic import synthetic_experiment
 from pyro_mnar.experiments.uci import uci
 
-EXPERIMENTS: dict[str, Callable[..., Experiment]] = {"education": education, "recommender": recommender, "uci": uci}
+EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
+    "ablation": ablation,
+    "education": education,
+    "recommender": recommender,
+    "synthetic": synthetic_experiment,
+    "uci": uci,
+}
 
 __all__ = [
     "EXPERIMENTS",
     "Experiment",
     "Published",
     "Task",
+    "ablation",
     "education",
     "paired",
     "recommender",
     "run_experiment",
+    "synthetic_experiment",
     "uci",
 ]

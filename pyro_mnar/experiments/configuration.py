@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
@@ -48,6 +49,7 @@ def _described(thing: Any) -> Any:
     if isinstance(thing, MethodType):
         return [_described(thing.__func__), _described(thing.__self__)]
     if isinstance(thing, FunctionType):
+        thing = inspect.unwrap(thing)  # a type checker's or a profiler's wrapper is no part of it
         cells = zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True)
         return _named(thing, {name: cell.cell_contents for name, cell in cells})
     if isinstance(thing, nn.Module):
