@@ -12,7 +12,7 @@ from torch import nn
 from pyro_mnar import mechanisms, priors
 from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.kinds import Categorical
-from pyro_mnar.likelihoods import Decoder, Indicators, likelihood_of
+from pyro_mnar.likelihoods import Decoder, GaussianNoise, Indicators, IsotropicNoise, likelihood_of
 from pyro_mnar.nn import MLP, ResidualMLP
 from pyro_mnar.schema import Schema
 
@@ -22,7 +22,7 @@ def default_latent_dim(schema: Schema) -> int:
     return max(1, min(schema.num_columns - 1, 32))
 
 
-def default_decoder(schema: Schema, latent_dim: int, *, hidden: int = 10) -> nn.Module:
+def default_decoder(schema: Schema, latent_dim: int, *, hidden: int = 10) -> Decoder:
     """A linear map plus a network that starts at zero, then each column's kind; noise learned if it is not also U."""
     likelihood, width = likelihood_of(schema)
     return Decoder(ResidualMLP([latent_dim, hidden, width]), likelihood)
@@ -32,6 +32,16 @@ def linear_decoder(schema: Schema, latent_dim: int) -> nn.Module:
     """Linear in z (factor analysis), then each column's kind; noise learned where a column is not also U."""
     likelihood, width = likelihood_of(schema)
     return Decoder(MLP([latent_dim, width]), likelihood)
+
+
+def ppca_decoder(schema: Schema, latent_dim: int) -> nn.Module:
+    """Probabilistic PCA (Tipping & Bishop 1999): linear in z, one noise for all columns.
+
+    As :func:`linear_decoder` where a column is not modelled as normal.
+    """
+    likelihood, width = likelihood_of(schema)
+    noise = IsotropicNoise() if isinstance(likelihood, GaussianNoise) else likelihood
+    return Decoder(MLP([latent_dim, width]), noise)
 
 
 def default_prior(schema: Schema, latent_dim: int) -> nn.Module:

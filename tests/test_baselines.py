@@ -43,6 +43,8 @@ PAIRS = [
         baselines.not_miwae_known_sign,
         baselines.not_miwae_ppca,
         baselines.not_miwae_ppca_known_sign,
+        baselines.averaged_known_sign,
+        baselines.averaged_common_sign,
     )
 ]
 MOMENTS = [

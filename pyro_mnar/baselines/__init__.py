@@ -1,6 +1,7 @@
 """The systems that the paper compares, behind interfaces so small that a table of results is a loop."""
 
 from pyro_mnar.baselines.autorec import AutoRec
+from pyro_mnar.baselines.averaging import Averaged, SignByBound, averaged_common_sign, averaged_known_sign
 from pyro_mnar.baselines.deletion import CompleteCases, PairwiseDeletion
 from pyro_mnar.baselines.factorization import (
     Factorization,
@@ -43,6 +44,7 @@ from pyro_mnar.baselines.weighting import InverseProbabilityWeighting
 
 __all__ = [
     "AutoRec",
+    "Averaged",
     "CompleteCases",
     "Factorization",
     "Fitted",
@@ -58,7 +60,10 @@ __all__ = [
     "RatingNetwork",
     "RatingPredictor",
     "ScikitLearn",
+    "SignByBound",
     "Zero",
+    "averaged_common_sign",
+    "averaged_known_sign",
     "cpt_v",
     "deconfounded_pmf",
     "gina",

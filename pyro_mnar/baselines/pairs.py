@@ -20,7 +20,7 @@ from pyro_mnar.imputation import impute
 from pyro_mnar.isolation import seeded
 from pyro_mnar.mechanisms import FullyConnected, General, SelfMasking
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
-from pyro_mnar.models.decoding import default_latent_dim, linear_decoder
+from pyro_mnar.models.decoding import default_latent_dim, ppca_decoder
 from pyro_mnar.svi import fit
 from pyro_mnar.table import Table
 
@@ -53,7 +53,11 @@ class Fitted:
 
     def complete(self, table: Table, *, seed: int) -> pd.DataFrame:
         """Train, and fill the gaps by posterior means."""
-        return impute(self.train(table, seed=seed), table, **{"seed": seed, **self.impute_options}).mean()
+        return self.completed_by(self.train(table, seed=seed), table, seed=seed)
+
+    def completed_by(self, trained: Fit, table: Table, *, seed: int) -> pd.DataFrame:
+        """Fill the gaps by a fit's posterior means."""
+        return impute(trained, table, **{"seed": seed, **self.impute_options}).mean()
 
 
 def _fitted(name: str, model: Callable[..., Any], num_particles: int, options: Options) -> Fitted:
@@ -112,18 +116,18 @@ def not_miwae_known_sign(sign: int | Sequence[int] = -1, **options: Any) -> Fitt
 
 
 def not_miwae_ppca(**options: Any) -> Fitted:
-    """Not-MIWAE with a linear decoder, self-masking, sign of the slopes free."""
+    """Not-MIWAE with a linear decoder and one noise for all columns, self-masking, sign of the slopes free."""
     return _fitted("not-MIWAE PPCA", partial(_ppca, sign=0), 20, options)
 
 
 def not_miwae_ppca_known_sign(sign: int | Sequence[int] = -1, **options: Any) -> Fitted:
-    """Not-MIWAE with a linear decoder, self-masking, told the sign."""
+    """Not-MIWAE with a linear decoder and one noise for all columns, self-masking, told the sign."""
     return _fitted("not-MIWAE PPCA, known sign", partial(_ppca, sign=sign), 20, options)
 
 
 def _ppca(table: Table, *, sign: int | Sequence[int], seed: int) -> nn.Module:
     latent_dim = default_latent_dim(table.schema)
     with seeded(seed):
-        decoder = linear_decoder(table.schema, latent_dim)
+        decoder = ppca_decoder(table.schema, latent_dim)
     mechanism = partial(SelfMasking, sign=sign)
     return NotMIWAE(table, latent_dim=latent_dim, mechanism=mechanism, decoder=decoder, seed=seed)

@@ -63,6 +63,8 @@ def uci(*, folder: Path | None = None, quick: bool = False) -> Experiment:
             baselines.not_miwae_ppca(**options),
             baselines.not_miwae_ppca_known_sign(-1, **options),
             baselines.gina(**options),
+            baselines.averaged_known_sign(-1, **options),
+            baselines.averaged_common_sign(**options),
         ),
         data={name: _made_by(load) for name, load in uci_tables(folder).items()},
         run=run,
