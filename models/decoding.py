@@ -16,21 +16,23 @@ from pyro_mnar.likelihoods import Decoder, GaussianNoise, Indicators, IsotropicN
 from pyro_mnar.nn import MLP, ResidualMLP
 from pyro_mnar.schema import Schema
 
+DISCRETE = ("summed", "sampled", "straight-through")
+
 
 def default_latent_dim(schema: Schema) -> int:
     """One less than the number of columns, so that the decoder can be injective (A5), and 32 at most."""
     return max(1, min(schema.num_columns - 1, 32))
 
 
-def default_decoder(schema: Schema, latent_dim: int, *, hidden: int = 10) -> Decoder:
+def default_decoder(schema: Schema, latent_dim: int, *, hidden: int = 10, discrete: str = "summed") -> Decoder:
     """A linear map plus a network that starts at zero, then each column's kind; noise learned if it is not also U."""
-    likelihood, width = likelihood_of(schema)
+    likelihood, width = likelihood_of(schema, straight_through=discrete == "straight-through")
     return Decoder(ResidualMLP([latent_dim, hidden, width]), likelihood)
 
 
-def linear_decoder(schema: Schema, latent_dim: int) -> nn.Module:
+def linear_decoder(schema: Schema, latent_dim: int, *, discrete: str = "summed") -> nn.Module:
     """Linear in z (factor analysis), then each column's kind; noise learned where a column is not also U."""
-    likelihood, width = likelihood_of(schema)
+    likelihood, width = likelihood_of(schema, straight_through=discrete == "straight-through")
     return Decoder(MLP([latent_dim, width]), likelihood)
 
 
@@ -80,8 +82,20 @@ def default_mechanism(
     return mechanisms.build(mechanism, schema.num_columns, latent_dim)
 
 
-def sums_levels(schema: Schema, mechanism: Any, graph: MissingnessGraph | None) -> bool:
-    """Whether missing levels can be summed out of the weight: there are some, and no other R depends on them."""
+def check_discrete(discrete: str, decoder: nn.Module | None) -> None:
+    """Raise ValueError unless the name is known and, if it is the decoder's business, no decoder is given."""
+    if discrete not in DISCRETE:
+        raise ValueError(f"discrete: expected one of {list(DISCRETE)!r}, got {discrete!r}")
+    if discrete == "straight-through" and decoder is not None:
+        raise ValueError(
+            "discrete, decoder: expected one of them, got both; make the decoder's likelihood straight_through=True"
+        )
+
+
+def sums_levels(schema: Schema, mechanism: Any, graph: MissingnessGraph | None, discrete: str = "summed") -> bool:
+    """Whether missing levels are summed out of the weight: there are some, and no other R depends on them."""
+    if discrete != "summed":
+        return False
     levels = {c.name for c in schema.columns if c.incomplete and isinstance(c.kind, Categorical)}
     if not levels:
         return False

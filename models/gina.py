@@ -21,7 +21,14 @@ from pyro_mnar.batch import Batch
 from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.isolation import seeded
 from pyro_mnar.mechanisms import log_odds
-from pyro_mnar.models.decoding import default_decoder, default_latent_dim, default_mechanism, default_prior, sums_levels
+from pyro_mnar.models.decoding import (
+    check_discrete,
+    default_decoder,
+    default_latent_dim,
+    default_mechanism,
+    default_prior,
+    sums_levels,
+)
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.schema import Schema
 from pyro_mnar.table import Table, schema_of
@@ -42,10 +49,14 @@ class GINA(PyroModule):
         prior: p(Z|U): a module from u to a distribution; by default a factorised normal whose mean and scale a linear
             map of u gives, or a standard normal where there is no U.
         mechanism_weight: β, the power of p(R|X,Z) in the objective (B.3); other than 1, the objective bounds nothing.
+        discrete: What becomes of missing levels in the gradient: ``"summed"`` out of the weight exactly, where no other
+            column's mask depends on them (else sampled); ``"sampled"``, with a leave-one-out score-function term
+            (VIMCO), unbiased; ``"straight-through"``, as if a draw were its mean, biased.
         seed: Of the initial parameters; None draws them from torch's global generator.
 
     Raises:
-        ValueError: If both ``mechanism`` and ``graph`` are given, or the graph does not fit the table.
+        ValueError: If both ``mechanism`` and ``graph`` are given, the graph does not fit the table, or ``discrete`` is
+            unknown or asks for what a decoder of one's own decides.
     """
 
     def __init__(
@@ -58,6 +69,7 @@ class GINA(PyroModule):
         decoder: nn.Module | None = None,
         prior: nn.Module | None = None,
         mechanism_weight: float = 1.0,
+        discrete: str = "summed",
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -66,13 +78,14 @@ class GINA(PyroModule):
         self.mechanism_weight = mechanism_weight
         if mechanism is not None and graph is not None:
             raise ValueError("mechanism, graph: expected one of them, got both")
+        check_discrete(discrete, decoder)
         self.graph = graph.on(schema) if graph is not None else None
         with seeded(seed):
             self.prior = prior or default_prior(schema, self.latent_dim)
-            self.decoder = decoder or default_decoder(schema, self.latent_dim)
+            self.decoder = decoder or default_decoder(schema, self.latent_dim, discrete=discrete)
             mechanism = mechanism or mechanisms.SelfMasking
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, self.graph)
-        self.sums_levels = mechanism_weight == 1 and sums_levels(schema, mechanism, self.graph)
+        self.sums_levels = mechanism_weight == 1 and sums_levels(schema, mechanism, self.graph, discrete)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""

@@ -28,6 +28,7 @@ class NotMIWAE(GINA):
         graph: A missingness graph to compile to the mechanism, instead of ``mechanism``.
         decoder: p(X|Z), as for GINA.
         mechanism_weight: β, as for GINA.
+        discrete: What becomes of missing levels in the gradient, as for GINA.
         seed: Of the initial parameters.
 
     Raises:
@@ -43,6 +44,7 @@ class NotMIWAE(GINA):
         graph: MissingnessGraph | None = None,
         decoder: nn.Module | None = None,
         mechanism_weight: float = 1.0,
+        discrete: str = "summed",
         seed: int | None = None,
     ) -> None:
         schema = schema_of(table)
@@ -59,5 +61,6 @@ class NotMIWAE(GINA):
             decoder=decoder,
             prior=priors.StandardNormal(default_latent_dim(schema) if latent_dim is None else latent_dim),
             mechanism_weight=mechanism_weight,
+            discrete=discrete,
             seed=seed,
         )

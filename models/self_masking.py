@@ -21,6 +21,7 @@ from pyro_mnar import mechanisms
 from pyro_mnar.batch import Batch
 from pyro_mnar.isolation import seeded
 from pyro_mnar.models.decoding import (
+    check_discrete,
     default_latent_dim,
     default_mechanism,
     default_prior,
@@ -42,6 +43,7 @@ class SelfMasking(PyroModule):
             one per column.
         decoder: p(X|Z): a module from z to a column-wise distribution; by default linear with learned noise.
         mechanism_weight: β, as for :class:`~pyro_mnar.models.GINA`.
+        discrete: What becomes of missing levels in the gradient, as for :class:`~pyro_mnar.models.GINA`.
         seed: Of the initial parameters; None draws them from torch's global generator.
     """
 
@@ -53,17 +55,19 @@ class SelfMasking(PyroModule):
         sign: int | Sequence[int] = 0,
         decoder: nn.Module | None = None,
         mechanism_weight: float = 1.0,
+        discrete: str = "summed",
         seed: int | None = None,
     ) -> None:
         super().__init__()
+        check_discrete(discrete, decoder)
         schema = schema_of(table)
         self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
         self.mechanism_weight = mechanism_weight
         with seeded(seed):
             self.prior = default_prior(schema, self.latent_dim)
-            self.decoder = decoder or linear_decoder(schema, self.latent_dim)
+            self.decoder = decoder or linear_decoder(schema, self.latent_dim, discrete=discrete)
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanisms.SelfMasking, None, sign=sign)
-        self.sums_levels = mechanism_weight == 1 and sums_levels(schema, mechanisms.SelfMasking, None)
+        self.sums_levels = mechanism_weight == 1 and sums_levels(schema, mechanisms.SelfMasking, None, discrete)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""

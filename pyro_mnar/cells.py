@@ -41,6 +41,31 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
     return numbers
 
 
+def levels_of(values: pd.Series) -> tuple[Any, ...]:
+    """A column's different values in order, or all categories of a category dtype in theirs."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return tuple(values.cat.categories.tolist())
+    return tuple(sorted(set(values.dropna().tolist()), key=lambda level: (str(type(level)), level)))
+
+
+def holds_words(observed: pd.Series) -> bool:
+    """Words only: one number among them makes it a number column with something wrong in it."""
+    return (
+        len(observed) > 0
+        and pd.api.types.infer_dtype(observed, skipna=True) == "string"
+        and bool(pd.to_numeric(observed.astype(str), errors="coerce").isna().all())
+    )
+
+
+def refuse(wrong: NDArray[np.bool_], values: pd.Series, column: Hashable, expected: str) -> None:
+    """ValueError naming the first value that is wrong and its row, if there is one."""
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise ValueError(
+            f"column {column!r}: expected {expected}, got {cell(values, at)!r} in row {row_label(values, at)!r}"
+        )
+
+
 def row_label(values: pd.Series | pd.DataFrame, at: int) -> Hashable:
     """The label of a row as plain Python, for messages."""
     return values.index[at : at + 1].tolist()[0]

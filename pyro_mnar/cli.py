@@ -22,6 +22,7 @@ from pyro_mnar.models import GINA
 from pyro_mnar.svi import fit
 from pyro_mnar.table import Table
 
+SHOWN = 10  # columns whose kind is said
 MECHANISMS = {
     "self-masking": mechanisms.SelfMasking,
     "self-masking-high": partial(mechanisms.SelfMasking, sign=-1),
@@ -136,6 +137,7 @@ def _impute(options: argparse.Namespace) -> None:
     table = Table.from_csv(
         options.data, auxiliary=_auxiliary(options.auxiliary), na_values=codes, kinds=dict(map(_kind, options.kinds))
     )
+    _say_kinds(table)
     if options.draws < 1:
         raise ValueError(f"--draws: expected at least 1, got {options.draws}")
     cause: dict[str, Any] = {"mechanism": MECHANISMS[options.mechanism]}
@@ -181,6 +183,16 @@ def _experiment(options: argparse.Namespace) -> None:
     out = options.out or Path("experiments") / (f"{options.name}-quick" if options.quick else options.name)
     run_experiment(experiment, out, seeds=range(options.seeds))
     print(f"{out}: runs.csv, tables.md and the figures")
+
+
+def _say_kinds(table: Table) -> None:
+    """What was taken for levels or words, so that it can be overruled before the training rather than after."""
+    kinds = table.schema.describe_kinds()
+    inferred = kinds[(kinds["because"] != "declared") & (kinds["kind"] != "continuous")]
+    if len(inferred):
+        said = [f"{name} {kind} ({because})" for name, kind, because, _ in inferred.head(SHOWN).itertuples()]
+        more = f" and {len(inferred) - SHOWN} more" if len(inferred) > SHOWN else ""
+        print(f"kinds: {', '.join(said)}{more}; --kinds COLUMN=KIND overrules")
 
 
 def _auxiliary(given: str | None) -> Any:

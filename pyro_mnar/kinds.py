@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from dataclasses import KW_ONLY, asdict, dataclass, replace
+from typing import Any, ClassVar, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from pyro_mnar.cells import cell, numbers_of, row_label
+from pyro_mnar.cells import levels_of, numbers_of, refuse
 
-MOST_LEVELS = 10  # of whole numbers that are taken for levels
-ROWS_PER_LEVEL = 10  # of these, on average
-MOST_WORDS = 100  # levels of a text column that nobody declared a category
 SQUEEZE = 1e-4  # share of a bounded column's range kept from its ends, where the logit is infinite
+LEAST_NOISE = 1e-3  # of a column's standard deviation; keeps a perfect fit from an unbounded likelihood
 
-Numbers = Float[NDArray, "*shape"]
+Values = Float[NDArray, "*shape"]
 
 
 @runtime_checkable
@@ -47,24 +45,24 @@ class Kind(Protocol):
         """The same kind, with what the training rows tell of it."""
         ...
 
-    def read(self, values: pd.Series, column: Hashable) -> Numbers:
+    def read(self, values: pd.Series, column: Hashable) -> Values:
         """Cells as numbers in the user's units, NaN for gaps; ValueError naming column, row and value."""
         ...
 
-    def to_line(self, numbers: Numbers) -> Numbers:
+    def to_line(self, numbers: Values) -> Values:
         """The user's units to the real line."""
         ...
 
-    def from_line(self, numbers: Numbers) -> Numbers:
+    def from_line(self, numbers: Values) -> Values:
         """The inverse of :meth:`to_line`, to the nearest value that the column can take."""
         ...
 
 
 @dataclass(frozen=True)
-class Continuous:
-    """Any number; normal given z."""
+class Numbers:
+    """What kinds of numbers have in common."""
 
-    name: ClassVar[str] = "continuous"
+    name: ClassVar[str] = "numbers"
 
     @property
     def levels(self) -> tuple[Any, ...]:
@@ -75,17 +73,38 @@ class Continuous:
         """Itself: there is nothing to learn."""
         return self
 
-    def read(self, values: pd.Series, column: Hashable) -> Numbers:
+    def read(self, values: pd.Series, column: Hashable) -> Values:
         """Cells as float64."""
         return numbers_of(values, column)
 
-    def to_line(self, numbers: Numbers) -> Numbers:
+    def to_line(self, numbers: Values) -> Values:
         """As they are."""
         return numbers
 
-    def from_line(self, numbers: Numbers) -> Numbers:
+    def from_line(self, numbers: Values) -> Values:
         """As they are."""
         return numbers
+
+
+@dataclass(frozen=True)
+class Continuous(Numbers):
+    """Any number; normal given z.
+
+    Args:
+        noise: Standard deviation given z, in standard deviations of the column (of its logarithm or logit, for the
+            kinds that have one): a number, to fix it; ``"learned"``, for this column alone; ``"shared"``, learned once
+            for all columns that say so.  A column that also serves as U learns none: z could copy u.
+    """
+
+    _: KW_ONLY
+    noise: float | str = "learned"
+    name: ClassVar[str] = "continuous"
+
+    def __post_init__(self) -> None:
+        given = self.noise
+        if given not in ("learned", "shared") and not (_is_number(given) and LEAST_NOISE < given < math.inf):
+            expected = f"'learned', 'shared' or more than {LEAST_NOISE} standard deviations"
+            raise ValueError(f"{type(self).__name__}, noise: expected {expected}, got {given!r}")
 
 
 @dataclass(frozen=True)
@@ -101,17 +120,17 @@ class Positive(Continuous):
 
     name: ClassVar[str] = "positive"
 
-    def read(self, values: pd.Series, column: Hashable) -> Numbers:
+    def read(self, values: pd.Series, column: Hashable) -> Values:
         """Cells as float64; ValueError if one is not above zero."""
         numbers = numbers_of(values, column)
-        _refuse(numbers <= 0, values, column, "numbers above 0 (kind 'positive')")
+        refuse(numbers <= 0, values, column, "numbers above 0 (kind 'positive')")
         return numbers
 
-    def to_line(self, numbers: Numbers) -> Numbers:
+    def to_line(self, numbers: Values) -> Values:
         """Logarithm."""
         return np.log(numbers)
 
-    def from_line(self, numbers: Numbers) -> Numbers:
+    def from_line(self, numbers: Values) -> Values:
         """Exponential, short of infinity."""
         return np.exp(np.minimum(numbers, 700.0))
 
@@ -128,29 +147,30 @@ class Bounded(Continuous):
     name: ClassVar[str] = "bounded"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
             raise ValueError(f"Bounded: expected finite limits, lower below upper, got {self.lower} and {self.upper}")
 
-    def read(self, values: pd.Series, column: Hashable) -> Numbers:
+    def read(self, values: pd.Series, column: Hashable) -> Values:
         """Cells as float64; ValueError if one lies outside."""
         numbers = numbers_of(values, column)
         outside = (numbers < self.lower) | (numbers > self.upper)
-        _refuse(outside, values, column, f"numbers from {self.lower} to {self.upper} (kind 'bounded')")
+        refuse(outside, values, column, f"numbers from {self.lower} to {self.upper} (kind 'bounded')")
         return numbers
 
-    def to_line(self, numbers: Numbers) -> Numbers:
+    def to_line(self, numbers: Values) -> Values:
         """Logit of the share of the range."""
         share = np.clip((numbers - self.lower) / (self.upper - self.lower), SQUEEZE, 1 - SQUEEZE)
         return np.log(share) - np.log1p(-share)
 
-    def from_line(self, numbers: Numbers) -> Numbers:
+    def from_line(self, numbers: Values) -> Values:
         """Inverse logit, inside the range."""
         share = 0.5 * (1 + np.tanh(0.5 * numbers))
         return self.lower + (self.upper - self.lower) * share
 
 
 @dataclass(frozen=True)
-class Count(Continuous):
+class Count(Numbers):
     """Whole numbers from 0; negative binomial given z, or Poisson.
 
     Args:
@@ -160,15 +180,15 @@ class Count(Continuous):
     overdispersed: bool = True
     name: ClassVar[str] = "count"
 
-    def read(self, values: pd.Series, column: Hashable) -> Numbers:
+    def read(self, values: pd.Series, column: Hashable) -> Values:
         """Cells as float64; ValueError if one is negative or not whole."""
         numbers = numbers_of(values, column)
-        _refuse(
+        refuse(
             (numbers < 0) | (numbers != np.rint(numbers)) & ~np.isnan(numbers), values, column, "whole numbers from 0"
         )
         return numbers
 
-    def from_line(self, numbers: Numbers) -> Numbers:
+    def from_line(self, numbers: Values) -> Values:
         """The nearest count."""
         return np.maximum(np.rint(numbers), 0.0)
 
@@ -188,7 +208,7 @@ class Categorical:
 
     def learned(self, values: pd.Series, column: Hashable) -> Kind:
         """With the training rows' levels, if none were given; ValueError if there are fewer than two."""
-        levels = self.levels or _levels(values)
+        levels = self.levels or levels_of(values)
         if self.other is not None and self.other not in levels:
             levels = (*levels, self.other)
         if len(levels) < 2:
@@ -198,7 +218,7 @@ class Categorical:
         return replace(self, levels=levels)
 
     @property
-    def points(self) -> Numbers:
+    def points(self) -> Values:
         """Number of each level in the user's units: itself, if the levels are numbers in ascending order, else its
         position.
         """
@@ -215,7 +235,7 @@ class Categorical:
             isinstance(level, (bool, int, float, np.bool_, np.number)) for level in self.levels
         )
 
-    def read(self, values: pd.Series, column: Hashable) -> Numbers:
+    def read(self, values: pd.Series, column: Hashable) -> Values:
         """Cells as their levels' numbers; ValueError for a level that is not among them."""
         index = pd.Index(self.levels, dtype=object, tupleize_cols=False)
         gaps = values.isna().to_numpy()
@@ -224,23 +244,23 @@ class Categorical:
         if self.other is not None:
             codes = np.where(unseen, index.get_loc(self.other), codes)
         else:
-            _refuse(unseen, values, column, f"one of {list(self.levels)!r}")
+            refuse(unseen, values, column, f"one of {list(self.levels)!r}")
         return np.where(gaps, np.nan, self.points[codes])
 
-    def to_line(self, numbers: Numbers) -> Numbers:
+    def to_line(self, numbers: Values) -> Values:
         """As they are."""
         return numbers
 
-    def from_line(self, numbers: Numbers) -> Numbers:
+    def from_line(self, numbers: Values) -> Values:
         """The nearest level's number."""
         return self.points[self.codes(numbers)]
 
-    def codes(self, numbers: Numbers) -> NDArray[np.int_]:
+    def codes(self, numbers: Values) -> NDArray[np.int_]:
         """Position of the level nearest to each number."""
         middle = (self.points[1:] + self.points[:-1]) / 2
         return np.searchsorted(middle, numbers)
 
-    def label(self, numbers: Numbers) -> NDArray[Any]:
+    def label(self, numbers: Values) -> NDArray[Any]:
         """The levels themselves."""
         labels = np.empty(len(self.levels), dtype=object)
         labels[:] = self.levels
@@ -266,27 +286,13 @@ KINDS: dict[str, type[Any]] = {
 }
 
 
-def kind_of(values: pd.Series, column: Hashable, given: str | Kind | None) -> Kind:
-    """The kind that was given, or what the dtype says, learned from the training rows.
-
-    Booleans are binary; categories are binary, ordinal if ordered, else categorical; text is a category; whole numbers
-    of few levels, each seen often, are ordinal (binary if there are two); other numbers are continuous.
-
-    Raises:
-        ValueError: If the kind is unknown, or the column's values do not fit it.
-    """
-    if isinstance(given, str):
-        if given not in KINDS:
-            raise ValueError(f"column {column!r}: expected a kind among {sorted(KINDS)}, got {given!r}")
-        given = KINDS[given]()
-    if given is not None and not isinstance(given, Kind):
-        raise TypeError(f"column {column!r}: expected a kind or its name, got {given!r}")
-    return (given or _inferred(values, column)).learned(values, column)
-
-
 def to_plain(kind: Kind) -> dict[str, Any]:
     """A kind as plain data."""
-    return {"name": kind.name, **asdict(kind)}  # pyright: ignore[reportArgumentType]
+    fields = asdict(kind)  # pyright: ignore[reportArgumentType]
+    return {
+        "name": kind.name,
+        **{key: value.item() if isinstance(value, np.generic) else value for key, value in fields.items()},
+    }
 
 
 def from_plain(data: dict[str, Any]) -> Kind:
@@ -295,48 +301,5 @@ def from_plain(data: dict[str, Any]) -> Kind:
     return KINDS[data["name"]](**fields)
 
 
-def _inferred(values: pd.Series, column: Hashable) -> Kind:
-    dtype = values.dtype
-    observed = values.dropna()
-    if isinstance(dtype, pd.CategoricalDtype):
-        if len(dtype.categories) < 2:
-            return Continuous()  # whose error names the categories
-        return Binary() if len(dtype.categories) == 2 else Ordinal() if dtype.ordered else Categorical()
-    if pd.api.types.is_bool_dtype(dtype) or pd.api.types.infer_dtype(observed, skipna=True) == "boolean":
-        return Binary((False, True))
-    if pd.api.types.is_integer_dtype(dtype):
-        levels = observed.nunique()
-        few = 2 <= levels <= MOST_LEVELS and len(observed) >= ROWS_PER_LEVEL * levels
-        return (Binary() if levels == 2 else Ordinal()) if few else Continuous()
-    if pd.api.types.is_numeric_dtype(dtype) or not _is_text(observed):
-        return Continuous()
-    levels = observed.nunique()
-    if levels > MOST_WORDS:
-        raise ValueError(
-            f"column {column!r}: expected at most {MOST_WORDS} different words, got {levels}; leave it out, or make it"
-            f" kinds={{{column!r}: 'categorical'}}"
-        )
-    return Continuous() if levels < 2 else Binary() if levels == 2 else Categorical()
-
-
-def _is_text(observed: pd.Series) -> bool:
-    """Words only: one number among them makes it a number column with something wrong in it."""
-    return (
-        len(observed) > 0
-        and pd.api.types.infer_dtype(observed, skipna=True) == "string"
-        and bool(pd.to_numeric(observed.astype(str), errors="coerce").isna().all())
-    )
-
-
-def _levels(values: pd.Series) -> tuple[Any, ...]:
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        return tuple(values.cat.categories.tolist())
-    return tuple(sorted(set(values.dropna().tolist()), key=lambda level: (str(type(level)), level)))
-
-
-def _refuse(wrong: NDArray[np.bool_], values: pd.Series, column: Hashable, expected: str) -> None:
-    if wrong.any():
-        at = int(wrong.argmax())
-        raise ValueError(
-            f"column {column!r}: expected {expected}, got {cell(values, at)!r} in row {row_label(values, at)!r}"
-        )
+def _is_number(given: object) -> TypeGuard[float]:
+    return isinstance(given, (int, float, np.number)) and not isinstance(given, bool)

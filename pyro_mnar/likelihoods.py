@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
@@ -14,32 +14,55 @@ from torch.nn.functional import pad, softplus
 
 from pyro_mnar import kinds
 from pyro_mnar.distributions import Columns, Levels, OnLine, codes_of
+from pyro_mnar.kinds import LEAST_NOISE
 from pyro_mnar.schema import Column, Schema
 
 PAPER_NOISE = math.exp(-2.0)  # B.1 fixes log σ = -2 on standardised columns
-LEAST_NOISE = 1e-3  # of a column's standard deviation; keeps a perfect fit from an unbounded likelihood
 
 
 class GaussianNoise(nn.Module):
-    """X_d|Z ~ N(f_d(z), σ_d²), σ_d fixed or learned, per column, in standard deviations of the column.
+    """X_d|Z ~ N(f_d(z), σ_d²), σ_d fixed or learned, per column or shared, in standard deviations of the column.
 
     A column that also serves as U keeps its noise fixed: z can copy u, and a learned σ would then run to zero.
 
     Args:
         learned: Per column, whether σ_d is learned.
-        noise: σ where fixed, and where learning starts.
+        noise: σ where fixed, and where learning starts; one number, or one a column.
+        shared: Per column, whether a σ_d that is learned is one and the same for all such columns; none if None.
     """
 
     learned: Bool[Tensor, " columns"]
-    fixed_log_noise: Float[Tensor, ""]
+    fixed_log_noise: Float[Tensor, " columns"]
+    source: Int[Tensor, " columns"]
 
-    def __init__(self, learned: Sequence[bool], noise: float = PAPER_NOISE) -> None:
+    def __init__(
+        self,
+        learned: Sequence[bool],
+        noise: float | Sequence[float] = PAPER_NOISE,
+        *,
+        shared: Sequence[bool] | None = None,
+    ) -> None:
         super().__init__()
-        if noise <= LEAST_NOISE:
-            raise ValueError(f"noise: expected more than {LEAST_NOISE} standard deviations, got {noise}")
+        start = torch.as_tensor(noise, dtype=torch.get_default_dtype()).expand(len(learned))
+        if (start <= LEAST_NOISE).any():
+            raise ValueError(f"noise: expected more than {LEAST_NOISE} standard deviations, got {start.min().item()}")
+        of_all = list(shared or [False] * len(learned))
+        # Columns that share a scale read the parameter of the first among them.
+        source = [of_all.index(True) if is_shared else column for column, is_shared in enumerate(of_all)]
         self.register_buffer("learned", torch.tensor(list(learned)))
-        self.register_buffer("fixed_log_noise", torch.tensor(math.log(noise)))
-        self.log_noise = nn.Parameter(torch.full((len(self.learned),), math.log(noise)))
+        self.register_buffer("fixed_log_noise", start.log())
+        self.register_buffer("source", torch.tensor(source))
+        self.log_noise = nn.Parameter(start.log().clone())
+
+    @classmethod
+    def of(cls, columns: Sequence[Column]) -> GaussianNoise:
+        """The noise that the columns' kinds ask for."""
+        asked = [getattr(column.kind, "noise", "learned") for column in columns]
+        return cls(
+            [isinstance(noise, str) and not column.is_auxiliary for noise, column in zip(asked, columns, strict=True)],
+            [PAPER_NOISE if isinstance(noise, str) else noise for noise in asked],
+            shared=[noise == "shared" for noise in asked],
+        )
 
     def reset_parameters(self) -> None:
         """Draw learned scales anew around where learning starts, for restarts."""
@@ -49,7 +72,8 @@ class GaussianNoise(nn.Module):
     @property
     def noise(self) -> Float[Tensor, " columns"]:
         """σ per column, in standard deviations of the column."""
-        return torch.where(self.learned, self.log_noise, self.fixed_log_noise).exp().clamp_min(LEAST_NOISE)
+        log_noise = self.log_noise.index_select(0, self.source)
+        return torch.where(self.learned, log_noise, self.fixed_log_noise).exp().clamp_min(LEAST_NOISE)
 
     def forward(self, mean: Float[Tensor, "*batch columns"]) -> TorchDistributionMixin:
         """A column-wise distribution of batch shape ``(..., rows, columns)``."""
@@ -89,10 +113,17 @@ class StudentNoise(GaussianNoise):
     Args:
         learned: As for :class:`GaussianNoise`.
         noise: As for :class:`GaussianNoise`.
+        shared: As for :class:`GaussianNoise`; of the scale, not of ν_d.
     """
 
-    def __init__(self, learned: Sequence[bool], noise: float = PAPER_NOISE) -> None:
-        super().__init__(learned, noise)
+    def __init__(
+        self,
+        learned: Sequence[bool],
+        noise: float | Sequence[float] = PAPER_NOISE,
+        *,
+        shared: Sequence[bool] | None = None,
+    ) -> None:
+        super().__init__(learned, noise, shared=shared)
         self.raw_df = nn.Parameter(torch.full((len(self.learned),), 2.0))
 
     def forward(self, mean: Float[Tensor, "*batch columns"]) -> TorchDistributionMixin:
@@ -222,17 +253,15 @@ class MixedLikelihood(nn.Module):
         self.parts = nn.ModuleList()
         for family, positions in grouped.items():
             columns = [schema.columns[position] for position in positions]
-            learned = [not column.is_auxiliary for column in columns]
             part: nn.Module
             if family in NOISES:
-                part, width = NOISES[family](learned), len(columns)
+                part, width = NOISES[family].of(columns), len(columns)
             elif family.startswith("count"):
-                part, width = (counts := CountLikelihood(columns)), counts.num_outputs
+                counts = CountLikelihood(columns)
+                part, width = counts, counts.num_outputs
             else:
-                part, width = (
-                    (levels := LevelLikelihood(columns, straight_through=straight_through)),
-                    levels.num_outputs,
-                )
+                levels = LevelLikelihood(columns, straight_through=straight_through)
+                part, width = levels, levels.num_outputs
             self.parts.append(part)
             self.widths.append(width)
 
@@ -251,7 +280,7 @@ class MixedLikelihood(nn.Module):
 def likelihood_of(schema: Schema, *, straight_through: bool = False) -> tuple[nn.Module, int]:
     """The likelihood of a table's columns, and the width of the network before it."""
     if {_family(column) for column in schema.columns} == {"normal"}:
-        return GaussianNoise([not column.is_auxiliary for column in schema.columns]), schema.num_columns
+        return GaussianNoise.of(schema.columns), schema.num_columns
     mixed = MixedLikelihood(schema, straight_through=straight_through)
     return mixed, mixed.num_outputs
 
@@ -323,7 +352,7 @@ class Decoder(nn.Module):
         return self.likelihood(self.network(z))
 
 
-NOISES: dict[str, Callable[[Sequence[bool]], nn.Module]] = {"normal": GaussianNoise, "student": StudentNoise}
+NOISES: dict[str, type[GaussianNoise]] = {"normal": GaussianNoise, "student": StudentNoise}
 
 
 def _family(column: Column) -> str:

@@ -17,7 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyro_mnar.cells import cell, numbers_of, row_label
-from pyro_mnar.kinds import Categorical, Kind, from_plain, kind_of, to_plain
+from pyro_mnar.kind_choice import choice_of
+from pyro_mnar.kinds import Categorical, Kind, from_plain, to_plain
 
 AuxiliarySource = Literal["named", "complete", "mask", "none"]
 
@@ -33,6 +34,7 @@ class Column:
         std: Their standard deviation (1 for a constant column).
         incomplete: Whether a value was missing when the schema was made, so that the column has a mechanism.
         is_auxiliary: Whether the column also serves as U (it was complete, and no auxiliaries were named).
+        because: What decided the kind; empty if nobody noted it.
     """
 
     name: Hashable
@@ -41,6 +43,7 @@ class Column:
     std: float
     incomplete: bool
     is_auxiliary: bool = False
+    because: str = ""
 
     def read(self, values: pd.Series) -> NDArray[np.float64]:
         """Cells to numbers in the user's units, NaN for gaps; a word's number is its level's position."""
@@ -129,11 +132,13 @@ class Schema:
         frame: pd.DataFrame,
         *,
         auxiliary: Collection[Hashable] | Literal["mask"] | None,
-        kinds: Mapping[Hashable, str | Kind],
+        kinds: Mapping[Hashable, str | Kind] | str | Kind,
     ) -> Schema:
         """Read the schema off a training frame in which gaps are NaN, None or pd.NA."""
         uses_mask = isinstance(auxiliary, str)  # not `==`, which a pandas Index answers entry by entry
         named = [] if auxiliary is None or uses_mask else list(auxiliary)
+        if not isinstance(kinds, Mapping):
+            kinds = {name: kinds for name in frame.columns if name not in named}
         absent = [name for name in (*named, *kinds) if name not in frame.columns]
         if absent:
             raise ValueError(f"column {absent[0]!r}: expected one of {list(frame.columns)!r}")
@@ -178,6 +183,15 @@ class Schema:
     def kinds(self) -> dict[Hashable, str]:
         """How each column is modelled."""
         return {column.name: column.kind.name for column in self.columns}
+
+    def describe_kinds(self) -> pd.DataFrame:
+        """How each column is modelled and why: ``kind``, ``because`` and, if it has any, its ``levels``, in order."""
+        rows = {
+            column.name: (column.kind.name, column.because, ", ".join(map(str, column.kind.levels)))
+            for column in self.columns
+        }
+        index = pd.Index(list(rows), name="column", tupleize_cols=False)
+        return pd.DataFrame(list(rows.values()), index=index, columns=["kind", "because", "levels"])
 
     @property
     def num_columns(self) -> int:
@@ -225,12 +239,13 @@ def auxiliary_of(values: pd.Series, name: Hashable) -> Auxiliary:
 def _column(values: pd.Series, name: Hashable, given: str | Kind | None, complete_as_u: bool) -> Column:
     if not values.notna().any():
         raise ValueError(f"column {name!r}: expected at least one observed value, got none in {len(values)} rows")
-    kind = kind_of(values, name, given)
+    kind, because = choice_of(values, name, given)
     numbers = kind.read(values, name)
     observed = kind.to_line(numbers[~np.isnan(numbers)])
     mean, std = _moments(observed)
     incomplete = observed.size < numbers.size
-    return Column(name, kind, mean, std, incomplete, is_auxiliary=complete_as_u and not incomplete)
+    is_auxiliary = complete_as_u and not incomplete
+    return Column(name, kind, mean, std, incomplete, is_auxiliary, because)
 
 
 def _moments(observed: NDArray[np.float64]) -> tuple[float, float]:

@@ -12,7 +12,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from pyro_mnar.kinds import Kind, kind_of
+from pyro_mnar.kind_choice import kind_of
+from pyro_mnar.kinds import Kind
 from pyro_mnar.schema import Auxiliary, Column, Schema, auxiliary_of
 
 Kinds = str | Kind | Mapping[Hashable, str | Kind] | None

@@ -25,6 +25,7 @@ from pyro_mnar.schema import Schema
 if TYPE_CHECKING:
     from pyro_mnar.sparse import SparseTable
 
+SHOWN = 5  # names of columns in a table's representation
 Cells = Mapping[Hashable, Any]  # per column one code, several codes, or a boolean per row
 
 
@@ -61,7 +62,7 @@ class Table:
         frame: pd.DataFrame,
         *,
         auxiliary: Collection[Hashable] | Literal["mask"] | None = None,
-        kinds: Mapping[Hashable, str | Kind] | None = None,
+        kinds: Mapping[Hashable, str | Kind] | str | Kind | None = None,
         na_values: Mapping[Hashable, Any] | None = None,
         not_applicable: Cells | None = None,
         by_design: Cells | None = None,
@@ -77,8 +78,9 @@ class Table:
                 ``"mask"``: U = R. An empty list: no U, a standard normal prior.
             kinds: Kind of a column, by name: a word (``"continuous"``, ``"heavy_tailed"``, ``"positive"``,
                 ``"bounded"``, ``"count"``, ``"binary"``, ``"categorical"``, ``"ordinal"``) or one of the classes of
-                :mod:`pyro_mnar.kinds` for those with arguments, such as ``Bounded(0, 10)``.  What is not given, the
-                dtype says (:func:`~pyro_mnar.kinds.kind_of`); ``table.schema.kinds`` tells what was chosen.
+                :mod:`pyro_mnar.kinds` for those with arguments, such as ``Bounded(0, 10)``; or one kind for all
+                modelled columns.  What is not given, the dtype says (:func:`~pyro_mnar.kind_choice.choice_of`);
+                ``table.schema.describe_kinds()`` tells what was chosen, and why.
             na_values: Codes that stand for a missing value, one or several by column, such as ``{"income": [-98,
                 -99]}``.
             not_applicable: Cells that have no value to impute, by column: a boolean per row, or the codes that say so.
@@ -247,7 +249,11 @@ class Table:
         counted = Counter(self.schema.kinds.values())
         if set(counted) == {"continuous"}:
             return ""
-        return ", kinds: " + ", ".join(f"{count} {kind}" for kind, count in counted.items())
+        # Whole numbers taken for levels are the one choice that a reader might not expect.
+        chosen = [f"{c.name!r}" for c in self.schema.columns if c.kind.levels and c.because.endswith("whole numbers")]
+        shown = ", ".join(chosen[:SHOWN]) + (", ..." if len(chosen) > SHOWN else "")
+        note = f" (whole numbers taken for levels: {shown})" if chosen else ""
+        return ", kinds: " + ", ".join(f"{count} {kind}" for kind, count in counted.items()) + note
 
     @property
     def dtype(self) -> torch.dtype:

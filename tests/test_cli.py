@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -81,6 +82,49 @@ def test_codes_are_imputed(survey, tmp_path):
     mean = pd.read_csv(tmp_path / "out" / "mean.csv")
     assert mean.loc[2, "income"] != 2.5
     assert mean.loc[[0, 4], "kids"].tolist() != [1, 0]
+
+
+def test_a_mixed_survey_keeps_its_kinds(tmp_path, capsys):
+    """Words, booleans, ranks, counts and amounts, each with gaps; categories come out as words, counts whole."""
+    rng = np.random.default_rng(0)
+    rows = 80
+    truth = pd.DataFrame(
+        {
+            "age": rng.integers(18, 90, rows),
+            "town": rng.choice(["Ayr", "Bath", "Cork"], rows),
+            "smokes": rng.choice(["yes", "no"], rows),
+            "happy": rng.random(rows) < 0.5,
+            "stars": rng.integers(1, 6, rows),
+            "sex": rng.integers(0, 2, rows),
+            "visits": rng.poisson(3, rows),
+            "income": np.exp(rng.normal(8, 1, rows)).round(2),
+            "agreement": rng.uniform(0, 1, rows).round(3),
+            "change": rng.normal(size=rows).round(3),
+        }
+    )
+    survey = truth.astype(object).mask(rng.random(truth.shape) < 0.2)
+    survey["age"] = truth["age"]
+    survey.to_csv(tmp_path / "survey.csv", index=False)
+    kinds = ["visits=count", "income=positive", "agreement=bounded", "change=heavy-tailed"]
+    declared = [word for kind in kinds for word in ("--kinds", kind)]
+    assert run("impute", tmp_path / "survey.csv", "--out", tmp_path / "out", *declared, *QUICK) == 0
+
+    said = capsys.readouterr().out
+    assert "kinds: town categorical (3 words), smokes binary (2 words), happy binary (booleans)," in said
+    assert "stars ordinal (5 whole numbers), sex binary (2 whole numbers); --kinds COLUMN=KIND overrules" in said
+    before = pd.read_csv(tmp_path / "survey.csv")
+    for name in ("draw_01.csv", "draw_02.csv", "draw_03.csv", "mean.csv"):
+        after = pd.read_csv(tmp_path / "out" / name)
+        assert after.notna().all(axis=None)
+        for column in truth:
+            seen = before[column].notna()
+            assert (after.loc[seen, column] == before.loc[seen, column]).all()
+        assert set(after["town"]) <= {"Ayr", "Bath", "Cork"} and set(after["smokes"]) <= {"yes", "no"}
+        assert (after["income"] > 0).all() and after["agreement"].between(0, 1).all() and (after["visits"] >= 0).all()
+        if name != "mean.csv":  # a mean of counts is no count
+            assert after["happy"].dtype == bool
+            assert set(after["stars"]) <= {1, 2, 3, 4, 5} and set(after["sex"]) <= {0, 1}
+            assert pd.api.types.is_integer_dtype(after["visits"].dtype)
 
 
 def test_draws_of_another_run_are_not_left_beside_new_ones(survey, tmp_path, capsys):
