@@ -144,24 +144,6 @@ class Batch:
         """A minibatch: the given rows, still aware of the table they come from."""
         return replace(self, **{name: getattr(self, name)[rows] for name in OF_ROWS})
 
-    def shuffled(self, batch_size: int, generator: torch.Generator) -> Int[Tensor, "batches size"]:
-        """Rows of minibatches of one size, at most the given one, in random order.
-
-        Where the table does not divide into equal parts, the last batch takes its last few rows from the first one.
-        Each batch is still a random sample of the rows, so a bound estimated from it stays unbiased, and one size can
-        be compiled once.
-
-        Args:
-            batch_size: The most rows a batch may have.
-            generator: A CPU generator.
-        """
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
-        count = -(-len(self) // batch_size)
-        size = -(-len(self) // count)
-        order = torch.randperm(len(self), generator=generator)
-        return torch.cat([order, order[: count * size - len(self)]]).view(count, size).to(self.x.device)
-
     def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Split into minibatches whose sizes differ by at most one, shuffled if a CPU generator is given."""
         return (self.take(rows.to(self.device)) for rows in split(len(self), batch_size, generator))
@@ -176,3 +158,22 @@ def split(count: int, batch_size: int, generator: torch.Generator | None = None)
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
     order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
     return order.tensor_split(-(-count // batch_size))
+
+
+def shuffled(count: int, batch_size: int, generator: torch.Generator) -> Int[Tensor, "batches size"]:
+    """Positions of ``count`` rows in random order, in groups of one size, at most the given one.
+
+    Where the rows do not divide into equal groups, the last group takes its last few from the first one.  Each group is
+    still a random sample of the rows, so a bound estimated from it stays unbiased, and one size can be compiled once.
+
+    Args:
+        count: Number of rows.
+        batch_size: The most rows a group may have.
+        generator: A CPU generator.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+    groups = -(-count // batch_size)
+    size = -(-count // groups)
+    order = torch.randperm(count, generator=generator)
+    return torch.cat([order, order[: groups * size - count]]).view(groups, size)

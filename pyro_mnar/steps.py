@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyro_mnar.batch import OF_ROWS, Batch
+from pyro_mnar.batch import OF_ROWS, Batch, RowSource
 from pyro_mnar.captured import Captured, Loss, capture, flat, loss_and_gradient, views
 from pyro_mnar.compiled import BETAS, State, bias_corrected, compiled, interpreted, no_compiler
 from pyro_mnar.noise import CannotCapture
@@ -47,7 +47,7 @@ class Steps:
         self,
         loss: Loss,
         parameters: Sequence[Tensor],
-        batch: Batch,
+        batch: RowSource,
         rates: Float[Tensor, " steps"],
         mode: str = "auto",
         buffers: Sequence[Tensor] = (),
@@ -168,7 +168,7 @@ class CapturedSteps:
                     yield self.step(inputs).item()
 
     def _chunks(self, rows: Int[Tensor, "batches size"]) -> Iterator[tuple[int, Int[Tensor, "steps size"]]]:
-        numbers = sum(getattr(self.batch, name)[:1].numel() for name in OF_ROWS) * rows.shape[1]
+        numbers = sum(getattr(self.batch.take(rows[0, :1]), name).numel() for name in OF_ROWS) * rows.shape[1]
         noise = sum(stop - start for start, stop in [*self.captured.normal, *self.captured.uniform])
         count = max(1, CHUNK_BYTES // (8 * (numbers + noise)))
         for start in range(0, len(rows), count):
@@ -176,9 +176,9 @@ class CapturedSteps:
 
     def _inputs(self, rows: Int[Tensor, "steps size"], done: int) -> Iterator[list[Tensor]]:
         """The inputs of several steps, in the order in which the graph takes them."""
-        at = rows.flatten().to(self.batch.x.device)
-        fields = [getattr(self.batch, name)[at].unflatten(0, rows.shape) for name in OF_ROWS]
-        stacked = [self.pairs[done : done + len(rows)], *self.captured.noise(len(rows), self.batch.x), *fields]
+        batch = self.batch.take(rows.flatten())
+        fields = [getattr(batch, name).unflatten(0, rows.shape) for name in OF_ROWS]
+        stacked = [self.pairs[done : done + len(rows)], *self.captured.noise(len(rows), batch.x), *fields]
         for varying in zip(*(tensor.unbind() for tensor in stacked), strict=True):
             yield [*self.state, *varying, *self.captured.constants]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pyro_mnar.batch import Batch, RowSource
+from pyro_mnar.batch import Batch, RowSource, shuffled
 from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
@@ -210,7 +210,7 @@ class _Trainer:
         """One pass over the table; returns the estimate of the bound per row, in nats."""
         start, total = time.perf_counter(), 0.0
         with self.session.running():
-            rows = self.batch.shuffled(batch_size, self.session.generator)
+            rows = shuffled(len(self.batch), batch_size, self.session.generator).to(self.batch.device)
             for number, loss in enumerate(self.steps.run(rows)):
                 if not math.isfinite(loss):
                     self._fail(self.batch.take(rows[number]), number, loss)
