@@ -17,6 +17,7 @@ from pyro_mnar.baselines import RatingNetwork, RatingPredictor
 from pyro_mnar.baselines.rating_networks import unit_table
 from pyro_mnar.baselines.response_networks import response_gina, response_not_miwae, response_pvae
 from pyro_mnar.datasets import synthetic_ratings
+from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.mechanisms import SelfMasking
 
 ALL = [
@@ -71,6 +72,13 @@ def test_networks_of_answers_are_those_of_b3(make: Any, uses_features: bool) -> 
     assert getattr(result.model, "mechanism_weight", 0.5) == 0.5
     with pytest.raises(ValueError, match="column 0: expected one of"):
         system.table(answers.replace(1.0, 2.0), features)
+
+
+def test_miwae_is_the_same_model_with_a_zero_imputing_encoder() -> None:
+    predictor = baselines.rating_miwae(epochs=1)
+    assert isinstance(predictor, RatingPredictor) and predictor.fit_options["num_particles"] == 20
+    predictor.fit(few_ratings(), (12, 5), seed=0)
+    assert isinstance(predictor.fitted.guide, ZeroImpute) and weights(predictor.fitted.model) == [(10, 20), (5, 10)]
 
 
 def test_predictions_are_in_the_units_of_the_ratings(generators_untouched: None) -> None:

@@ -36,9 +36,16 @@ from pyro_mnar.baselines.protocol import Imputer, MomentEstimator, Moments, Rati
 from pyro_mnar.baselines.rating_networks import (
     RatingNetwork,
     rating_gina,
+    rating_miwae,
     rating_not_miwae,
     rating_pvae,
     rating_pvae_without_weights,
+)
+from pyro_mnar.baselines.response_networks import (
+    ResponseNetwork,
+    response_gina,
+    response_not_miwae,
+    response_pvae,
 )
 from pyro_mnar.baselines.weighting import InverseProbabilityWeighting
 
@@ -59,6 +66,7 @@ __all__ = [
     "RatingMixture",
     "RatingNetwork",
     "RatingPredictor",
+    "ResponseNetwork",
     "ScikitLearn",
     "SignByBound",
     "Zero",
@@ -90,8 +98,12 @@ __all__ = [
     "pvae",
     "pvae_without_weights",
     "rating_gina",
+    "rating_miwae",
     "rating_not_miwae",
     "rating_pvae",
     "rating_pvae_without_weights",
     "regression",
+    "response_gina",
+    "response_not_miwae",
+    "response_pvae",
 ]

@@ -23,7 +23,7 @@ from torch import nn
 
 from pyro_mnar.baselines.protocol import check_ratings
 from pyro_mnar.fitted import Fit
-from pyro_mnar.guides import PointNet
+from pyro_mnar.guides import PointNet, ZeroImpute
 from pyro_mnar.imputation import impute
 from pyro_mnar.isolation import seeded
 from pyro_mnar.kinds import Continuous
@@ -121,6 +121,11 @@ def rating_pvae(**options: Any) -> RatingNetwork:
 def rating_pvae_without_weights(**options: Any) -> RatingNetwork:
     """Partial VAE trained by the plain bound, K = 1."""
     return RatingNetwork("PVAE w/o IW", PartialVAE, fit_options={"num_particles": 1, **options})
+
+
+def rating_miwae(**options: Any) -> RatingNetwork:
+    """MIWAE: the same model with zeros for the gaps in its encoder, K = 20."""
+    return RatingNetwork("MIWAE", PartialVAE, guide=ZeroImpute, fit_options={"num_particles": 20, **options})
 
 
 def rating_not_miwae(mechanism: Any = linear_in_x, *, name: str = "Not-MIWAE", **options: Any) -> RatingNetwork:

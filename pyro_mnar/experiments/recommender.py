@@ -44,7 +44,8 @@ PUBLISHED: dict[str, tuple[float, float | None]] = {
     "Oracle-test": (1.057, None),
 }
 SHARE_ASIDE = 0.05  # of the assigned ratings (Schnabel et al. 2016)
-SIMULATED: dict[str, Any] = {"shape": (500, 40), "density": 0.4, "test_per_row": 6}
+# Some 14 ratings a user, and chosen ratings about a star above assigned ones.
+SIMULATED: dict[str, Any] = {"shape": (500, 40), "density": 0.4, "test_per_row": 6, "strength": 1.3}
 QUICK_SIMULATED: dict[str, Any] = {"shape": (60, 12), "density": 0.3, "test_per_row": 3}
 FACTORS: dict[str, Any] = {"scale": 0.5, "offset_scale": 0.5}  # the best of six on chosen ratings held out, seed 100
 
@@ -163,6 +164,7 @@ def _systems(*, simulated: bool, quick: bool) -> list[Any]:
         baselines.rating_not_miwae(**network),
         baselines.rating_gina(linear_in_x, **network),
         baselines.rating_gina(LatentDependent, name="GINA, own value and latent", **network),
+        baselines.rating_gina(partial(LatentDependent, sign=1), name="GINA, the same, sign told", **network),
         *(known if simulated else []),
     ]
 
