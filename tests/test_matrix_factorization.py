@@ -210,3 +210,15 @@ def test_not_rated_cells_have_the_sum_over_levels() -> None:
     trace.compute_log_prob()
     assert trace.nodes["not_rated"]["log_prob"].exp().item() == pytest.approx((levels * (1 - rated)).sum().item())
     assert trace.nodes["rated"]["log_prob"].exp().item() == pytest.approx(rated[1].item())
+
+
+def test_a_nearly_full_table_has_gaps_to_learn_from_and_a_full_one_says_so() -> None:
+    """One gap of 60 cells, however often its draws meet ratings alone."""
+    mask = np.ones((10, 6), dtype=bool)
+    mask[3, 2] = False
+    x = np.random.default_rng(0).integers(1, 4, mask.shape).astype(float)
+    for seed in range(3):
+        model = pmf_mnar(3, latent_dim=1, training=Training(steps=3)).fit(ratings(x, mask), x.shape, seed=seed)
+        assert 1 <= model.predict(np.array([3]), np.array([2]))[0] <= 3
+    with pytest.raises(ValueError, match="unobserved: expected cells without ratings, got none"):
+        pmf_mnar(3, training=Training(steps=1)).fit(ratings(x, np.ones_like(mask)), x.shape, seed=0)

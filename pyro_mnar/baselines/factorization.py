@@ -188,11 +188,16 @@ class _Gaps:
         self.like = observed.values
 
     def draw(self, count: int) -> Cells | None:
-        """At most so many cells; None if the draw met ratings alone."""
-        drawn = torch.randint(self.cells, (2 * count,), generator=self.generator)
-        at = torch.searchsorted(self.taken, drawn).clamp_max(len(self.taken) - 1)
-        free = drawn[self.taken[at] != drawn][:count]
-        if not len(free):
+        """At least one cell and at most so many; None if every cell is rated."""
+        if len(self.taken) == self.cells:
             return None
+        free = self._free(count)
+        while not len(free):  # of a table that is nearly full, a few candidates may all be rated
+            free = self._free(count)
         ones = self.like.new_ones(len(free))
         return Cells(free // self.columns, free % self.columns, 0 * ones, ones, self.cells - len(self.taken))
+
+    def _free(self, count: int) -> Tensor:
+        drawn = torch.randint(self.cells, (2 * count,), generator=self.generator)
+        at = torch.searchsorted(self.taken, drawn).clamp_max(len(self.taken) - 1)
+        return drawn[self.taken[at] != drawn][:count]

@@ -23,7 +23,7 @@ from pyro_mnar.kinds import Binary
 from pyro_mnar.likelihoods import Decoder, likelihood_of
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
 from pyro_mnar.nn import MLP
-from pyro_mnar.schema import Column, Schema
+from pyro_mnar.schema import Column, Schema, auxiliary_of
 from pyro_mnar.svi import fit
 from pyro_mnar.table import Table
 
@@ -60,11 +60,9 @@ class ResponseNetwork:
         columns = tuple(Column(name, Binary((0.0, 1.0)), 0.0, 1.0, incomplete=True) for name in answers.columns)
         if not self.uses_features or features is None or features.empty:
             return Table.from_frame(answers, schema=Schema(columns, (), "none"))
-        known = Schema.of_frame(
-            features.assign(**{_ANSWER: [0.0, *[1.0] * (len(features) - 1)]}), auxiliary=list(features), kinds={}
-        )
+        auxiliaries = tuple(auxiliary_of(features[name], name) for name in features.columns)
         frame = pd.concat([answers, features], axis=1)
-        return Table.from_frame(frame, schema=Schema(columns, known.auxiliaries, "named"))
+        return Table.from_frame(frame, schema=Schema(columns, auxiliaries, "named"))
 
     def train(self, table: Table, *, seed: int) -> Fit:
         """Make the pair in the table's floating type and fit it."""
@@ -73,9 +71,6 @@ class ResponseNetwork:
         model = self.model(table.schema, latent_dim=LATENT_DIM, decoder=decoder, seed=seed).to(table.x.dtype)
         guide = self.guide(table.schema, LATENT_DIM, seed=seed).to(table.x.dtype)
         return fit(model, guide, table, **{**TRAINING, "seed": seed, "progress": False, **self.fit_options})
-
-
-_ANSWER = "an answer"
 
 
 def relu_decoder(schema: Schema) -> Decoder:
