@@ -22,6 +22,8 @@ from pyro_mnar.table import Table, schema_of
 class ZeroImpute(PyroModule):
     """Amortised posterior of z from the row with zeros for its gaps, the mask, and u.
 
+    A gap with bounds gets the value nearest to zero between them, so that the encoder knows of a limit of detection.
+
     Args:
         table: The table (or its schema) that the guide is for.
         latent_dim: H of the model, ``model.latent_dim``.
@@ -49,7 +51,12 @@ class ZeroImpute(PyroModule):
     def forward(self, batch: Batch) -> torch.Tensor:
         """Draw z; ``(..., rows, latent_dim)``."""
         inputs = torch.cat(
-            [self.indicators.observed_features(batch.x, batch.mask), batch.mask.to(batch.x.dtype), batch.aux], dim=-1
+            [
+                self.indicators.observed_features(batch.x_or_nearest, batch.mask),
+                batch.mask.to(batch.x.dtype),
+                batch.aux,
+            ],
+            dim=-1,
         )
         with rows(batch):
             mean, scale = self.encoder(inputs).chunk(2, dim=-1)

@@ -68,6 +68,9 @@ class Batch:
         size: N, the number of rows of the table.
         incomplete: Columns that can go missing, and so have a mechanism; ``(columns,)``.
         entries: Where the observed entries stand, if that is known without a search; see :meth:`observed_entries`.
+        lower: Least value that a gap can have, standardised, -inf where nothing is known; ``(rows, columns)``.  None in
+            tables without bounds, as ``upper`` then is.  At observed cells neither is read.
+        upper: Greatest value that a gap can have, inf where nothing is known; ``(rows, columns)``.
     """
 
     x: Float[Tensor, "rows columns"]
@@ -78,6 +81,8 @@ class Batch:
     size: int
     incomplete: Bool[Tensor, " columns"]
     entries: Entries | None = None
+    lower: Float[Tensor, "rows columns"] | None = None
+    upper: Float[Tensor, "rows columns"] | None = None
 
     @classmethod
     def of(
@@ -85,6 +90,9 @@ class Batch:
         x: Float[Tensor, "rows columns"],
         mask: Bool[Tensor, "rows columns"] | None = None,
         aux: Float[Tensor, "rows auxiliaries"] | None = None,
+        *,
+        lower: Float[Tensor, "rows columns"] | None = None,
+        upper: Float[Tensor, "rows columns"] | None = None,
     ) -> Batch:
         """A whole table given as tensors, without a frame: every gap modelled, every column able to go missing.
 
@@ -92,9 +100,14 @@ class Batch:
             x: Values in the model's own units; NaN marks a gap where ``mask`` is not given.
             mask: True where observed.
             aux: Auxiliary variables; none if not given.
+            lower: Least values of gaps, -inf where nothing is known.
+            upper: Greatest values of gaps, inf where nothing is known.
         """
         if mask is None:
             mask = ~x.isnan()
+        if lower is not None or upper is not None:
+            lower = torch.full_like(x, -torch.inf) if lower is None else lower
+            upper = torch.full_like(x, torch.inf) if upper is None else upper
         return cls(
             x=x.masked_fill(~mask, 0.0),
             mask=mask,
@@ -103,6 +116,8 @@ class Batch:
             index=torch.arange(len(x), device=x.device),
             size=len(x),
             incomplete=torch.ones_like(mask[0]),
+            lower=lower,
+            upper=upper,
         )
 
     def __len__(self) -> int:
@@ -140,9 +155,27 @@ class Batch:
         """The same rows with no gap that the mechanism explains: missing values are then drawn without regard to it."""
         return replace(self, mask_modelled=torch.zeros_like(self.mask_modelled))
 
+    def without_bounds(self) -> Batch:
+        """The same rows with nothing known of the gaps."""
+        return replace(self, lower=None, upper=None)
+
+    @property
+    def bounds(self) -> tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows columns"]] | None:
+        """What is known of each gap, infinities at observed cells; None where there are no bounds."""
+        if self.lower is None or self.upper is None:
+            return None
+        return self.lower.masked_fill(self.mask, -torch.inf), self.upper.masked_fill(self.mask, torch.inf)
+
+    @property
+    def x_or_nearest(self) -> Float[Tensor, "rows columns"]:
+        """x, with gaps at the value nearest to zero that their bounds allow: what an encoder may see of them."""
+        bounds = self.bounds
+        return self.x if bounds is None else torch.minimum(torch.maximum(self.x, bounds[0]), bounds[1])
+
     def take(self, rows: Int[Tensor, " rows"]) -> Batch:
         """A minibatch: the given rows, still aware of the table they come from."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in OF_ROWS})
+        bounds = () if self.lower is None else ("lower", "upper")
+        return replace(self, **{name: getattr(self, name)[rows] for name in (*OF_ROWS, *bounds)})
 
     def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Split into minibatches whose sizes differ by at most one, shuffled if a CPU generator is given."""

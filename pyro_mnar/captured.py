@@ -80,6 +80,8 @@ def capture(loss: Loss, parameters: Sequence[Tensor], batch: Batch, buffers: Seq
     Raises:
         CannotCapture: If no fixed graph does what the loss does; says why.
     """
+    if batch.lower is not None:
+        raise CannotCapture("rows have bounds, whose number differs from batch to batch")
     kept = [buffer.clone() for buffer in buffers]
     try:
         with torch.random.fork_rng(devices=[]):

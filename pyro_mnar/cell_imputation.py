@@ -124,6 +124,9 @@ def impute_cells(table: Table, cells: CellPositions, sampler: Sampler, device: t
         means[here], shares[here] = averages.decode(running.mean().cpu().double().numpy(), columns[here])
         effective[here] = running.effective_sample_size().cpu().numpy()
 
+    if table.bounds is not None:
+        for values in (draws, means):
+            table.bounds.hold(values, np.stack([rows, columns]))
     back = np.argsort(order, kind="stable")
     return CellImputations(table, np.stack(asked), draws[:, back], means[back], shares[back], effective[back])
 

@@ -86,6 +86,14 @@ def _parser() -> argparse.ArgumentParser:
         help=f"how a column is modelled, one of {', '.join(sorted(KINDS))}; once for every column that is not what its"
         " values say",
     )
+    for end, which in (("lower", "least"), ("upper", "greatest")):
+        complete.add_argument(
+            f"--{end}",
+            action="append",
+            default=[],
+            metavar="COLUMN=NUMBER",
+            help=f"the {which} value of a column, to which its imputations keep; once for every such column",
+        )
     complete.add_argument(
         "--epochs", type=int, metavar="N", help="passes over the table (default: enough for 3,000 steps)"
     )
@@ -135,7 +143,12 @@ def _impute(options: argparse.Namespace) -> None:
     """Fit GINA to a CSV file and write completed tables (draw_01.csv, ...), their mean (mean.csv) and the history."""
     codes = dict(_codes(given) for given in options.na_values)
     table = Table.from_csv(
-        options.data, auxiliary=_auxiliary(options.auxiliary), na_values=codes, kinds=dict(map(_kind, options.kinds))
+        options.data,
+        auxiliary=_auxiliary(options.auxiliary),
+        na_values=codes,
+        kinds=dict(map(_kind, options.kinds)),
+        lower=dict(_bound(given, "lower") for given in options.lower),
+        upper=dict(_bound(given, "upper") for given in options.upper),
     )
     _say_kinds(table)
     if options.draws < 1:
@@ -224,6 +237,13 @@ def _kind(given: str) -> tuple[str, str]:
     if not (column and equals and kind):
         raise ValueError(f"--kinds: expected COLUMN=KIND, got {given!r}")
     return column, kind.replace("-", "_")
+
+
+def _bound(given: str, end: str) -> tuple[str, Any]:
+    column, equals, bound = given.rpartition("=")
+    if not (column and equals and bound):
+        raise ValueError(f"--{end}: expected COLUMN=NUMBER, got {given!r}")
+    return column, _number(bound)
 
 
 def _number(text: str) -> Any:

@@ -141,8 +141,8 @@ class Levels(TorchDistribution):
             shape = torch.Size(sample_shape) + self.logits.shape
             uniform = torch.rand(shape[:-1], dtype=self.logits.dtype, device=self.logits.device).unsqueeze(-1)
             below = (self.probs.cumsum(-1)[..., :-1] <= uniform).sum(-1)
-            # Rounding must not choose a padded level.
-            last = (self.logits > -torch.inf).sum(-1) - 1
+            # Rounding must not choose a level without probability.
+            last = ((self.logits > -torch.inf) * torch.arange(self.logits.shape[-1], device=uniform.device)).amax(-1)
             return self._points_of(torch.minimum(below, last))
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:

@@ -43,7 +43,7 @@ def generate(fit: Fit, table: Table, *, seed: int = 0) -> pd.DataFrame:
     drawn = []
     for batch in table.batches(ROWS_AT_ONCE, device=fit.device):
         with session.running(), torch.no_grad():
-            drawn.append(_x(poutine.trace(model).get_trace(batch.without_mechanism()), batch))
+            drawn.append(_x(poutine.trace(model).get_trace(batch.without_mechanism().without_bounds()), batch))
     x = torch.cat(drawn).cpu().numpy()
     columns = {i: column.labelled(column.decode(x[:, i])) for i, column in enumerate(table.schema.columns)}
     generated = pd.DataFrame(columns, index=table.frame.index)

@@ -222,6 +222,9 @@ def _impute_gaps(table: Table, sampler: Sampler, device: torch.device) -> Imputa
     for position, column in enumerate(table.schema.columns):
         here = cells[1] == position
         draws[:, here] = column.decode(draws[:, here])
+    if table.bounds is not None:
+        table.bounds.hold(draws, cells)
+        table.bounds.hold(means, cells)
     return Imputations(table, cells, draws, means, effective, shares)
 
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from pyro_mnar.batch import Batch
 from pyro_mnar.distributions import Columns, Levels, MissingEntries, Weighed, joined
+from pyro_mnar.truncation import PartlyCensored, Restricted, restricted_levels
 
 ROWS = "rows"
 
@@ -60,6 +61,9 @@ def partially_observed(
     ``{name}_observed`` is ``fn`` masked to the observed entries and observed there; at missing entries its value is
     the detached draw, which lies in the support whatever ``fn`` is.
 
+    Where the batch has bounds for a gap, ``{name}_missing`` has the density of ``fn`` between them, and
+    ``{name}_observed`` scores their probability, log p(lower ≤ x ≤ upper | z): the cell is a censored observation.
+
     :class:`~pyro_mnar.ImportanceWeightedELBO` proposes ``{name}_missing`` from the model where the guide leaves it out.
     Pyro's own objectives do not: with these the guide has to propose it, by :func:`propose_missing`.
 
@@ -77,7 +81,8 @@ def partially_observed(
         The value of ``{name}_observed`` where observed and of ``{name}_missing`` elsewhere; ``(..., rows, columns)``.
 
     Raises:
-        ValueError: If ``fn`` is not column-wise over the batch's columns.
+        ValueError: If ``fn`` is not column-wise over the batch's columns, or the batch has bounds and ``fn`` is of a
+            family that cannot be held between some (:class:`~pyro_mnar.truncation.Restricted`).
     """
     parts = list(_parts(name, _columnwise(name, fn, batch), batch))
     values = [_observe_part(*part, batch, mechanism) for part in parts]
@@ -87,11 +92,14 @@ def partially_observed(
 def propose_missing(name: str, fn: TorchDistributionMixin, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
     """For guides that propose X_u themselves: the latent site of :func:`partially_observed`.
 
-    Arguments as there; the placeholders of model and guide cancel exactly.  A guide that leaves the site out gets it
-    proposed from the model.
+    Arguments as there; the placeholders of model and guide cancel exactly, and bounds hold in both.  A guide that
+    leaves the site out gets it proposed from the model.
     """
     parts = list(_parts(name, _columnwise(name, fn, batch), batch))
-    drawn = [_sample_missing(prefix, fn, _at(batch.mask, columns, batch)) for prefix, columns, fn in parts]
+    drawn = [
+        _sample_missing(prefix, _within_bounds(fn, columns, batch), _at(batch.mask, columns, batch))
+        for prefix, columns, fn in parts
+    ]
     return joined([columns for _, columns, _ in parts], drawn)
 
 
@@ -142,13 +150,18 @@ def _observe_part(
 ) -> Float[Tensor, "*particles rows columns"]:
     x, mask = _at(batch.x, columns, batch), _at(batch.mask, columns, batch)
     infer: Any = {"partially_observed": columns}  # Pyro's type lists its own keys alone
-    if mechanism is None or not isinstance(fn, Levels):
-        missing = _sample_missing(name, fn, mask, infer)
-        scored: TorchDistributionMixin = fn.mask(mask)
-    else:
-        proposal = _given_missing(fn, columns, batch, mechanism)
+    scored: TorchDistributionMixin
+    if mechanism is not None and isinstance(fn, Levels):
+        proposal = _within_bounds(_given_missing(fn, columns, batch, mechanism), columns, batch)
         missing = _sample_missing(name, proposal, mask, {**infer, "summed_out": True})
         scored = Weighed(fn, proposal, mask)
+    else:
+        proposal = _within_bounds(fn, columns, batch)
+        missing = _sample_missing(name, proposal, mask, infer)
+        if isinstance(proposal, Restricted):
+            scored = PartlyCensored(proposal, mask)
+        else:
+            scored = fn.mask(mask) if proposal is fn else Weighed(fn, proposal, mask)
     filled = torch.where(mask, x, missing.detach())
     observed = pyro.sample(f"{name}_observed", scored.to_event(1), obs=filled, infer=infer)
     return torch.where(mask, observed, missing)
@@ -165,6 +178,16 @@ def _given_missing(fn: Levels, columns: tuple[int, ...], batch: Batch, mechanism
     explained = _at(~batch.mask & batch.mask_modelled & batch.incomplete, columns, batch)
     tilt = torch.stack(log_missing, dim=-1).masked_fill(~explained.unsqueeze(-1), 0.0)
     return Levels(fn.logits + tilt, fn.points)
+
+
+def _within_bounds(fn: TorchDistributionMixin, columns: tuple[int, ...], batch: Batch) -> TorchDistributionMixin:
+    """``fn`` held between the bounds of the batch's gaps; ``fn`` itself where its columns have none."""
+    if batch.bounds is None:
+        return fn
+    lower, upper = (_at(bound, columns, batch) for bound in batch.bounds)
+    if isinstance(fn, Levels):
+        return restricted_levels(fn, lower, upper)
+    return Restricted(fn, lower, upper)
 
 
 def _sample_missing(name: str, fn: TorchDistributionMixin, mask: Tensor, infer: Any = None) -> Tensor:

@@ -119,12 +119,15 @@ class Schema:
             paper's B.1); ``"mask"`` (U = R); ``"none"``.
         codes: What codes in a frame mean, ``(reason, column, codes)`` with a reason ``"na_values"``,
             ``"not_applicable"`` or ``"by_design"``; new rows are read by the same.
+        bounds: What every value of a column keeps to, ``(column, lower, upper)`` in the user's units, infinite where
+            there is no bound; new rows keep to the same.
     """
 
     columns: tuple[Column, ...]
     auxiliaries: tuple[Auxiliary, ...]
     auxiliary_source: AuxiliarySource
     codes: tuple[tuple[str, Hashable, tuple[Any, ...]], ...] = ()
+    bounds: tuple[tuple[Hashable, float, float], ...] = ()
 
     @classmethod
     def of_frame(
@@ -174,6 +177,10 @@ class Schema:
         """The codes of a reason, by column."""
         return {column: codes for given, column, codes in self.codes if given == reason}
 
+    def bounds_of(self, column: Hashable) -> tuple[float, float]:
+        """What every value of a column keeps to."""
+        return next(((lower, upper) for name, lower, upper in self.bounds if name == column), (-np.inf, np.inf))
+
     @property
     def names(self) -> list[Hashable]:
         """Names of the modelled columns."""
@@ -217,6 +224,7 @@ class Schema:
             tuple(Auxiliary(**{**entry, "levels": tuple(entry["levels"])}) for entry in data["auxiliaries"]),
             data["auxiliary_source"],
             tuple((reason, column, tuple(codes)) for reason, column, codes in data["codes"]),
+            tuple(tuple(entry) for entry in data.get("bounds", ())),
         )
 
 

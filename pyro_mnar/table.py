@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyro_mnar.batch import Batch, RowSource
+from pyro_mnar.bounds import Bounds, CellBounds, of_columns
 from pyro_mnar.cells import cell, row_label
 from pyro_mnar.kinds import Kind
 from pyro_mnar.positions import LongNames
@@ -45,6 +46,7 @@ class Table:
         applicable: Cells that have a value, seen or not; the others are never imputed; ``(rows, columns)``.
         aux: Auxiliary variables, standardised; ``(rows, auxiliaries)``.
         codes: Per column of ``na_values``, the code that stood in each cell (missing where there was none).
+        bounds: Least and greatest values of gaps; None where nothing is known of any.
     """
 
     schema: Schema
@@ -55,6 +57,7 @@ class Table:
     applicable: Bool[Tensor, "rows columns"]
     aux: Float[Tensor, "rows auxiliaries"]
     codes: pd.DataFrame
+    bounds: Bounds | None = None
 
     @classmethod
     def from_frame(
@@ -66,6 +69,8 @@ class Table:
         na_values: Mapping[Hashable, Any] | None = None,
         not_applicable: Cells | None = None,
         by_design: Cells | None = None,
+        lower: CellBounds | None = None,
+        upper: CellBounds | None = None,
         schema: Schema | None = None,
         dtype: torch.dtype | None = None,
     ) -> Table:
@@ -86,13 +91,19 @@ class Table:
             not_applicable: Cells that have no value to impute, by column: a boolean per row, or the codes that say so.
             by_design: Missing cells that the mechanism has nothing to do with (not asked, to be predicted), by
                 column: a boolean per row, or the codes that say so.
+            lower: Least values of gaps, by column, in the frame's own units, bounds themselves included.  One number
+                holds for the whole column: its gaps are scored by the mechanism as ever.  A Series or array, one entry
+                a row and NaN where there is none, holds for single cells: an answer such as "above 10", which the
+                mechanism does not score.  See :mod:`pyro_mnar.bounds`.
+            upper: Greatest values of gaps, likewise, such as limits of detection.
             schema: The schema of the training table, for new rows; columns are then matched by name, and codes mean
                 what they meant there.
             dtype: Floating type of the tensors; torch's default if None.
 
         Raises:
             ValueError: If the frame has no rows or columns, repeats a column name, holds an infinity or text in a
-                number column, has a column with no observed value, or an auxiliary column that is absent or has holes.
+                number column, has a column with no observed value, or an auxiliary column that is absent or has holes;
+                if a bound excludes an observed value or leaves no room for a missing one.
             TypeError: If ``frame`` is no DataFrame, or ``auxiliary`` is a single string.
         """
         _check_frame(frame, auxiliary)
@@ -102,16 +113,19 @@ class Table:
             _match_columns(frame, schema)
             given = {reason: {**schema.codes_of(reason), **cells} for reason, cells in given.items()}
         gaps, codes, absent = _read_gaps(frame, **given)
+        is_new = schema is None
         if schema is None:
             schema = Schema.of_frame(gaps, auxiliary=auxiliary, kinds=kinds or {})
-            schema = replace(schema, codes=_known_codes(frame, given))
+            schema = replace(schema, codes=_known_codes(frame, given), bounds=of_columns(lower, upper, schema))
         for name in absent:
             if name not in schema.names:
                 raise ValueError(
                     f"column {name!r}: an auxiliary column has a value in every row, so no reasons for gaps"
                 )
 
-        values = np.stack([c.encode(c.read(gaps[c.name])) for c in schema.columns], axis=1)
+        dtype = dtype or torch.get_default_dtype()
+        numbers = np.stack([c.read(gaps[c.name]) for c in schema.columns], axis=1)
+        values = np.stack([c.encode(numbers[:, at]) for at, c in enumerate(schema.columns)], axis=1)
         mask = ~np.isnan(values)
         applicable, modelled = np.ones_like(mask), np.ones_like(mask)
         for name, (inapplicable, designed) in absent.items():
@@ -119,7 +133,11 @@ class Table:
             applicable[:, column] &= ~inapplicable
             modelled[:, column] &= ~(inapplicable | designed)
 
-        dtype = dtype or torch.get_default_dtype()
+        bounds = Bounds.of_frame(frame, numbers, schema, lower, upper, dtype)
+        if bounds is not None:
+            modelled &= ~bounds.answered
+            if is_new:
+                schema = _without_answered(schema, mask | bounds.answered)
         mask_tensor = torch.from_numpy(mask)
         if schema.auxiliary_source == "mask":
             aux = mask_tensor.to(dtype)
@@ -135,6 +153,7 @@ class Table:
             applicable=torch.from_numpy(applicable),
             aux=aux,
             codes=codes,
+            bounds=bounds,
         )
 
     @classmethod
@@ -289,6 +308,7 @@ class Table:
             applicable=self.applicable[at],
             aux=self.aux[at],
             codes=self.codes.iloc[at.numpy()],
+            bounds=None if self.bounds is None else self.bounds.take(at.numpy()),
         )
 
     def hold_out(self, cells: ArrayLike) -> Table:
@@ -320,7 +340,18 @@ class Table:
     def batch(self, device: torch.device | str | None = None) -> Batch:
         """All rows at once."""
         incomplete = torch.tensor([column.incomplete for column in self.schema.columns])
-        rows = Batch(self.x, self.mask, self.mask_modelled, self.aux, torch.arange(len(self)), len(self), incomplete)
+        lower, upper = (None, None) if self.bounds is None else self.bounds.on_line
+        rows = Batch(
+            self.x,
+            self.mask,
+            self.mask_modelled,
+            self.aux,
+            index=torch.arange(len(self)),
+            size=len(self),
+            incomplete=incomplete,
+            lower=lower,
+            upper=upper,
+        )
         return rows if device is None else rows.to(device)
 
     def batches(
@@ -387,6 +418,14 @@ def _check_frame(frame: pd.DataFrame, auxiliary: object) -> None:
         raise ValueError(
             f"column {repeated[0]!r}: expected each name once, got it {sum(frame.columns == repeated[0])} times"
         )
+
+
+def _without_answered(schema: Schema, told: NDArray[np.bool_]) -> Schema:
+    """A column each of whose gaps has an answer, if a rough one, does not go missing and needs no mechanism."""
+    columns = zip(schema.columns, told.all(0).tolist(), strict=True)
+    return replace(
+        schema, columns=tuple(replace(c, incomplete=c.incomplete and not all_told) for c, all_told in columns)
+    )
 
 
 def _match_columns(frame: pd.DataFrame, schema: Schema) -> None:
