@@ -61,7 +61,13 @@ class Captured:
     def noise(self, steps: int, like: Tensor) -> tuple[Float[Tensor, "steps _"], Float[Tensor, "steps _"]]:
         """Numbers for several steps, from torch's default generator; one call a kind."""
         options: Any = {"dtype": like.dtype, "device": like.device}
-        return torch.randn(steps, _total(self.normal), **options), torch.rand(steps, _total(self.uniform), **options)
+        normal, uniform = self.num_random
+        return torch.randn(steps, normal, **options), torch.rand(steps, uniform, **options)
+
+    @property
+    def num_random(self) -> tuple[int, int]:
+        """How many normal and uniform numbers a step takes from outside."""
+        return _total(self.normal), _total(self.uniform)
 
     def replayed(self, normal: Float[Tensor, " _"], uniform: Float[Tensor, " _"]) -> Noise:
         """A context in which the step itself, run by Python, takes one step's numbers."""
@@ -116,6 +122,39 @@ def views(row: Float[Tensor, " numbers"], like: Sequence[Tensor]) -> list[Tensor
     return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
 
 
+def simplified(functional: fx.GraphModule) -> fx.GraphModule:
+    """Common subexpressions once, what changes nothing or is never read not at all."""
+    graph = fx_graph_cse(functional.graph)
+    for node in graph.nodes:
+        simpler = _simpler(node)
+        if isinstance(simpler, fx.Node) and _form(simpler) == _form(node):
+            node.replace_all_uses_with(simpler)
+    graph.eliminate_dead_code()
+    return fx.GraphModule(functional, graph)
+
+
+def mapped(captured: Captured, inputs: Sequence[Tensor]) -> Captured:
+    """The same over a first dimension of members: each has its own parameters, noise and rows; constants are shared.
+
+    Args:
+        captured: The graph of one member.
+        inputs: Of all members: parameters, normal, uniform, rows, then the constants.
+
+    Raises:
+        CannotCapture: If the graph cannot be mapped, or members would share random numbers.
+    """
+    if captured.others:
+        raise CannotCapture(f"all members would draw the same numbers in {captured.others[0]}")
+    count = len(captured.constants)
+    dims = (*(0 for _ in inputs[: len(inputs) - count]), *(None for _ in range(count)))
+    try:
+        with torch.no_grad():
+            graph = make_fx(torch.func.vmap(captured.graph, dims, randomness="error"))(*inputs)
+    except Exception as error:  # such as operations without a rule for it, or too little memory
+        raise CannotCapture(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from error
+    return replace(captured, graph=simplified(graph))
+
+
 def _captured(loss: Loss, parameters: Sequence[Tensor], batch: Batch) -> Captured:
     with Noise() as counted:
         loss(batch)
@@ -131,7 +170,7 @@ def _captured(loss: Loss, parameters: Sequence[Tensor], batch: Batch) -> Capture
     with torch.no_grad():
         inputs = (flat(parameters), normal, uniform, *rows, *constants)
         functional = make_fx(torch.func.functionalize(graph))(*inputs)
-    functional = _simplified(functional)
+    functional = simplified(functional)
     spans = _compacted(functional, 1), _compacted(functional, 2)
     functional.recompile()
     return Captured(functional, constants, *spans, (len(normal), len(uniform)), counted.others)
@@ -191,17 +230,6 @@ def _origin(node: Any) -> Any:
             break
         node = node.args[0]
     return node
-
-
-def _simplified(functional: fx.GraphModule) -> fx.GraphModule:
-    """Common subexpressions once, what changes nothing or is never read not at all."""
-    graph = fx_graph_cse(functional.graph)
-    for node in graph.nodes:
-        simpler = _simpler(node)
-        if isinstance(simpler, fx.Node) and _form(simpler) == _form(node):
-            node.replace_all_uses_with(simpler)
-    graph.eliminate_dead_code()
-    return fx.GraphModule(functional, graph)
 
 
 def _simpler(node: Any) -> Any:

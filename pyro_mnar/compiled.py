@@ -29,9 +29,9 @@ Step = Callable[[list[Tensor]], Tensor]  # inputs: State, Adam's pair, normal, u
 class State(NamedTuple):
     """What Adam keeps, all parameters in one row: θ and the first and second moments of its gradient."""
 
-    parameters: Float[Tensor, " parameters"]
-    first: Float[Tensor, " parameters"]
-    second: Float[Tensor, " parameters"]
+    parameters: Float[Tensor, "*members parameters"]
+    first: Float[Tensor, "*members parameters"]
+    second: Float[Tensor, "*members parameters"]
 
 
 def bias_corrected(rates: Float[Tensor, " steps"], done: int = 0) -> Float[Tensor, "steps 2"]:
@@ -120,10 +120,10 @@ def _compiled_for_gpu(captured: Captured) -> Step:
 
 def _adam_step(
     captured: Captured, theta: Tensor, first: Tensor, second: Tensor, pair: Tensor, *inputs: Tensor
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, "*members"]:
     loss, gradient = captured.graph(theta, *inputs)
     first.lerp_(gradient, 1 - BETAS[0])
     second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
     change = pair[0] * first / (second.sqrt() * pair[1] + EPSILON)
-    theta.sub_(torch.where(loss.isfinite(), change, 0.0))
+    theta.sub_(torch.where(loss.isfinite().unsqueeze(-1), change, 0.0))
     return loss

@@ -34,6 +34,24 @@ NOTE = (
 )
 
 
+class Start(NamedTuple):
+    """One initialisation, before training.
+
+    Attributes:
+        model: The model, trained in place.
+        guide: Its guide.
+        seed: Of its minibatches and noise.
+        store: Those of its parameters that no module owns, as the state of a parameter store.
+        label: What to call it while it is trained.
+    """
+
+    model: Callable[[Batch], Any]
+    guide: Callable[[Batch], Any]
+    seed: int
+    store: dict[str, Any] | None = None
+    label: str = ""
+
+
 class Trained(NamedTuple):
     """A fit, and whether Ctrl-C ended it early."""
 
@@ -43,7 +61,7 @@ class Trained(NamedTuple):
 
 def best_of(
     count: int,
-    train: Callable[..., Trained],
+    train: Callable[[list[Start]], list[Trained]],
     model: Callable[[Batch], Any],
     guide: Callable[[Batch], Any],
     table: Table,
@@ -55,7 +73,7 @@ def best_of(
 
     Args:
         count: R.
-        train: Trains one initialisation in place, given model, guide, seed, parameter store and a label.
+        train: Trains initialisations in place; returns fewer if it was interrupted.
         model: The model.
         guide: Its guide.
         table: The rows to fit.
@@ -65,18 +83,18 @@ def best_of(
     Raises:
         ValueError: If parameters belong to a module that a plain function has used with ``pyro.module``.
     """
-    members, rows = [], []
+    starts = []
     for member in range(count):
         own = member_seed(seed, member)
         copied, store = copied_pair(model, guide, table, {"params": {}, "constraints": {}}, own)
         if member:
             redraw(copied, store, own)
-        trained = train(*copied, own, store if member else None, f"start {member + 1} of {count}")
-        bound = log_evidence(trained.fit, judges, num_particles=PARTICLES, seed=seed).log_p
-        members.append(trained.fit)
-        rows.append({"member": member, "seed": own, **_mean_of(bound, column_of(trained.fit))})
-        if trained.interrupted:
-            break
+        starts.append(Start(*copied, own, store if member else None, f"start {member + 1} of {count}"))
+    members = [trained.fit for trained in train(starts)]
+    rows = []
+    for member, fitted in enumerate(members):
+        bound = log_evidence(fitted, judges, num_particles=PARTICLES, seed=seed).log_p
+        rows.append({"member": member, "seed": starts[member].seed, **_mean_of(bound, column_of(fitted))})
     report = pd.DataFrame(rows)
     best = int(report[column_of(members[0])].fillna(-np.inf).to_numpy().argmax())
     report["kept"] = report["member"] == best

@@ -67,7 +67,7 @@ class Steps:
         if self.captured is not None:
             try:
                 for loss in self.captured.run(rows, self.done):
-                    yield loss
+                    yield loss.item()
                     at += 1
                     self.done += 1
             except CannotCapture as reason:
@@ -105,10 +105,10 @@ class Steps:
             except CannotCapture as cause:
                 self.mode, reason = "eager", f"not captured: {cause}"
             else:
-                self.captured = CapturedSteps(self, captured)
+                self.captured = CapturedSteps(captured, self)
         if self.mode == "inductor" and self.captured is not None:
             try:
-                self.captured.compile(example)
+                self.captured.compile(len(example))
             except CannotCapture as cause:
                 self.mode, reason = "graph", f"not compiled: {cause}"
         level = logging.INFO if self.mode == wanted else logging.WARNING
@@ -118,11 +118,15 @@ class Steps:
         """Go on by Python, where the captured steps are."""
         assert self.captured is not None
         log.warning("training steps: eager from step %d on (%s)", self.done + 1, cause)
-        self.synchronise()
-        state, self.captured, self.mode = self.captured.state, None, "eager"
+        self.by_python_from(self.captured.state, self.done)
+
+    def by_python_from(self, state: State, done: int) -> None:
+        """Take over from captured steps, so many of them done, with Adam's memory."""
+        self.mode, self.captured, self.done = "eager", None, done
+        write(self.parameters, state.parameters)
         moments = (views(moment, self.parameters) for moment in (state.first, state.second))
         for parameter, first, second in zip(self.parameters, *moments, strict=True):
-            step = torch.tensor(float(self.done), device=parameter.device)
+            step = torch.tensor(float(done), device=parameter.device)
             self.optimiser.state[parameter] = {"step": step, "exp_avg": first.clone(), "exp_avg_sq": second.clone()}
 
 
@@ -130,81 +134,108 @@ class CapturedSteps:
     """Steps by a captured graph; rows and noise are laid out for many steps at a time.
 
     Args:
-        steps: Whose loss, parameters and rates these are.
-        captured: Their graph.
+        captured: The graph.
+        of: Whose loss, parameters and rates these are.
+
+    Attributes:
+        state: Parameters and moments, as they are now.
     """
 
-    def __init__(self, steps: Steps, captured: Captured) -> None:
-        self.loss, self.parameters, self.batch = steps.loss, steps.parameters, steps.batch
-        self.captured, self.step = captured, interpreted(captured)
-        theta = flat(steps.parameters)
-        self.state = State(theta, torch.zeros_like(theta), torch.zeros_like(theta))
-        self.pairs = bias_corrected(steps.rates).to(theta)
+    def __init__(self, captured: Captured, of: Steps) -> None:
+        self.captured, self.of, self.batch = captured, of, of.batch
+        self.step = interpreted(captured)
+        self.state = self._first_state()
+        self.pairs = bias_corrected(of.rates).to(self.state.parameters)
         self.next_check = 0
 
-    def compile(self, example: Batch) -> None:
-        """Have inductor compile the step.
+    def compile(self, size: int) -> None:
+        """Have inductor compile the step, for minibatches of this size.
 
         Raises:
             CannotCapture: If it cannot; the graph is then run as it is.
         """
-        with torch.random.fork_rng(devices=[]):
-            noise = (tensor[0] for tensor in self.captured.noise(1, example.x))
-            rows = (getattr(example, name) for name in OF_ROWS)
-            self.step = compiled(self.captured, [*self.state, self.pairs[0], *noise, *rows, *self.captured.constants])
+        self.step = compiled(self.captured, self.example(size))
 
-    def run(self, rows: Int[Tensor, "batches size"], done: int) -> Iterator[float]:
+    def example(self, size: int) -> list[Tensor]:
+        """Inputs of a step, with zeros for noise: no generator moves."""
+        theta, count = self.state.parameters, self.captured.num_random
+        noise = [theta.new_zeros(1, *theta.shape[:-1], number) for number in count]
+        return next(self._inputs(self._rows(size), 0, noise))
+
+    def run(self, rows: Int[Tensor, "batches *members size"], done: int) -> Iterator[Tensor]:
         """The loss of each minibatch in turn.
 
         Raises:
             CannotCapture: If the first step's loss or gradient is not what Python makes of it; it is then not taken.
         """
-        for start, chunk in self._chunks(rows):
-            for number, inputs in enumerate(self._inputs(chunk, done + start)):
+        count = self._steps_per_chunk(rows)
+        for start in range(0, len(rows), count):
+            chunk = rows[start : start + count]
+            for number, inputs in enumerate(self._inputs(chunk, done + start, self._noise(len(chunk)))):
                 if start + number == 0 and done >= self.next_check:
                     self.next_check = done + STEPS_BETWEEN_CHECKS
-                    yield self._checked(inputs, self.batch.take(chunk[0])).item()
+                    yield self._checked(inputs, chunk[0])
                 else:
-                    yield self.step(inputs).item()
+                    yield self.step(inputs)
 
-    def _chunks(self, rows: Int[Tensor, "batches size"]) -> Iterator[tuple[int, Int[Tensor, "steps size"]]]:
-        numbers = sum(getattr(self.batch.take(rows[0, :1]), name).numel() for name in OF_ROWS) * rows.shape[1]
-        noise = sum(stop - start for start, stop in [*self.captured.normal, *self.captured.uniform])
-        count = max(1, CHUNK_BYTES // (8 * (numbers + noise)))
-        for start in range(0, len(rows), count):
-            yield start, rows[start : start + count]
+    def _first_state(self) -> State:
+        theta = flat(self.of.parameters)
+        return State(theta, torch.zeros_like(theta), torch.zeros_like(theta))
 
-    def _inputs(self, rows: Int[Tensor, "steps size"], done: int) -> Iterator[list[Tensor]]:
+    def _rows(self, size: int) -> Int[Tensor, "1 size"]:
+        return torch.arange(size, device=self.batch.device)[None]
+
+    def _noise(self, steps: int) -> tuple[Tensor, Tensor]:
+        return self.captured.noise(steps, self.state.parameters)
+
+    def _steps_per_chunk(self, rows: Int[Tensor, "batches *members size"]) -> int:
+        one = self.batch.take(rows.flatten()[:1])
+        numbers = sum(getattr(one, name).numel() for name in OF_ROWS) * rows.shape[-1]
+        return max(1, CHUNK_BYTES // (8 * (numbers + sum(self.captured.num_random))))
+
+    def _inputs(
+        self, rows: Int[Tensor, "steps *members size"], done: int, noise: Sequence[Tensor]
+    ) -> Iterator[list[Tensor]]:
         """The inputs of several steps, in the order in which the graph takes them."""
         batch = self.batch.take(rows.flatten())
         fields = [getattr(batch, name).unflatten(0, rows.shape) for name in OF_ROWS]
-        stacked = [self.pairs[done : done + len(rows)], *self.captured.noise(len(rows), batch.x), *fields]
+        stacked = [self.pairs[done : done + len(rows)], *noise, *fields]
         for varying in zip(*(tensor.unbind() for tensor in stacked), strict=True):
             yield [*self.state, *varying, *self.captured.constants]
 
-    def _checked(self, inputs: list[Tensor], batch: Batch) -> Float[Tensor, ""]:
+    def _checked(self, inputs: list[Tensor], rows: Int[Tensor, "*members size"]) -> Tensor:
         """Take a step, after Python has computed its loss and gradient from the same numbers."""
-        write(self.parameters, self.state.parameters)
         kept = [tensor.clone() for tensor in self.state]
-        random = torch.get_rng_state()
-        with self.captured.replayed(inputs[4], inputs[5]) as noise:
-            expected, gradient = loss_and_gradient(self.loss, self.parameters, batch)
-        torch.set_rng_state(random)
+        expected, gradient = self._by_python(rows, inputs[4], inputs[5])
         loss = self.step(inputs)
         moment = torch.lerp(kept[1], gradient, 1 - BETAS[0])
         # The first moment shows the gradient without the amplification that θ's own step has where it is tiny.
-        wrong = []
-        if differ(loss, expected):
-            wrong.append("loss")
-        if differ(self.state.first, moment):
-            wrong.append("gradient")
-        if tuple(noise.taken.values()) != self.captured.counts:
-            wrong.append("number of random draws")
-        if wrong and expected.isfinite():
+        pairs = {"loss": (loss, expected), "gradient": (self.state.first, moment)}
+        wrong = [name for name, (got, own) in pairs.items() if differ(got, own)]
+        if wrong and expected.isfinite().all():
             for tensor, value in zip(self.state, kept, strict=True):
                 tensor.copy_(value)
             raise CannotCapture(f"the captured step's {' and '.join(wrong)} is not the model's own any more")
         return loss
+
+    def _by_python(self, rows: Tensor, normal: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        write(self.of.parameters, self.state.parameters)
+        return by_python(self.captured, self.of, self.batch.take(rows), normal, uniform)
+
+
+def by_python(
+    captured: Captured, steps: Steps, batch: Batch, normal: Float[Tensor, " _"], uniform: Float[Tensor, " _"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, " parameters"]]:
+    """Loss and gradient of the model itself on a captured step's random numbers; moves no generator.
+
+    Raises:
+        CannotCapture: If the model draws other numbers than when it was captured.
+    """
+    with torch.random.fork_rng(devices=[]), captured.replayed(normal, uniform) as noise:
+        result = loss_and_gradient(steps.loss, steps.parameters, batch)
+    if tuple(noise.taken.values()) != captured.counts:
+        raise CannotCapture("the model does not draw as many random numbers any more")
+    return result
 
 
 def differ(first: Tensor, second: Tensor) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -18,13 +20,17 @@ from pyro_mnar.batch import Batch, RowSource, shuffled
 from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
+from pyro_mnar.noise import CannotCapture
 from pyro_mnar.parameters import module_parameters, trainable_parameters
-from pyro_mnar.restarts import Trained, best_of
-from pyro_mnar.steps import MODES, Steps
+from pyro_mnar.restarts import Start, Trained, best_of
+from pyro_mnar.steps import MODES, Steps, best_mode
 from pyro_mnar.table import Table
+from pyro_mnar.together import Together
 
 DEFAULT_STEPS = 3_000
 LEAST_EPOCHS = 30
+
+log = logging.getLogger(__name__)
 
 
 class TrainingError(ValueError):
@@ -75,9 +81,9 @@ def fit(
         held_out: A share of the rows to hold out, or a table of other rows, whose bound is reported every epoch.
         patience: Stop when the monitored bound (held-out if there is one, else the training bound's running mean) has
             not improved for so many epochs.
-        restarts: R, initialisations to train, one after another: the model as given, and R - 1 copies with parameters
-            drawn anew.  The best by the bound (held-out if rows are) is kept; all are in ``Fit.members``, their bounds
-            in ``Fit.restarts``.
+        restarts: R, initialisations to train: the model as given, and R - 1 copies with parameters drawn anew; where
+            steps are captured, all at once, as one batched computation.  The best by the bound (held-out if rows are)
+            is kept; all are in ``Fit.members``, their bounds in ``Fit.restarts``.
         progress: Show a bar.
         compile: How steps are run: ``"eager"``, by Python; ``"graph"``, captured once as a list of tensor operations;
             ``"inductor"``, captured and compiled; ``"auto"``, what pays for the number of steps ahead.  A model that
@@ -107,8 +113,8 @@ def fit(
         objective, table, validation, epochs, batch_size, learning_rate, device, patience, progress, compile
     )
     if restarts == 1:
-        return training.run(model, guide, seed).fit
-    return best_of(restarts, training.run, model, guide, table, validation or table, seed)
+        return training.run(Start(model, guide, seed)).fit
+    return best_of(restarts, training.run_all, model, guide, table, validation or table, seed)
 
 
 @dataclass(frozen=True)
@@ -128,21 +134,50 @@ class Training:
     progress: bool = True
     mode: str = "auto"
 
-    def run(
-        self,
-        model: Callable[[Batch], Any],
-        guide: Callable[[Batch], Any],
-        seed: int,
-        store: dict[str, Any] | None = None,
-        label: str = "",
-    ) -> Trained:
-        """Train one initialisation; ``store`` holds those of its parameters that no module owns."""
-        result = Fit(model, guide, self.table.schema)
+    def run(self, start: Start) -> Trained:
+        """Train one initialisation."""
+        trainer = self._trainer(start)
+        interrupted = self._train(trainer, start.label)
+        return Trained(trainer.result(), interrupted)
+
+    def run_all(self, starts: Sequence[Start]) -> list[Trained]:
+        """Train several: at once if their step can be captured and the run is long enough for it, else in turn.
+
+        Ctrl-C ends the training of all.
+        """
+        mode, reason = (self.mode, "") if self.mode != "auto" else best_mode(self._steps(), self.device)
+        if mode != "eager":
+            trainers = [self._trainer(start) for start in starts]
+            try:
+                together = Together(trainers, mode, self.batch_size)
+            except CannotCapture as cause:
+                reason = str(cause)
+            else:
+                log.info("restarts: %d at once (%s)", len(starts), mode)
+                interrupted = self._train(together, f"{len(starts)} starts")
+                return [Trained(trainer.result(), interrupted) for trainer in trainers]
+        log.info("restarts: in turn (%s)", reason or "as asked for")
+        trained: list[Trained] = []
+        for start in starts:
+            trained.append(self.run(start))
+            if trained[-1].interrupted:
+                break
+        return trained
+
+    def _steps(self) -> int:
+        return self.epochs * math.ceil(len(self.table) / self.batch_size)
+
+    def _trainer(self, start: Start) -> Trainer:
+        fitted = Fit(start.model, start.guide, self.table.schema)
         validation = None if self.validation is None else self.validation.source(self.device)
-        session = Session(seed, self.device, store)
-        trainer = _Trainer(result, self.objective, self.table.source(self.device), validation, session)
+        session = Session(start.seed, self.device, start.store)
+        trainer = Trainer(fitted, self.objective, self.table.source(self.device), validation, session)
         trainer.check()
-        trainer.prepare(self.learning_rate, self.epochs * math.ceil(len(self.table) / self.batch_size), self.mode)
+        trainer.prepare(self.learning_rate, self._steps(), self.mode)
+        return trainer
+
+    def _train(self, trainer: Trainer | Together, label: str) -> bool:
+        """Run the epochs; whether Ctrl-C ended them early."""
         bar = tqdm(total=self.epochs, unit="epoch", desc=label or None, disable=None if self.progress else True)
         interrupted = False
         try:
@@ -158,10 +193,10 @@ class Training:
         finally:
             bar.close()
             trainer.finish()
-        return Trained(trainer.result(), interrupted)
+        return interrupted
 
 
-class _Trainer:
+class Trainer:
     """State of one training run: steps, random stream, best parameters, history."""
 
     def __init__(
@@ -206,22 +241,47 @@ class _Trainer:
         buffers = [b for m in (self.fit.model, self.fit.guide) if isinstance(m, nn.Module) for b in m.buffers()]
         self.steps = Steps(self._loss, self.parameters, self.batch, rates, mode, buffers)
 
+    def shuffled(self, batch_size: int) -> Int[Tensor, "batches size"]:
+        """Rows of the minibatches of one pass."""
+        return shuffled(len(self.batch), batch_size, self.session.generator).to(self.batch.device)
+
     def epoch(self, batch_size: int) -> float:
         """One pass over the table; returns the estimate of the bound per row, in nats."""
-        start, total = time.perf_counter(), 0.0
+        return self.epoch_of(self.shuffled(batch_size), batch_size)
+
+    def epoch_of(self, rows: Int[Tensor, "batches size"], batch_size: int) -> float:
+        """One pass in a given order."""
+        start, losses = time.perf_counter(), []
         with self.session.running():
-            rows = shuffled(len(self.batch), batch_size, self.session.generator).to(self.batch.device)
-            for number, loss in enumerate(self.steps.run(rows)):
+            for loss in self.steps.run(rows):
+                losses.append(loss)
                 if not math.isfinite(loss):
-                    self._fail(self.batch.take(rows[number]), number, loss)
-                total -= loss
-            row = {"epoch": len(self.history) + 1, self.column: total / len(rows)}
-            if self.validation is not None:
+                    break
+        if not math.isfinite(losses[-1]):
+            self.fail(rows[len(losses) - 1], len(losses) - 1, losses[-1])
+        return self.record(-sum(losses) / len(rows), start, batch_size)
+
+    def record(self, value: float, start: float, batch_size: int) -> float:
+        """Note a finished epoch that began at a time, and keep the parameters if they are the best so far."""
+        row = {"epoch": len(self.history) + 1, self.column: value}
+        if self.validation is not None:
+            with self.session.running():
                 row[f"held_out_{self.column}"] = self._held_out(batch_size)
         row["seconds"] = time.perf_counter() - start
         self.history.append(row)
         self._monitor(row)
-        return row[self.column]
+        return value
+
+    def fail(self, rows: Int[Tensor, " size"], number: int, loss: float) -> NoReturn:
+        """Name the site, and put the last good parameters back."""
+        self.steps.synchronise()
+        with self.session.running():
+            site = next(self._sites_not_finite(self.batch.take(rows)), "none when run again")
+        self._restore(self.snapshot or self.last_good)
+        raise TrainingError(
+            f"epoch {len(self.history) + 1}, batch {number}: the objective is {-loss}; offending site: {site}",
+            self.result(),
+        )
 
     def finish(self) -> None:
         """Put the best parameters back, or the last ones if no epoch was finished."""
@@ -237,16 +297,6 @@ class _Trainer:
 
     def _loss(self, batch: Batch) -> Tensor:
         return self.objective.differentiable_loss(self.fit.model, self.fit.guide, batch) / batch.size
-
-    def _fail(self, batch: Batch, number: int, loss: float) -> NoReturn:
-        """Name the site, and put the last good parameters back."""
-        self.steps.synchronise()
-        site = next(self._sites_not_finite(batch), "none when run again")
-        self._restore(self.snapshot or self.last_good)
-        raise TrainingError(
-            f"epoch {len(self.history) + 1}, batch {number}: the objective is {-loss}; offending site: {site}",
-            self.result(),
-        )
 
     def _held_out(self, batch_size: int) -> float:
         assert self.validation is not None

@@ -26,7 +26,7 @@ from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.fitted import Fit
 from pyro_mnar.imputation import encoded, impute
 from pyro_mnar.isolation import Session
-from pyro_mnar.restarts import bounds_of, copied_pair, imputed_means, member_seed, redraw, spread_of
+from pyro_mnar.restarts import Start, bounds_of, copied_pair, imputed_means, member_seed, redraw, spread_of
 from pyro_mnar.svi import Training
 from pyro_mnar.table import Table
 
@@ -149,8 +149,8 @@ def _refit(fit: Fit, training: Training, completion: Tensor | None, seed: int, *
         redraw((model, guide), store, seed)
     if completion is not None:
         completed = _Completed(model, completion, training.table)
-        store = training.run(completed, guide, seed, store, "rows completed").fit.store
-    return training.run(model, guide, seed, store, "refit").fit
+        store = training.run(Start(completed, guide, seed, store, "rows completed")).fit.store
+    return training.run(Start(model, guide, seed, store, "refit")).fit
 
 
 class _Completed(nn.Module):

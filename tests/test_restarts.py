@@ -169,8 +169,8 @@ def test_ctrl_c_ends_the_restarts(monkeypatch):
 
     from pyro_mnar import svi
 
-    epoch = svi._Trainer.epoch
-    monkeypatch.setattr(svi._Trainer, "epoch", interrupted)
+    epoch = svi.Trainer.epoch
+    monkeypatch.setattr(svi.Trainer, "epoch", interrupted)
     assert len(fit(model, guide, table, restarts=5, **QUICK).members) == 2
 
 
