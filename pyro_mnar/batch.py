@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-OF_ROWS = ("x", "mask", "mask_modelled", "aux", "index")  # fields with one entry a row
+_OF_ROWS = ("x", "mask", "mask_modelled", "aux", "index", "lower", "upper")
 
 
 class Entries(NamedTuple):
@@ -174,8 +174,12 @@ class Batch:
 
     def take(self, rows: Int[Tensor, " rows"]) -> Batch:
         """A minibatch: the given rows, still aware of the table they come from."""
-        bounds = () if self.lower is None else ("lower", "upper")
-        return replace(self, **{name: getattr(self, name)[rows] for name in (*OF_ROWS, *bounds)})
+        return replace(self, **{name: value[rows] for name, value in self.of_rows().items()})
+
+    def of_rows(self) -> dict[str, Tensor]:
+        """The fields that have one entry a row, by name."""
+        values = {name: getattr(self, name) for name in _OF_ROWS}
+        return {name: value for name, value in values.items() if value is not None}
 
     def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Split into minibatches whose sizes differ by at most one, shuffled if a CPU generator is given."""

@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from torch._functorch.compile_utils import fx_graph_cse
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_mnar.batch import OF_ROWS, Batch
+from pyro_mnar.batch import Batch
 from pyro_mnar.noise import CannotCapture, Noise
 
 aten = torch.ops.aten
@@ -56,7 +56,7 @@ class Captured:
         batch: Batch,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, " parameters"]]:
         """Loss and gradient of a batch."""
-        return self.graph(theta, normal, uniform, *(getattr(batch, name) for name in OF_ROWS), *self.constants)
+        return self.graph(theta, normal, uniform, *batch.of_rows().values(), *self.constants)
 
     def noise(self, steps: int, like: Tensor) -> tuple[Float[Tensor, "steps _"], Float[Tensor, "steps _"]]:
         """Numbers for several steps, from torch's default generator; one call a kind."""
@@ -163,10 +163,10 @@ def _captured(loss: Loss, parameters: Sequence[Tensor], batch: Batch) -> Capture
 
     def step(normal: Tensor, uniform: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
         with Noise(normal, uniform):
-            return loss_and_gradient(loss, parameters, replace(batch, **dict(zip(OF_ROWS, rows, strict=True))))
+            return loss_and_gradient(loss, parameters, replace(batch, **dict(zip(batch.of_rows(), rows, strict=True))))
 
-    rows = [getattr(batch, name) for name in OF_ROWS]
-    graph, constants = _lifted(make_fx(step)(normal, uniform, *rows), parameters)
+    rows = list(batch.of_rows().values())
+    graph, constants = _lifted(make_fx(step)(normal, uniform, *rows), parameters, len(rows))
     with torch.no_grad():
         inputs = (flat(parameters), normal, uniform, *rows, *constants)
         functional = make_fx(torch.func.functionalize(graph))(*inputs)
@@ -176,7 +176,9 @@ def _captured(loss: Loss, parameters: Sequence[Tensor], batch: Batch) -> Capture
     return Captured(functional, constants, *spans, (len(normal), len(uniform)), counted.others)
 
 
-def _lifted(traced: fx.GraphModule, parameters: Sequence[Tensor]) -> tuple[Callable[..., Any], list[Tensor]]:
+def _lifted(
+    traced: fx.GraphModule, parameters: Sequence[Tensor], num_fields: int
+) -> tuple[Callable[..., Any], list[Tensor]]:
     """The traced step as a function of parameters, noise, rows and the other tensors that it met."""
     position = {id(parameter): number for number, parameter in enumerate(parameters)}
     graph = traced.graph
@@ -189,7 +191,7 @@ def _lifted(traced: fx.GraphModule, parameters: Sequence[Tensor]) -> tuple[Calla
     constants = [tensor for tensor in met.values() if id(tensor) not in position]
 
     def lifted(theta: Tensor, normal: Tensor, uniform: Tensor, *others: Tensor) -> Any:
-        rows, given = others[: len(OF_ROWS)], others[len(OF_ROWS) :]
+        rows, given = others[:num_fields], others[num_fields:]
         values = dict(zip(map(id, constants), given, strict=True))
         values |= zip(position, views(theta, parameters), strict=True)
         return _Lifted(traced, {node: values[key] for node, key in sources.items()}).run(normal, uniform, *rows)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyro_mnar.batch import OF_ROWS, Batch, RowSource
+from pyro_mnar.batch import Batch, RowSource
 from pyro_mnar.captured import Captured, Loss, capture, flat, loss_and_gradient, views
 from pyro_mnar.compiled import BETAS, State, bias_corrected, compiled, interpreted, no_compiler
 from pyro_mnar.noise import CannotCapture
@@ -62,7 +62,8 @@ class Steps:
     def run(self, rows: Int[Tensor, "batches size"]) -> Iterator[float]:
         """The loss of each minibatch in turn, before its step; no step is taken where it is not finite."""
         if self.done == 0:
-            self._choose(self.batch.take(rows[0]))
+            # Not the first batch, which is the first that is checked: rows that the model keeps in Python then show.
+            self._choose(self.batch.take(rows[-1]))
         at = 0
         if self.captured is not None:
             try:
@@ -189,16 +190,15 @@ class CapturedSteps:
         return self.captured.noise(steps, self.state.parameters)
 
     def _steps_per_chunk(self, rows: Int[Tensor, "batches *members size"]) -> int:
-        one = self.batch.take(rows.flatten()[:1])
-        numbers = sum(getattr(one, name).numel() for name in OF_ROWS) * rows.shape[-1]
+        one = self.batch.take(rows.flatten()[:1]).of_rows().values()
+        numbers = sum(value.numel() for value in one) * rows.shape[-1]
         return max(1, CHUNK_BYTES // (8 * (numbers + sum(self.captured.num_random))))
 
     def _inputs(
         self, rows: Int[Tensor, "steps *members size"], done: int, noise: Sequence[Tensor]
     ) -> Iterator[list[Tensor]]:
         """The inputs of several steps, in the order in which the graph takes them."""
-        batch = self.batch.take(rows.flatten())
-        fields = [getattr(batch, name).unflatten(0, rows.shape) for name in OF_ROWS]
+        fields = [value.unflatten(0, rows.shape) for value in self.batch.take(rows.flatten()).of_rows().values()]
         stacked = [self.pairs[done : done + len(rows)], *noise, *fields]
         for varying in zip(*(tensor.unbind() for tensor in stacked), strict=True):
             yield [*self.state, *varying, *self.captured.constants]

@@ -318,6 +318,18 @@ def test_a_sparse_table_is_captured_too(caplog):
     np.testing.assert_allclose(runs[0].history["bound"], runs[1].history["bound"], rtol=1e-6)
 
 
+def test_rows_that_a_model_keeps_for_itself_are_found_out_at_the_first_step(caplog):
+    table = table_with_gaps()
+    mine = iter(table.x.split(14) * 100)
+
+    class Keeping(Shifted):
+        def forward(self, batch: Batch):
+            return super().forward(replace(batch, x=next(mine)[: len(batch)].repeat(2, 1)[: len(batch)]))
+
+    fit(Keeping(), no_latents, table, **RUN)
+    assert "training steps: eager from step 1 on" in caplog.text
+
+
 # What cannot be captured --------------------------------------------------------------------------------------------
 
 
