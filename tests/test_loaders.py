@@ -120,6 +120,8 @@ def test_yahoo_r3(tmp_path: Path, yahoo_lines: dict[str, np.ndarray]) -> None:
     for frame, lines in ((data.train, yahoo_lines["train"]), (data.test, yahoo_lines["test"])):
         rebuilt = np.stack([data.row_labels[frame["row"]], data.column_labels[frame["column"]], frame["value"]], axis=1)
         np.testing.assert_array_equal(rebuilt, lines)
+    table = data.table(auxiliary="mask")
+    assert len(table) == 15_400 and table.schema.num_columns == 1_000
     assert repr(data) == "Ratings(15400 rows, 1000 columns, 154000 to train (1.0%), 54000 to test)"
 
 
@@ -181,6 +183,13 @@ def test_coat(tmp_path: Path) -> None:
     assert data.row_features is not None and data.column_features is not None
     np.testing.assert_array_equal(data.row_features, matrices["user"])
     np.testing.assert_array_equal(data.column_features, matrices["item"])
+    table = data.table(kinds="ordinal")
+    assert len(table) == 290 and table.schema.num_columns == 300 and table.schema.num_auxiliaries == 14
+    batch = next(iter(table.batches(290)))
+    np.testing.assert_array_equal(batch.mask.numpy(), matrices["train"] > 0)
+    seen = batch.mask[:, 0].numpy()
+    stars = table.schema.columns[0].decode(batch.x[:, 0].numpy())
+    np.testing.assert_allclose(stars[seen], matrices["train"][seen, 0])
     assert data.row_features.columns[3] == "name 3" and data.column_features.columns[0] == "item feature 1"
 
 

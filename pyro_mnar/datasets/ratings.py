@@ -1,17 +1,20 @@
 """Wide sparse tables as lists of their observed cells, and where the public ones come from.
 
 No data come with this package.  A loader takes the folder that its user downloaded, checks it, and returns
-:class:`Ratings`, whose frames go into ``Table.from_long(data.train, row="row", column="column", value="value")`` and
-into every :class:`~pyro_mnar.baselines.protocol.RatingPredictor`.
+:class:`Ratings`, which is a :meth:`Ratings.table` to a model and a list of ratings to a
+:class:`~pyro_mnar.baselines.protocol.RatingPredictor`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from pyro_mnar.sparse import SparseTable
+from pyro_mnar.table import Table
 
 
 class Source(NamedTuple):
@@ -65,6 +68,17 @@ class Ratings:
         return (
             f"Ratings({rows} rows, {columns} columns, {train} to train ({train / rows / columns:.1%}), {test} to test)"
         )
+
+    def table(self, **options: Any) -> SparseTable:
+        """The training cells as a table that is never dense, with ``row_features``, if there are any, as U.
+
+        Args:
+            **options: As for :meth:`~pyro_mnar.Table.from_long`, such as ``kinds`` or another ``auxiliary``.
+        """
+        rows, columns = (range(count) for count in self.shape)
+        if self.row_features is not None:
+            options.setdefault("auxiliary", self.row_features)
+        return Table.from_long(self.train, rows=rows, columns=columns, **options)
 
     def split(self, share: float, *, seed: int) -> Ratings:
         """Set a random share of the training cells apart, to validate or, where the data bring no test, to test on.
