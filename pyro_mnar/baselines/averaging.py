@@ -21,6 +21,7 @@ from pyro_mnar.baselines.pairs import Fitted, not_miwae_ppca_known_sign
 from pyro_mnar.baselines.protocol import Imputer, completed
 from pyro_mnar.evidence import log_evidence
 from pyro_mnar.isolation import seeded
+from pyro_mnar.kinds import Categorical
 from pyro_mnar.likelihoods import GaussianNoise
 from pyro_mnar.mechanisms import SelfMasking
 from pyro_mnar.models import GINA, NotMIWAE
@@ -47,7 +48,7 @@ class Averaged:
         """Let every member fill the gaps, and average.
 
         Raises:
-            ValueError: If a column has levels without an order, which have no mean.
+            ValueError: If a column holds words or levels without an order, which have no mean.
         """
         _check_numbers(table)
         return _mean(table, [member.complete(table, seed=seed) for member in self.members])
@@ -73,7 +74,7 @@ class SignByBound:
         """Fit with both signs, complete with the better one.
 
         Raises:
-            ValueError: If a column has levels without an order, which have no mean.
+            ValueError: If a column holds words or levels without an order, which have no mean.
         """
         _check_numbers(table)
         fits = {sign: self.decide(sign).train(table, seed=seed) for sign in SIGNS}
@@ -131,5 +132,5 @@ def _mean(table: Table, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def _check_numbers(table: Table) -> None:
     for column in table.schema.columns:
-        if column.is_nominal and column.incomplete:
-            raise ValueError(f"column {column.name!r}: expected levels with an order, whose means can be averaged")
+        if isinstance(column.kind, Categorical) and (column.is_nominal or column.kind.holds_words):
+            raise ValueError(f"column {column.name!r}: expected numbers, which can be averaged, got levels or words")
