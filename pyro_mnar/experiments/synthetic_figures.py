@@ -17,6 +17,8 @@ from pyro_mnar.experiments.experiment import Task
 PICTURED_SEED = 0
 PICTURES = ("PartialVAE", "NotMIWAE, fully connected", "GINA, general graph")  # as in the paper
 TARGETS = ("given the mask", "not")
+HEADINGS = {"given the mask": "given the mask", "not": "not given the mask"}
+COLORS = 24  # of the palette that figures are written with, a quarter of their size in full colour
 FOLDER = "samples"
 POINTS = 500  # of 2,000: more hide the contours
 GRID = 80
@@ -53,26 +55,26 @@ def draw(runs: pd.DataFrame, folder: Path, *, rows: int) -> None:
 
 def _draw_generated(found: dict[str, dict[str, Samples]], path: Path, rows: int) -> None:
     figure, axes = _grid(len(found), 1 + len(PICTURES))
+    for axis, title in zip(axes[0], ("training set", *PICTURES), strict=True):
+        axis.set_title(title, fontsize=8)
     for line, (name, samples) in zip(axes, found.items(), strict=True):
         data = synthetic(name, PICTURED_SEED, rows=rows)
         seen = data.frame.dropna()[list(INCOMPLETE)].to_numpy()
         panels = {"training set": seen, **{system: kept["generated"] for system, kept in samples.items()}}
         for axis, title in zip(line, ("training set", *PICTURES), strict=True):
             _panel(axis, _density(name, rows), panels.get(title))
-            if line is axes[0]:
-                axis.set_title(title, fontsize=9)
         line[0].set_ylabel(name, rotation=0, fontsize=12)
     _save(figure, path)
 
 
 def _draw_completed(found: dict[str, dict[str, Samples]], path: Path, rows: int) -> None:
     figure, axes = _grid(len(found), len(PICTURES) * len(TARGETS))
+    panels = [(system, target) for system in PICTURES for target in TARGETS]
+    for axis, (system, target) in zip(axes[0], panels, strict=True):
+        axis.set_title(f"{system}\n{HEADINGS[target]}", fontsize=8)
     for line, (name, samples) in zip(axes, found.items(), strict=True):
-        panels = [(system, target) for system in PICTURES for target in TARGETS]
         for axis, (system, target) in zip(line, panels, strict=True):
             _panel(axis, _density(name, rows), samples[system][target] if system in samples else None)
-            if line is axes[0]:
-                axis.set_title(f"{system}\n{target if target != 'not' else 'not given the mask'}", fontsize=8)
         line[0].set_ylabel(name, rotation=0, fontsize=12)
     _save(figure, path)
 
@@ -108,7 +110,14 @@ def _grid(lines: int, columns: int) -> tuple[Any, Any]:
 
 
 def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, dpi=80, pil_kwargs={"optimize": True})
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    figure.set_dpi(80)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    image.quantize(COLORS).save(path, optimize=True)
 
 
 def _kept(path: Path) -> Samples:
