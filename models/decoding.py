@@ -12,7 +12,7 @@ from torch import nn
 from pyro_mnar import mechanisms, priors
 from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.kinds import Categorical
-from pyro_mnar.likelihoods import Decoder, GaussianNoise, Indicators, IsotropicNoise, likelihood_of
+from pyro_mnar.likelihoods import Decoder, GaussianNoise, Indicators, likelihood_of
 from pyro_mnar.nn import MLP, ResidualMLP
 from pyro_mnar.schema import Schema
 
@@ -42,8 +42,9 @@ def ppca_decoder(schema: Schema, latent_dim: int) -> nn.Module:
     As :func:`linear_decoder` where a column is not modelled as normal.
     """
     likelihood, width = likelihood_of(schema)
-    noise = IsotropicNoise() if isinstance(likelihood, GaussianNoise) else likelihood
-    return Decoder(MLP([latent_dim, width]), noise)
+    if isinstance(likelihood, GaussianNoise):
+        likelihood = GaussianNoise([True] * width, shared=[True] * width)
+    return Decoder(MLP([latent_dim, width]), likelihood)
 
 
 def default_prior(schema: Schema, latent_dim: int) -> nn.Module:

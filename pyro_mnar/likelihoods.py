@@ -80,33 +80,6 @@ class GaussianNoise(nn.Module):
         return dist.Normal(mean, self.noise)
 
 
-class IsotropicNoise(nn.Module):
-    """X_d|Z ~ N(f_d(z), σ²), one learned σ for all columns, in standard deviations of each.
-
-    Args:
-        noise: Where learning starts.
-    """
-
-    def __init__(self, noise: float = PAPER_NOISE) -> None:
-        super().__init__()
-        self.log_start = math.log(noise)
-        self.log_noise = nn.Parameter(torch.tensor(self.log_start))
-
-    def reset_parameters(self) -> None:
-        """Draw the scale anew around where learning starts, for restarts."""
-        with torch.no_grad():
-            self.log_noise.normal_(std=0.5).add_(self.log_start)
-
-    @property
-    def noise(self) -> Float[Tensor, ""]:
-        """σ, in standard deviations of a column."""
-        return self.log_noise.exp().clamp_min(LEAST_NOISE)
-
-    def forward(self, mean: Float[Tensor, "*batch columns"]) -> TorchDistributionMixin:
-        """A column-wise distribution of batch shape ``(..., rows, columns)``."""
-        return dist.Normal(mean, self.noise)
-
-
 class StudentNoise(GaussianNoise):
     """X_d|Z ~ f_d(z) + σ_d·t(ν_d), with ν_d > 2 learned, for columns with outliers.
 

@@ -11,7 +11,6 @@ import torch
 
 from pyro_mnar import Table, baselines
 from pyro_mnar.baselines import Averaged, SignByBound
-from pyro_mnar.likelihoods import IsotropicNoise
 from pyro_mnar.models.decoding import linear_decoder, ppca_decoder
 
 
@@ -72,22 +71,15 @@ def test_others_are_averaged_with_the_one_that_decides() -> None:
     np.testing.assert_array_equal(two[:2], [1.0, 2.0])
 
 
-class TestIsotropicNoise:
-    def test_is_one_noise_for_all_columns_of_numbers(self) -> None:
+class TestPPCADecoder:
+    def test_has_one_noise_for_all_columns_of_numbers(self) -> None:
         table = Table.from_frame(pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": [1.0, 2.0, np.nan]}))
         decoder = ppca_decoder(table.schema, 1)
-        assert sum(p.numel() for p in decoder.parameters()) == 2 + 2 + 1
-        fn = decoder(torch.zeros(4, 3, 1))
-        assert fn.batch_shape == (4, 3, 2)
-        assert torch.allclose(fn.stddev, torch.tensor(np.exp(-2.0)))
+        decoder.likelihood.reset_parameters()
+        noise = decoder(torch.zeros(4, 3, 1)).stddev
+        assert noise.shape == (4, 3, 2) and noise.unique().numel() == 1
 
     def test_other_kinds_keep_their_own(self) -> None:
         table = Table.from_frame(pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": ["x", "y", None]}))
         made = [decoder(table.schema, 1) for decoder in (ppca_decoder, linear_decoder)]
         assert [type(decoder.likelihood).__name__ for decoder in made] == ["MixedLikelihood"] * 2
-
-    def test_restarts_draw_it_anew(self) -> None:
-        noise = IsotropicNoise()
-        before = noise.noise.item()
-        noise.reset_parameters()
-        assert noise.noise.item() != before and noise.noise > 0
