@@ -3,6 +3,7 @@
 from pyro_mnar.acquisition import information_reward, next_best
 from pyro_mnar.batch import Batch
 from pyro_mnar.comparison import Comparison, compare
+from pyro_mnar.constraints import InOrder, SumsTo
 from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.fitted import Fit
 from pyro_mnar.graph import MissingnessGraph
@@ -24,10 +25,12 @@ __all__ = [
     "IdentifiabilityReport",
     "ImportanceWeightedELBO",
     "Imputations",
+    "InOrder",
     "InformationCurve",
     "MissingnessGraph",
     "RestartSpread",
     "Schema",
+    "SumsTo",
     "Table",
     "TrainingError",
     "TwinSearch",

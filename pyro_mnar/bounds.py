@@ -88,7 +88,7 @@ class Bounds:
             for name, entry in cells.items():
                 at = schema.names.index(name)
                 if not pd.api.types.is_scalar(entry):
-                    whole = dict(zip(ENDS, schema.bounds_of(name), strict=True))[end]
+                    whole = schema.bounds_of(name)[0 if end == "lower" else 1]
                     limits[end][:, at] = np.where(gaps[:, at], limits[end][:, at], whole)
         on_line = np.empty((2, *numbers.shape))
         for at, column in enumerate(schema.columns):

@@ -12,7 +12,7 @@ full-table bound.  (Pyro's ``RenyiELBO`` puts the factor inside, where it bounds
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 import pyro
@@ -128,6 +128,29 @@ class ImportanceWeightedELBO(ELBO):
         with torch.no_grad():
             (run,) = self._runs(model, guide, args, kwargs)
             return Particles(_log_weights(run), run.scale, run.model_trace, run.guide_trace)
+
+    def moved(
+        self, run: Particles, values: Mapping[str, Tensor], model: Callable, *args: Any, **kwargs: Any
+    ) -> Particles:
+        """The same particles with other values of latents of the model, weighed anew, without gradients.
+
+        The proposal's density stays that of the values that were drawn.
+
+        Args:
+            run: Of :meth:`particles`, with the same model and arguments.
+            values: New values, by site.
+            model: The model.
+            *args: The model's arguments.
+            **kwargs: The same.
+        """
+        over_particles = pyro.plate(PARTICLES, self.num_particles, dim=-1 - int(self.max_plate_nesting))
+        trace = run.model_trace.copy()  # shallow: sites are replaced, not written to
+        for name, value in values.items():
+            trace.nodes[name] = {**trace.nodes[name], "value": value}
+        with torch.no_grad():
+            model_trace = poutine.trace(poutine.replay(over_particles(model), trace=trace)).get_trace(*args, **kwargs)
+            moved = _Run(model_trace, run.guide_trace, run.guide_trace, self.plate, over_particles.dim)
+            return Particles(_log_weights(moved), moved.scale, model_trace, run.guide_trace)
 
     def is_bound(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> bool:
         """Whether -loss bounds log p(x_o, r): no scale inside the row plate tempers a site."""

@@ -8,9 +8,9 @@ what to ask.  A table completed that way stays biased even at the true parameter
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast, overload
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from pyro_mnar.averages import Averages
 from pyro_mnar.cell_imputation import CellImputations, impute_cells
+from pyro_mnar.completion import completed
+from pyro_mnar.conditions import Conditions, Declared
 from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
-from pyro_mnar.kinds import Categorical
 from pyro_mnar.positions import CellPositions
 from pyro_mnar.sampler import ELEMENTS_AT_ONCE, Sampler
-from pyro_mnar.schema import Column
 from pyro_mnar.table import Table
 
 
@@ -97,21 +97,7 @@ class Imputations:
         return imputations_to_inference_data(self)
 
     def _completed(self, values: Float[NDArray, " cells"], *, keep_integers: bool) -> pd.DataFrame:
-        frame, schema = self.table.frame, self.table.schema
-        rows, columns = self.cells
-        filled: dict[Hashable, pd.Series] = {}
-        for position in np.unique(columns):
-            here = columns == position
-            column = schema.columns[position]
-            name = column.name
-            if _takes_levels(column, frame[name]):
-                filled[name] = _with_levels(frame[name], rows[here], column.kind.label(values[here]))  # pyright: ignore[reportAttributeAccessIssue]
-            else:
-                filled[name] = _filled(frame[name], rows[here], values[here], keep_integers)
-        arrays = {i: filled.get(name, frame[name]).array for i, name in enumerate(frame.columns)}
-        completed = pd.DataFrame(arrays, index=frame.index)
-        completed.columns = frame.columns
-        return completed
+        return completed(self.table.frame, self.table.schema, self.cells, values, keep_integers=keep_integers)
 
 
 @overload
@@ -120,6 +106,7 @@ def impute(
     table: Table | pd.DataFrame,
     *,
     cells: None = None,
+    constraints: Sequence[Declared] = (),
     num_draws: int = 20,
     num_particles: int = 100,
     use_mechanism: bool = True,
@@ -135,6 +122,7 @@ def impute(
     table: Table | pd.DataFrame,
     *,
     cells: CellPositions,
+    constraints: Sequence[Declared] = (),
     num_draws: int = 20,
     num_particles: int = 100,
     use_mechanism: bool = True,
@@ -149,6 +137,7 @@ def impute(
     table: Table | pd.DataFrame,
     *,
     cells: CellPositions | None = None,
+    constraints: Sequence[Declared] = (),
     num_draws: int = 20,
     num_particles: int = 100,
     use_mechanism: bool = True,
@@ -165,6 +154,8 @@ def impute(
         cells: The gaps to impute, instead of all: a long frame with the labels of rows and columns, called as in
             ``Table.from_long`` or else ``"row"`` and ``"column"``; or positions of rows and positions of columns; or a
             scipy sparse matrix, whose entries are meant.
+        constraints: What every completed row satisfies, beside what the table declares: constraints of
+            :mod:`pyro_mnar.constraints`, or functions of a frame of candidate rows to a boolean for each.
         num_draws: Completed tables to draw.
         num_particles: K, particles for each draw of each row; means use all ``num_draws * num_particles``.
         use_mechanism: Draw from p(X_u | X_o, R), or else from p(X_u | X_o); see the module's text for when each is
@@ -178,8 +169,9 @@ def impute(
         The imputations, only of cells that are missing and applicable; of ``cells``, in the order given.
 
     Raises:
-        ValueError: If a number is out of range, the table has other columns, a cell of ``cells`` is no gap of it, or
-            the model has no site made by ``partially_observed`` (or by ``observe_mask``, where it is to be left out).
+        ValueError: If a number is out of range, the table has other columns, a cell of ``cells`` is no gap of it, the
+            model has no site made by ``partially_observed`` (or by ``observe_mask``, where it is to be left out), or
+            constraints cannot be satisfied, which names the rows.
         TypeError: If ``table`` is neither a Table nor a DataFrame.
     """
     for name, value in (("num_draws", num_draws), ("num_particles", num_particles)):
@@ -189,6 +181,9 @@ def impute(
     device = torch.device(device) if device is not None else fit.device
     session = Session(seed, device, fit.store)
     sampler = Sampler(fit, num_draws, num_particles, use_mechanism, session, keep_weight=keep_mechanism_weight)
+    sampler.conditions = Conditions.of(table, constraints)
+    if cells is not None and sampler.conditions is not None:
+        raise ValueError("cells: expected a table without row constraints, which are about completed rows")
     return _impute_gaps(table, sampler, device) if cells is None else impute_cells(table, cells, sampler, device)
 
 
@@ -225,6 +220,8 @@ def _impute_gaps(table: Table, sampler: Sampler, device: torch.device) -> Imputa
     if table.bounds is not None:
         table.bounds.hold(draws, cells)
         table.bounds.hold(means, cells)
+    if sampler.conditions is not None:
+        sampler.conditions.settle(draws, cells)
     return Imputations(table, cells, draws, means, effective, shares)
 
 
@@ -239,42 +236,3 @@ def encoded(fit: Fit, table: Table | pd.DataFrame) -> Table:
             "table: expected the training table's schema and type; make it with training_table.new_rows(frame)"
         )
     return table
-
-
-def _takes_levels(column: Column, values: pd.Series) -> bool:
-    """Whether gaps are filled with levels and not with numbers."""
-    is_category = isinstance(values.dtype, pd.CategoricalDtype)
-    return isinstance(column.kind, Categorical) and (is_category or column.kind.holds_words)
-
-
-def _with_levels(values: pd.Series, rows: NDArray[np.int_], levels: NDArray[Any]) -> pd.Series:
-    completed = values.copy()
-    completed.iloc[rows] = levels
-    return completed
-
-
-def _filled(values: pd.Series, rows: NDArray[np.int_], numbers: NDArray[np.float64], keep_integers: bool) -> pd.Series:
-    """The column with numbers in some of its cells; the other cells keep their bits."""
-    dtype, new = values.dtype, cast(NDArray[Any], numbers)
-    floating = "Float64" if pd.api.types.is_extension_array_dtype(dtype) else np.float64
-    if pd.api.types.is_bool_dtype(dtype) or pd.api.types.infer_dtype(values, skipna=True) == "boolean":
-        if keep_integers:
-            new = new > 0.5
-        else:  # an object column of booleans has gaps that only the nullable dtypes take
-            values = values.astype("boolean").astype("Float64") if dtype.kind == "O" else values.astype(floating)
-    elif pd.api.types.is_integer_dtype(dtype):
-        if keep_integers:
-            new = _whole(new, getattr(dtype, "numpy_dtype", dtype))
-        else:
-            values = values.astype(floating)
-    elif isinstance(dtype, np.dtype) and dtype.kind == "f":
-        new = new.astype(dtype)
-    completed = values.sparse.to_dense() if isinstance(dtype, pd.SparseDtype) else values.copy()
-    completed.iloc[rows] = new
-    return completed.astype(dtype) if isinstance(dtype, pd.SparseDtype) else completed
-
-
-def _whole(numbers: NDArray[np.float64], dtype: Any) -> NDArray[Any]:
-    """Nearest whole numbers that the dtype can hold: a small unsigned integer has no room for a draw below zero."""
-    limits = np.iinfo(dtype)
-    return np.array([min(max(int(number), limits.min), limits.max) for number in np.rint(numbers)], dtype=dtype)

@@ -96,10 +96,12 @@ def propose_missing(name: str, fn: TorchDistributionMixin, batch: Batch) -> Floa
     leaves the site out gets it proposed from the model.
     """
     parts = list(_parts(name, _columnwise(name, fn, batch), batch))
-    drawn = [
-        _sample_missing(prefix, _within_bounds(fn, columns, batch), _at(batch.mask, columns, batch))
-        for prefix, columns, fn in parts
-    ]
+    drawn = []
+    for prefix, columns, part in parts:
+        # A replayed model takes over what its guide's site says of itself.
+        infer: Any = {"partially_observed": columns}
+        proposal = _within_bounds(part, columns, batch)
+        drawn.append(_sample_missing(prefix, proposal, _at(batch.mask, columns, batch), infer))
     return joined([columns for _, columns, _ in parts], drawn)
 
 

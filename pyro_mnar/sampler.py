@@ -16,10 +16,12 @@ from torch import Tensor
 
 from pyro_mnar.averages import Averages, WeightedMean
 from pyro_mnar.batch import Batch
+from pyro_mnar.conditions import Conditions
 from pyro_mnar.elbo import ImportanceWeightedELBO, sample_sites
 from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
 
+MOST_TRIES = 50  # sets of particles for a draw, before its row's constraints are called unsatisfiable
 ELEMENTS_AT_ONCE = 4_000_000  # particles × rows × columns in flight; 16 MB a tensor in float32
 
 
@@ -83,6 +85,7 @@ class Sampler:
         self.fit, self.session, self.use_mechanism = fit, session, use_mechanism
         self.num_draws, self.num_particles = num_draws, num_particles
         self.averages = Averages(fit.schema)
+        self.conditions: Conditions | None = None
         self.max_plate_nesting = float("inf")
 
     def impute(self, batch: Batch) -> Chunk:
@@ -108,6 +111,8 @@ class Sampler:
             count = min(per_run, self.num_draws - start)
             with self.session.running():
                 log_weights, x = self._particles(batch, count * self.num_particles)
+                if self.conditions is not None:
+                    self._redraw(batch, log_weights, x, self.conditions)
                 grouped = log_weights.unflatten(0, (count, self.num_particles))
                 if log_weights.isnan().any():
                     raise ValueError(
@@ -138,7 +143,24 @@ class Sampler:
             raise ValueError(
                 "the model has no site made by partially_observed, so nothing tells which values are missing ones"
             )
+        if self.conditions is not None:
+            return self.conditions.impose(objective, run, self.model, rows, x)
         return run.log_weights, x
+
+    def _redraw(self, batch: Batch, log_weights: Tensor, x: Tensor, conditions: Conditions) -> None:
+        """Draw particles anew, in place, for draws of rows none of whose particles satisfies the conditions."""
+        for _ in range(MOST_TRIES):
+            dead = ~torch.isfinite(log_weights.unflatten(0, (-1, self.num_particles))).any(1)  # (draws, rows)
+            if log_weights.isnan().any() or not dead.any():
+                return
+            rows = dead.any(0).nonzero().squeeze(-1)
+            fresh_weights, fresh_x = self._particles(batch.take(rows), len(log_weights))
+            again = dead[:, rows].repeat_interleave(self.num_particles, 0)
+            log_weights[:, rows] = torch.where(again, fresh_weights, log_weights[:, rows])
+            x[:, rows] = torch.where(again.unsqueeze(-1), fresh_x, x[:, rows])
+        dead = ~torch.isfinite(log_weights.unflatten(0, (-1, self.num_particles))).any(1)
+        if dead.any():
+            conditions.refuse(batch.index[dead.any(0)].cpu().numpy(), MOST_TRIES * self.num_particles)
 
     def _check(self, batch: Batch) -> None:
         if self.use_mechanism:

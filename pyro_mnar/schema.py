@@ -17,6 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyro_mnar.cells import cell, numbers_of, row_label
+from pyro_mnar.constraints import RowConstraint
+from pyro_mnar.constraints import from_plain as constraint_from_plain
+from pyro_mnar.constraints import to_plain as constraint_to_plain
 from pyro_mnar.kind_choice import choice_of
 from pyro_mnar.kinds import Categorical, Kind, from_plain, to_plain
 
@@ -121,6 +124,7 @@ class Schema:
             ``"not_applicable"`` or ``"by_design"``; new rows are read by the same.
         bounds: What every value of a column keeps to, ``(column, lower, upper)`` in the user's units, infinite where
             there is no bound; new rows keep to the same.
+        constraints: What every row satisfies.
     """
 
     columns: tuple[Column, ...]
@@ -128,6 +132,7 @@ class Schema:
     auxiliary_source: AuxiliarySource
     codes: tuple[tuple[str, Hashable, tuple[Any, ...]], ...] = ()
     bounds: tuple[tuple[Hashable, float, float], ...] = ()
+    constraints: tuple[RowConstraint, ...] = ()
 
     @classmethod
     def of_frame(
@@ -214,7 +219,11 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for a file that runs no code when it is read."""
-        return {**asdict(self), "columns": [{**vars(c), "kind": to_plain(c.kind)} for c in self.columns]}
+        return {
+            **asdict(self),
+            "columns": [{**vars(c), "kind": to_plain(c.kind)} for c in self.columns],
+            "constraints": [constraint_to_plain(constraint) for constraint in self.constraints],
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Schema:
@@ -225,6 +234,7 @@ class Schema:
             data["auxiliary_source"],
             tuple((reason, column, tuple(codes)) for reason, column, codes in data["codes"]),
             tuple(tuple(entry) for entry in data.get("bounds", ())),
+            tuple(constraint_from_plain(entry) for entry in data.get("constraints", ())),
         )
 
 

@@ -19,8 +19,10 @@ from torch import Tensor
 from pyro_mnar.batch import Batch, RowSource
 from pyro_mnar.bounds import Bounds, CellBounds, of_columns
 from pyro_mnar.cells import cell, row_label
+from pyro_mnar.constraints import RowConstraint
 from pyro_mnar.kinds import Kind
 from pyro_mnar.positions import LongNames
+from pyro_mnar.row_checks import check_rows
 from pyro_mnar.schema import Schema
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ class Table:
         by_design: Cells | None = None,
         lower: CellBounds | None = None,
         upper: CellBounds | None = None,
+        constraints: Sequence[RowConstraint] = (),
         schema: Schema | None = None,
         dtype: torch.dtype | None = None,
     ) -> Table:
@@ -96,6 +99,8 @@ class Table:
                 a row and NaN where there is none, holds for single cells: an answer such as "above 10", which the
                 mechanism does not score.  See :mod:`pyro_mnar.bounds`.
             upper: Greatest values of gaps, likewise, such as limits of detection.
+            constraints: What every row satisfies, such as ``InOrder("start", "end")`` of :mod:`pyro_mnar.constraints`:
+                checked on observed values, satisfied by every imputed row.
             schema: The schema of the training table, for new rows; columns are then matched by name, and codes mean
                 what they meant there.
             dtype: Floating type of the tensors; torch's default if None.
@@ -103,7 +108,8 @@ class Table:
         Raises:
             ValueError: If the frame has no rows or columns, repeats a column name, holds an infinity or text in a
                 number column, has a column with no observed value, or an auxiliary column that is absent or has holes;
-                if a bound excludes an observed value or leaves no room for a missing one.
+                if a bound excludes an observed value or leaves no room for a missing one; if observed values break a
+                constraint.
             TypeError: If ``frame`` is no DataFrame, or ``auxiliary`` is a single string.
         """
         _check_frame(frame, auxiliary)
@@ -113,10 +119,17 @@ class Table:
             _match_columns(frame, schema)
             given = {reason: {**schema.codes_of(reason), **cells} for reason, cells in given.items()}
         gaps, codes, absent = _read_gaps(frame, **given)
-        is_new = schema is None
+        is_training = schema is None
         if schema is None:
             schema = Schema.of_frame(gaps, auxiliary=auxiliary, kinds=kinds or {})
-            schema = replace(schema, codes=_known_codes(frame, given), bounds=of_columns(lower, upper, schema))
+            schema = replace(
+                schema,
+                codes=_known_codes(frame, given),
+                bounds=of_columns(lower, upper, schema),
+                constraints=tuple(constraints),
+            )
+        elif constraints:
+            raise ValueError("constraints: new rows keep those of the training table; give others to impute")
         for name in absent:
             if name not in schema.names:
                 raise ValueError(
@@ -133,10 +146,11 @@ class Table:
             applicable[:, column] &= ~inapplicable
             modelled[:, column] &= ~(inapplicable | designed)
 
+        check_rows(schema.constraints, frame, numbers, schema)
         bounds = Bounds.of_frame(frame, numbers, schema, lower, upper, dtype)
         if bounds is not None:
             modelled &= ~bounds.answered
-            if is_new:
+            if is_training:
                 schema = _without_answered(schema, mask | bounds.answered)
         mask_tensor = torch.from_numpy(mask)
         if schema.auxiliary_source == "mask":
@@ -422,10 +436,11 @@ def _check_frame(frame: pd.DataFrame, auxiliary: object) -> None:
 
 def _without_answered(schema: Schema, told: NDArray[np.bool_]) -> Schema:
     """A column each of whose gaps has an answer, if a rough one, does not go missing and needs no mechanism."""
-    columns = zip(schema.columns, told.all(0).tolist(), strict=True)
-    return replace(
-        schema, columns=tuple(replace(c, incomplete=c.incomplete and not all_told) for c, all_told in columns)
-    )
+    columns = [
+        replace(column, incomplete=column.incomplete and not bool(told[:, at].all()))
+        for at, column in enumerate(schema.columns)
+    ]
+    return replace(schema, columns=tuple(columns))
 
 
 def _match_columns(frame: pd.DataFrame, schema: Schema) -> None:

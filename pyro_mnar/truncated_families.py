@@ -280,7 +280,8 @@ class _Counts:
     def _tail(self, count: Tensor, upper: bool) -> Tensor:
         if len(self.parameters) == 1:
             return tails.log_poisson_tail(count, self.parameters[0], upper)
-        return tails.log_negative_binomial_tail(count, *self.parameters, upper)
+        total, log_odds = self.parameters
+        return tails.log_negative_binomial_tail(count, total, log_odds, upper)
 
 
 def _held(x: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
