@@ -17,7 +17,7 @@ from torch import Tensor
 from pyro_mnar import Table, fit, impute
 from pyro_mnar.evidence import log_evidence
 from pyro_mnar.fitted import Fit
-from pyro_mnar.guides import PointNet
+from pyro_mnar.guides import PointNet, ZeroImpute
 from pyro_mnar.models import GINA
 from pyro_mnar.sparse import SparseTable
 
@@ -271,6 +271,17 @@ def test_training_imputing_saving_as_with_the_dense_table(tmp_path: Any) -> None
 
     restarted = fit(sparse.model, sparse.guide, tables[1], epochs=1, restarts=2, progress=False)
     assert len(restarted.members) == 2
+
+
+def test_captured_steps_take_their_rows_from_either() -> None:
+    frame = wide(30, 8, 0.4)
+    bounds = []
+    for table in (Table.from_frame(frame, auxiliary=[]), from_long(frame, auxiliary=[])):
+        model = GINA(table, latent_dim=2, seed=0)
+        guide = ZeroImpute(table, 2, hidden=(4,), seed=0)
+        fitted = fit(model, guide, table, epochs=2, batch_size=10, compile="graph", progress=False)
+        bounds.append(fitted.history["bound"])
+    np.testing.assert_allclose(*bounds, rtol=1e-8)
 
 
 def test_new_rows() -> None:
