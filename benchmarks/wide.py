@@ -4,11 +4,11 @@
     python benchmarks/wide.py --threads 1 --cpu-time           # processor time, which other processes disturb less
     python benchmarks/wide.py --columns 1000 2000 4000 --entries 20 --phases   # growth with columns, entries fixed
 
-The shape of Yahoo! R3 and the networks of B.2: GINA with U = R, decoder 20-10-D with tanh, noise variance 0.02, encoder a
-sum over the observed entries, log-odds of each R linear in all of x; K = 5, batches of 100, float32.  All ways of
-running the step are timed in one process, in turn, for several rounds; "products alone" is the least that any way has to
-compute: the decoder's and the mechanism's matrix products and their gradients, one after another.  Phases are those of
-the step run by Python.
+The shape of Yahoo! R3 and the networks of B.2: GINA with U = R, decoder 20-10-D with tanh, noise variance 0.02, encoder
+a sum over the observed entries, log-odds of each R linear in all of x; K = 5, batches of 100, float32.  All ways of
+running the step are timed in one process, in turn, for several rounds; "products alone" is the least that any way has
+to compute: the decoder's and the mechanism's matrix products and their gradients, one after another.  Phases are those
+of the step run by Python.
 """
 
 from __future__ import annotations

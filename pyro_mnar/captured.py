@@ -163,7 +163,9 @@ def _captured(loss: Loss, parameters: Sequence[Tensor], batch: Batch) -> Capture
 
     def step(normal: Tensor, uniform: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
         with Noise(normal, uniform):
-            return loss_and_gradient(loss, parameters, replace(batch, **dict(zip(batch.of_rows(), rows, strict=True))))
+            # The example's entries stand elsewhere than those of the rows to come.
+            given = replace(batch, entries=None, **dict(zip(batch.of_rows(), rows, strict=True)))
+            return loss_and_gradient(loss, parameters, given)
 
     rows = list(batch.of_rows().values())
     graph, constants = _lifted(make_fx(step)(normal, uniform, *rows), parameters, len(rows))

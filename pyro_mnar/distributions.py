@@ -59,6 +59,9 @@ class MissingEntries(TorchDistribution):
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Draw with gradient, at the missing entries only; ``sample_shape + batch_shape``."""
+        if type(self.fn) is dist.Normal:  # one standard normal number an entry, whichever of the two it is for
+            noise = torch.zeros_like(self.fn.loc).expand(self._extended_shape(sample_shape)).contiguous().normal_()
+            return torch.where(self.mask_observed, noise, torch.addcmul(self.fn.loc, self.fn.scale, noise))
         return self._draw(self.fn.rsample(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from pyro_mnar.batch import Batch
 from pyro_mnar.distributions import Columns, Levels, MissingEntries, Weighed, joined
+from pyro_mnar.scoring import ObservedMask, observed_entries
 from pyro_mnar.truncation import PartlyCensored, Restricted, restricted_levels
 
 ROWS = "rows"
@@ -126,7 +127,7 @@ def observe_mask(
         raise ValueError(f"site {name!r}: expected logits for {batch.num_columns} columns, got {logits.shape[-1]}")
     if weight == 0:
         return
-    fn = dist.Bernoulli(logits=logits).mask(batch.mask_modelled & batch.incomplete).to_event(1)
+    fn = ObservedMask(logits=logits).mask(batch.mask_modelled & batch.incomplete).to_event(1)
     infer: Any = {"missing_mechanism": {"columns": tuple(range(batch.num_columns)), "weight": weight}}
     with poutine.scale(scale=weight):
         pyro.sample(name, fn, obs=batch.mask.to(logits.dtype), infer=infer)
@@ -163,7 +164,7 @@ def _observe_part(
         if isinstance(proposal, Restricted):
             scored = PartlyCensored(proposal, mask)
         else:
-            scored = fn.mask(mask) if proposal is fn else Weighed(fn, proposal, mask)
+            scored = observed_entries(fn, mask, batch) if proposal is fn else Weighed(fn, proposal, mask)
     filled = torch.where(mask, x, missing.detach())
     observed = pyro.sample(f"{name}_observed", scored.to_event(1), obs=filled, infer=infer)
     return torch.where(mask, observed, missing)
