@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from pyro_mnar.kind_choice import kind_of
+from pyro_mnar.kind_choice import Choice, choice_of
 from pyro_mnar.kinds import Kind
 from pyro_mnar.schema import Auxiliary, Column, Schema, auxiliary_of
 
@@ -69,7 +69,8 @@ def schema_of_entries(
     """
     if not len(entries.values):
         raise ValueError("expected at least one observed value, got none")
-    chosen = _kinds(entries, kinds)
+    choices = _choices(entries, kinds)
+    chosen = [choice.kind for choice in choices]
     numbers = encoded_numbers(entries, chosen)
     means, stds = _moments(numbers, entries.columns, chosen, units)
     counts = np.bincount(entries.columns, minlength=len(entries.names))
@@ -77,9 +78,9 @@ def schema_of_entries(
     complete_as_u = auxiliaries is None
 
     columns = tuple(
-        Column(name, kind, mean, std, incomplete=not whole, is_auxiliary=complete_as_u and whole)
-        for name, kind, mean, std, whole in zip(
-            entries.names, chosen, means.tolist(), stds.tolist(), complete.tolist(), strict=True
+        Column(name, choice.kind, mean, std, not whole, complete_as_u and whole, choice.because)
+        for name, choice, mean, std, whole in zip(
+            entries.names, choices, means.tolist(), stds.tolist(), complete.tolist(), strict=True
         )
     )
     if isinstance(auxiliaries, str):
@@ -126,28 +127,28 @@ def _name_culprit(values: pd.Series, columns: NDArray[np.int64], names: Sequence
         kind.read(values[columns == position], names[position])
 
 
-def _kinds(entries: RawEntries, given: Kinds) -> list[Kind]:
+def _choices(entries: RawEntries, given: Kinds) -> list[Choice]:
     if not isinstance(given, Mapping):
         return [_pooled(entries.values, given)] * len(entries.names)
     positions = {name: position for position, name in enumerate(entries.names)}
     for name in given:
         if name not in positions:
             raise ValueError(f"kinds: expected the name of a column, got {name!r}")
-    own: dict[int, Kind] = {}
+    own: dict[int, Choice] = {}
     order = np.argsort(entries.columns, kind="stable")
     bounds = np.searchsorted(entries.columns[order], np.arange(len(entries.names) + 1))
     for name, kind in given.items():
         position = positions[name]
         at = order[bounds[position] : bounds[position + 1]]
-        own[position] = kind_of(entries.values.iloc[at], name, kind)
+        own[position] = choice_of(entries.values.iloc[at], name, kind)
     others = ~np.isin(entries.columns, list(own))
     pooled = _pooled(entries.values[others], None) if others.any() else None
     pooled = pooled or _pooled(entries.values, None)
     return [own.get(position, pooled) for position in range(len(entries.names))]
 
 
-def _pooled(values: pd.Series, given: str | Kind | None) -> Kind:
-    return kind_of(values, values.name if values.name is not None else "value", given)
+def _pooled(values: pd.Series, given: str | Kind | None) -> Choice:
+    return choice_of(values, values.name if values.name is not None else "value", given)
 
 
 def _by_kind(columns: NDArray[np.int64], kinds: Sequence[Kind]) -> Iterator[tuple[Kind, NDArray[np.int64]]]:

@@ -122,6 +122,13 @@ class TestSayingWhatWasChosen:
         frame = pd.DataFrame({f"q{n}": [0, 1] * 20 for n in range(50)})
         assert "(whole numbers taken for levels: 'q0', 'q1', 'q2', 'q3', 'q4', ...)" in repr(Table.from_frame(frame))
 
+    def test_of_a_list_of_ratings_too(self) -> None:
+        at = np.arange(150)
+        lines = pd.DataFrame({"row": at // 3, "column": at % 3, "value": at % 5 + 1})
+        table = Table.from_long(lines.iloc[1:], kinds={1: "continuous"}, auxiliary=[])
+        said = table.schema.describe_kinds().loc[[0, 1, 2], ["kind", "because"]].to_numpy().tolist()
+        assert said == [["ordinal", "5 whole numbers"], ["continuous", "declared"], ["ordinal", "5 whole numbers"]]
+
     def test_whole_numbers_stay_levels_when_gaps_make_them_floats(self) -> None:
         """In pandas a gap turns 0 and 1 into 0.0 and 1.0: what is imputed is 0 or 1 all the same, never 0.37."""
         rng = np.random.default_rng(0)
