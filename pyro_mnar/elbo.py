@@ -28,6 +28,7 @@ from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from pyro.util import check_site_shape
 from torch import Tensor
 
+from pyro_mnar.densities import log_density
 from pyro_mnar.parameters import check_parameters
 from pyro_mnar.primitives import ROWS
 
@@ -218,7 +219,7 @@ class _Run:
 
     def log_prob(self, site: Site) -> Float[Tensor, "particles rows"]:
         """Log-density of a site per particle and row, with scales and masks, without the minibatch factor."""
-        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+        log_prob = log_density(site["fn"], site["value"], *site["args"], **site["kwargs"])
         scale = site["scale"] if self.scale == 1 else site["scale"] / self.scale
         log_prob = scale_and_mask(log_prob, scale, site["mask"])
         kept = {self.frame.dim, self.particle_dim}

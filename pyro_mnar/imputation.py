@@ -199,7 +199,7 @@ def _impute_gaps(table: Table, sampler: Sampler, device: torch.device) -> Imputa
     averages = Averages(table.schema)
     shares = {at: np.empty((int((cells[1] == at).sum()), width)) for at, width in averages.widths.items()}
     rows_at_once = max(1, ELEMENTS_AT_ONCE // (num_particles * averages.num_features))
-    done = 0
+    done, shared = 0, dict.fromkeys(shares, 0)
     for start in range(0, len(with_gaps), rows_at_once):
         rows = with_gaps[start : start + rows_at_once]
         chunk = sampler.impute(batch.take(torch.from_numpy(rows)).to(device))
@@ -209,8 +209,8 @@ def _impute_gaps(table: Table, sampler: Sampler, device: torch.device) -> Imputa
         found, levels = averages.decode(chunk.mean.cpu().double().numpy())
         means[done:stop] = found[here]
         for at, share in shares.items():
-            first = int((cells[1, :done] == at).sum())
-            share[first : first + int(here[:, at].sum())] = levels[at][here[:, at]]
+            first, shared[at] = shared[at], shared[at] + int(here[:, at].sum())
+            share[first : shared[at]] = levels[at][here[:, at]]
         effective[rows] = chunk.effective_sample_size.cpu().numpy()
         done = stop
 

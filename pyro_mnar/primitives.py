@@ -167,6 +167,8 @@ def _observe_part(
             scored = observed_entries(fn, mask, batch) if proposal is fn else Weighed(fn, proposal, mask)
     filled = torch.where(mask, x, missing.detach())
     observed = pyro.sample(f"{name}_observed", scored.to_event(1), obs=filled, infer=infer)
+    if observed is filled and not missing.requires_grad:
+        return filled  # nothing intervened, so it is the completed row already
     return torch.where(mask, observed, missing)
 
 
