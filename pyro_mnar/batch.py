@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -180,6 +180,13 @@ class Batch:
         """The fields that have one entry a row, by name."""
         values = {name: getattr(self, name) for name in _OF_ROWS}
         return {name: value for name, value in values.items() if value is not None}
+
+    @classmethod
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
+        """Rows of one table, of one or more batches, one below the other."""
+        bounds = () if batches[0].lower is None else ("lower", "upper")
+        parts = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in (*OF_ROWS, *bounds)}
+        return replace(batches[0], **parts, entries=None)
 
     def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Split into minibatches whose sizes differ by at most one, shuffled if a CPU generator is given."""

@@ -8,7 +8,7 @@ what is constant along a dimension is computed once along it.  Whatever is not k
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import pyro.distributions as dist
 import torch
@@ -25,7 +25,7 @@ def log_density(fn: Any, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return fn.log_prob(value, *args, **kwargs)
     # Types are compared exactly: a subclass may have a density of its own.
     if type(fn) is dist.Independent:
-        return sum_rightmost(log_density(fn.base_dist, value), fn.reinterpreted_batch_ndims)
+        return cast(Tensor, sum_rightmost(log_density(fn.base_dist, value), fn.reinterpreted_batch_ndims))
     if type(fn) is MaskedDistribution and isinstance(fn._mask, Tensor):
         log_prob = log_density(fn.base_dist, value)
         return torch.where(fn._mask, log_prob, log_prob.new_zeros(()))
