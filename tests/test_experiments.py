@@ -139,6 +139,32 @@ class TestRunning:
             paired(found, "sum", "three")
 
 
+class TestCommandLine:
+    def test_runs_seeds_into_a_folder_and_prints_the_table(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+
+        def make(*, folder: Path | None, quick: bool) -> Experiment:
+            asked.append((folder, quick))
+            return toy(Adder("one", 1))
+
+        monkeypatch.setattr("pyro_mnar.cli.EXPERIMENTS", {"toy": make})
+        monkeypatch.chdir(tmp_path)
+        assert main(["experiment", "toy", "--seeds", "2", "--data", "mine", "--out", "there"]) == 0
+        assert main(["experiment", "toy", "--quick", "--seeds", "1"]) == 0
+        assert asked == [(Path("mine"), False), (None, True)]
+        assert Runs(tmp_path / "there" / RUNS_FILE).read()["seed"].nunique() == 2
+        assert (tmp_path / "experiments" / "toy-quick" / TABLES_FILE).exists()
+        assert "| one | 6.000 ± 5.000 | 11.5 ± 0.25 |" in capsys.readouterr().out
+
+    def test_errors_are_one_line(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["experiment", "uci", "--seeds", "0", "--out", str(tmp_path)]) == 2
+        assert capsys.readouterr().err == "pyro-mnar: --seeds: expected at least 1, got 0\n"
+        assert main(["experiment", "uci", "--data", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
+        assert "expected a folder with the UCI tables" in capsys.readouterr().err
+
+
 class TestFileOfRuns:
     KEY = Key("a, or b", "tens", 3, '{"x":"é"}')
 
@@ -256,12 +282,6 @@ class TestUCI:
         text = (tmp_path / TABLES_FILE).read_text()
         assert "| mean | 1.820 | 1.82 |" in text
         assert "| not-MIWAE, self-masking |  | 0.74 |" in text
-
-    def test_from_the_command_line(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["experiment", "uci", "--seeds", "0", "--out", str(tmp_path)]) == 2
-        assert "--seeds: expected at least 1, got 0" in capsys.readouterr().err
-        assert main(["experiment", "uci", "--data", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
-        assert "expected a folder with the UCI tables" in capsys.readouterr().err
 
 
 def brief(experiment: Experiment) -> Experiment:
