@@ -35,6 +35,7 @@ from pyro_mnar.isolation import Session
 from pyro_mnar.models import GINA
 from pyro_mnar.parameters import trainable_parameters
 from pyro_mnar.steps import Steps
+from pyro_mnar.together import StepsTogether
 
 PARTICLES, RATE = 5, 1e-3
 UNIT = 0.5413248546129181  # softplus(UNIT) = 1
@@ -64,22 +65,28 @@ class Problem:
         frame = pd.DataFrame(values, columns=[*(f"x{d}" for d in range(columns)), "u"])
         return cls(Table.from_frame(frame, auxiliary=["u"]), latent_dim, tuple(hidden))
 
-    def pair(self) -> tuple[GINA, ZeroImpute]:
-        model = GINA(self.table, latent_dim=self.latent_dim, seed=0)
-        return model, ZeroImpute(self.table, self.latent_dim, hidden=self.hidden, seed=1)
+    def pair(self, seed: int = 0) -> tuple[GINA, ZeroImpute]:
+        model = GINA(self.table, latent_dim=self.latent_dim, seed=seed)
+        return model, ZeroImpute(self.table, self.latent_dim, hidden=self.hidden, seed=seed + 1)
+
+    def loss(self, session: Session, seed: int = 0) -> tuple[Callable[[Batch], Tensor], list[Tensor]]:
+        """The loss of a pair, and its parameters."""
+        model, guide = self.pair(seed)
+        objective = ImportanceWeightedELBO(PARTICLES)
+
+        def loss(batch: Batch) -> Tensor:
+            return objective.differentiable_loss(model, guide, batch) / batch.size
+
+        with session.running():
+            loss(self.table.batch())
+            return loss, trainable_parameters(model, guide)
 
 
 def captured(problem: Problem, mode: str = "inductor", most: int = 100_000) -> Run:
     """What ``fit(compile=mode)`` runs."""
-    model, guide = problem.pair()
-    objective, batch, session = ImportanceWeightedELBO(PARTICLES), problem.table.batch(), Session(0)
-
-    def loss(batch: Batch) -> Tensor:
-        return objective.differentiable_loss(model, guide, batch) / batch.size
-
-    with session.running():
-        loss(batch)
-        steps = Steps(loss, trainable_parameters(model, guide), batch, torch.full((most,), RATE).double(), mode)
+    batch, session = problem.table.batch(), Session(0)
+    loss, parameters = problem.loss(session)
+    steps = Steps(loss, parameters, batch, torch.full((most,), RATE).double(), mode)
     everything = torch.arange(len(batch))
 
     def run(count: int) -> None:
@@ -90,6 +97,27 @@ def captured(problem: Problem, mode: str = "inductor", most: int = 100_000) -> R
     run(2)
     if steps.mode != mode:
         raise RuntimeError(f"expected mode {mode!r}, got {steps.mode!r}")
+    return run
+
+
+def restarts(problem: Problem, members: int = 8, mode: str = "inductor", most: int = 100_000) -> Run:
+    """What ``fit(restarts=members, compile=mode)`` runs: one step of every member."""
+    batch, sessions, steps = problem.table.batch(), [Session(seed) for seed in range(members)], []
+    for seed, session in enumerate(sessions):
+        loss, parameters = problem.loss(session, seed)
+        steps.append(Steps(loss, parameters, batch, torch.full((most,), RATE).double(), mode))
+    together = StepsTogether(steps, sessions, len(batch))
+    if mode == "inductor":
+        together.compile(len(batch))
+    everything, done = torch.arange(len(batch)), 0
+
+    def run(count: int) -> None:
+        nonlocal done
+        for losses in together.run(everything.expand(count, members, -1), done):
+            losses.tolist()
+        done += count
+
+    run(2)
     return run
 
 
@@ -256,8 +284,8 @@ def have_jax() -> bool:
     return bool(jax and optax)
 
 
-def contenders(problem: Problem) -> dict[str, Run]:
-    """Every way to take a step, ready to run."""
+def contenders(problem: Problem, members: int = 8) -> dict[str, Run]:
+    """Every way to take a step, ready to run; with members, that many restarts at once too."""
     runs: dict[str, Run] = {
         "captured, inductor": captured(problem),
         "captured, graph": captured(problem, "graph"),
@@ -267,6 +295,9 @@ def contenders(problem: Problem) -> dict[str, Run]:
     }
     if have_jax():
         runs["JAX"] = jax_scan(problem)
+    if members:
+        runs[f"{members} restarts, inductor"] = restarts(problem, members)
+        runs[f"{members} restarts, graph"] = restarts(problem, members, "graph")
     return runs
 
 
@@ -298,14 +329,22 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=3)
     parser.add_argument("--latent-dim", type=int, default=2)
     parser.add_argument("--hidden", type=int, nargs="+", default=[10])
+    parser.add_argument("--restarts", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--cpu-time", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     problem = Problem.of(options.rows, options.columns, options.latent_dim, options.hidden)
-    measured = measure(contenders(problem), options.rounds, options.steps, options.cpu_time)
+    measured = measure(contenders(problem, options.restarts), options.rounds, options.steps, options.cpu_time)
+    print("captured, inductor over the others")
     print(ratios(measured).round(3).to_string())
+    if options.restarts:
+        for mode in ("inductor", "graph"):
+            name = f"{options.restarts} restarts, {mode}"
+            print(f"\n{name} over the others, and over {options.restarts} runs in turn")
+            measured["in turn"] = measured[f"captured, {mode}"] * options.restarts
+            print(ratios(measured, name).round(3).to_string())
 
 
 if __name__ == "__main__":
