@@ -126,6 +126,8 @@ def simplified(functional: fx.GraphModule) -> fx.GraphModule:
     """Common subexpressions once, what changes nothing or is never read not at all."""
     graph = fx_graph_cse(functional.graph)
     for node in graph.nodes:
+        if node.target is aten.fill.Scalar:
+            node.target = aten.full_like.default  # the same, and vmap has a rule for it
         simpler = _simpler(node)
         if isinstance(simpler, fx.Node) and _form(simpler) == _form(node):
             node.replace_all_uses_with(simpler)
