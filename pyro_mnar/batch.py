@@ -184,8 +184,7 @@ class Batch:
     @classmethod
     def joined(cls, batches: Sequence[Batch]) -> Batch:
         """Rows of one table, of one or more batches, one below the other."""
-        bounds = () if batches[0].lower is None else ("lower", "upper")
-        parts = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in (*OF_ROWS, *bounds)}
+        parts = {name: torch.cat([batch.of_rows()[name] for batch in batches]) for name in batches[0].of_rows()}
         return replace(batches[0], **parts, entries=None)
 
     def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:

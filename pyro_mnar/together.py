@@ -11,7 +11,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Int
@@ -23,15 +22,13 @@ from pyro_mnar.compiled import State, interpreted
 from pyro_mnar.isolation import Session
 from pyro_mnar.noise import CannotCapture
 from pyro_mnar.steps import CapturedSteps, Steps, by_python, write
-
-if TYPE_CHECKING:
-    from pyro_mnar.svi import Trainer
+from pyro_mnar.training import Trainer
 
 log = logging.getLogger(__name__)
 
 
 class Together:
-    """Trains several members at once, as :class:`~pyro_mnar.svi.Trainer` trains one.
+    """Trains several members at once, as :class:`~pyro_mnar.training.Trainer` trains one.
 
     Args:
         trainers: The members, on the same table and for as many steps.
