@@ -19,7 +19,7 @@ PYTEST = OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/pytest --quiet --numprocesses 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test quick coverage lint format types notebooks check-notebooks wheel-check clean distclean
+.PHONY: help setup demo test quick coverage bench lint format types notebooks check-notebooks wheel-check clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ quick: $(INSTALLED)  ## the tests that are not slow
 
 coverage: $(INSTALLED)  ## all tests, with the lines that none of them reached
 	@$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+bench: $(INSTALLED)  ## speed and memory, measured side by side; ARGS="imputation growth" for some of it
+	@MPLBACKEND=Agg $(BIN)/python benchmarks/run.py $(ARGS)
 
 lint: $(INSTALLED)  ## ruff: rules and format
 	@$(BIN)/ruff check .
