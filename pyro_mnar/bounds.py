@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyro_mnar.cells import numbers_of, row_label
-from pyro_mnar.kinds import Bounded, Categorical, Count, Positive
+from pyro_mnar.kinds import Bounded, Categorical, Count, Datetime, Positive
 from pyro_mnar.schema import Column, Schema
 
 CellBounds = Mapping[Hashable, Any]  # per column one bound for all its gaps, or one for each row, NaN where none
@@ -93,9 +93,10 @@ class Bounds:
         on_line = np.empty((2, *numbers.shape))
         for at, column in enumerate(schema.columns):
             values = frame[column.name]
-            ends = _held(limits["lower"][:, at], limits["upper"][:, at], values.dtype)
+            is_whole = _is_whole(column, values.dtype)
+            ends = _held(limits["lower"][:, at], limits["upper"][:, at], values.dtype, is_whole=is_whole)
             limits["lower"][:, at], limits["upper"][:, at] = ends
-            on_line[:, :, at] = _on_line(column, *ends, is_whole=_is_whole(column, values.dtype))
+            on_line[:, :, at] = _on_line(column, *ends, is_whole=is_whole)
         line = torch.from_numpy(on_line).to(dtype)
         _check_room(frame, gaps & (line[0] >= line[1]).numpy(), schema, limits)
         return cls(limits["lower"], limits["upper"], answered, line)
@@ -189,15 +190,17 @@ def _check_room(
 
 def _is_whole(column: Column, dtype: Any) -> bool:
     """Whether only whole numbers come out, whatever the model holds."""
+    if isinstance(column.kind, Datetime):
+        return bool(column.kind.whole_days)
     return isinstance(column.kind, Count) or pd.api.types.is_integer_dtype(dtype)
 
 
 def _held(
-    lower: NDArray[np.float64], upper: NDArray[np.float64], dtype: Any
+    lower: NDArray[np.float64], upper: NDArray[np.float64], dtype: Any, *, is_whole: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The same bounds at values that the frame's dtype can hold: rounding to it then leads to none outside."""
     dtype = getattr(dtype, "numpy_dtype", dtype)
-    if pd.api.types.is_integer_dtype(dtype):
+    if is_whole:
         return np.ceil(lower), np.floor(upper)
     if not (isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize < 8):
         return lower, upper
@@ -219,7 +222,7 @@ def _on_line(
         last = np.searchsorted(kind.points, ends[1], side="right")
         return np.stack([halfway[first], halfway[last]])
     if isinstance(kind, Count):
-        ends = np.stack([np.where(ends[0] <= 0, -np.inf, np.ceil(ends[0])), np.floor(ends[1])])
+        ends[0, ends[0] <= 0] = -np.inf
     if is_whole:
         ends = ends + np.array([[-0.5], [0.5]])
     # Not the kind's own to_line, which keeps observed ends of a range off infinity.

@@ -9,15 +9,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+EPOCH, DAY = pd.Timestamp("1970-01-01"), pd.Timedelta(days=1)
+MICROSECONDS = 86_400_000_000  # in a day
+
 
 def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
-    """The column as float64 with NaN for every kind of gap.
+    """The column as float64 with NaN for every kind of gap; dates as days since 1970-01-01, by the clock of their zone.
 
     Raises:
         ValueError: If a value is no number or not finite; names the column, the value and the row's label.
     """
     if isinstance(values.dtype, pd.CategoricalDtype):
         raise ValueError(f"column {name!r}: expected numbers, got categories {values.cat.categories.tolist()!r}")
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return ((values.dt.tz_localize(None) - EPOCH) / DAY).to_numpy(dtype=np.float64)
     if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_complex_dtype(values.dtype):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     else:
@@ -83,3 +88,15 @@ def _number(value: Any) -> float | None:
     if isinstance(value, (int, float, np.bool_, np.number)) and not isinstance(value, np.complexfloating):
         return float(value)
     return None
+
+
+def dates_of(days: NDArray[np.float64], dtype: Any) -> pd.Series:
+    """The inverse of :func:`numbers_of` for dates, to a microsecond, in a dtype of dates with or without a zone.
+
+    A time that the clock skips moves to the next one there is; of a time that comes twice the first is meant.
+    """
+    dates = pd.Series(np.rint(days * MICROSECONDS).astype("int64").astype("datetime64[us]"))
+    zone = getattr(dtype, "tz", None)
+    if zone is not None:
+        dates = dates.dt.tz_localize(zone, nonexistent="shift_forward", ambiguous=np.ones(len(dates), dtype=bool))
+    return dates.astype(dtype)

@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from pyro_mnar.cells import dates_of, numbers_of
 from pyro_mnar.kinds import Categorical
 from pyro_mnar.schema import Column, Schema
 
@@ -53,6 +54,8 @@ def as_held(numbers: Float[NDArray, "*shape"], dtype: Any) -> Float[NDArray, "*s
     if pd.api.types.is_integer_dtype(dtype):
         limits = np.iinfo(numpy_dtype)
         return np.clip(np.rint(numbers), limits.min, limits.max)
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return numbers_of(dates_of(numbers.ravel(), dtype), None).reshape(numbers.shape)
     if isinstance(numpy_dtype, np.dtype) and numpy_dtype.kind == "f":
         return numbers.astype(numpy_dtype).astype(np.float64)
     return numbers
@@ -79,6 +82,8 @@ def _filled(values: pd.Series, rows: NDArray[np.int_], numbers: NDArray[np.float
             new = new > 0.5
         else:  # an object column of booleans has gaps that only the nullable dtypes take
             values = values.astype("boolean").astype("Float64") if dtype.kind == "O" else values.astype(floating)
+    elif pd.api.types.is_datetime64_any_dtype(dtype):
+        new = dates_of(numbers, dtype).array
     elif pd.api.types.is_integer_dtype(dtype):
         if keep_integers:
             new = _whole(new, getattr(dtype, "numpy_dtype", dtype))

@@ -26,7 +26,7 @@ from pyro_mnar.batch import Batch
 from pyro_mnar.completion import as_held, completed
 from pyro_mnar.constraints import InOrder, RowConstraint, SumsTo, described
 from pyro_mnar.elbo import ImportanceWeightedELBO, Particles, sample_sites
-from pyro_mnar.kinds import Bounded, Categorical, Count, Positive
+from pyro_mnar.kinds import Bounded, Categorical, Count, Datetime, Positive
 from pyro_mnar.row_checks import check_rows, labelled, numbers_in
 from pyro_mnar.table import Table
 
@@ -254,7 +254,8 @@ class Conditions:
             ok &= (numbers > kind.lower) & (numbers < kind.upper)
         elif isinstance(kind, Count):
             ok &= numbers >= 0
-        if isinstance(kind, Count) or pd.api.types.is_integer_dtype(self._dtype(at)):
+        whole_days = isinstance(kind, Datetime) and bool(kind.whole_days)
+        if isinstance(kind, Count) or whole_days or pd.api.types.is_integer_dtype(self._dtype(at)):
             ok &= np.isclose(numbers, np.rint(numbers))
         if bounds is not None:
             ok &= (numbers >= bounds.lower[rows, at]) & (numbers <= bounds.upper[rows, at])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from pyro_mnar.cells import holds_words
-from pyro_mnar.kinds import KINDS, Binary, Categorical, Continuous, Kind, Ordinal
+from pyro_mnar.kinds import KINDS, Binary, Categorical, Continuous, Datetime, Kind, Ordinal
 
 MOST_LEVELS = 10  # of whole numbers that are taken for levels
 ROWS_PER_LEVEL = 10  # of these, on average
@@ -60,6 +60,8 @@ def _inferred(values: pd.Series, column: Hashable) -> Choice:
             return Choice(Continuous(), "categories")  # whose error names them
         because = f"{count} {'ordered ' if dtype.ordered else ''}categories"
         return Choice(Binary() if count == 2 else Ordinal() if dtype.ordered else Categorical(), because)
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return Choice(Datetime(), "dates")
     if pd.api.types.is_bool_dtype(dtype) or pd.api.types.infer_dtype(observed, skipna=True) == "boolean":
         return Choice(Binary((False, True)), "booleans")
     if _are_whole(values, observed):

@@ -281,8 +281,41 @@ class Ordinal(Categorical):
     name: ClassVar[str] = "ordinal"
 
 
+@dataclass(frozen=True)
+class Datetime(Continuous):
+    """Points in time, as days since 1970-01-01; normal given z.
+
+    Args:
+        whole_days: Whether imputed dates are at midnight; by default if those of the training rows are.
+    """
+
+    whole_days: bool | None = None
+    name: ClassVar[str] = "datetime"
+
+    def learned(self, values: pd.Series, column: Hashable) -> Kind:
+        """With what the training rows say of whole days."""
+        if self.whole_days is not None:
+            return self
+        days = self.read(values, column)
+        return replace(self, whole_days=bool((np.isnan(days) | (days == np.rint(days))).all()))
+
+    def read(self, values: pd.Series, column: Hashable) -> Values:
+        """Cells as days; ValueError if the column is not one of dates."""
+        if not pd.api.types.is_datetime64_any_dtype(values.dtype):
+            raise ValueError(
+                f"column {column!r}: expected a dtype of dates (kind 'datetime'; see pandas.to_datetime), got"
+                f" {values.dtype}"
+            )
+        return numbers_of(values, column)
+
+    def from_line(self, numbers: Values) -> Values:
+        """The nearest midnight, if days are whole."""
+        return np.rint(numbers) if self.whole_days else numbers
+
+
 KINDS: dict[str, type[Any]] = {
-    kind.name: kind for kind in (Continuous, HeavyTailed, Positive, Bounded, Count, Binary, Categorical, Ordinal)
+    kind.name: kind
+    for kind in (Continuous, HeavyTailed, Positive, Bounded, Count, Binary, Categorical, Ordinal, Datetime)
 }
 
 

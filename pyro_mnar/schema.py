@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pyro_mnar.cells import cell, numbers_of, row_label
+from pyro_mnar.cells import cell, dates_of, numbers_of, row_label
 from pyro_mnar.constraints import RowConstraint
 from pyro_mnar.constraints import from_plain as constraint_from_plain
 from pyro_mnar.constraints import to_plain as constraint_to_plain
 from pyro_mnar.kind_choice import choice_of
-from pyro_mnar.kinds import Categorical, Kind, from_plain, to_plain
+from pyro_mnar.kinds import Categorical, Datetime, Kind, from_plain, to_plain
 
 AuxiliarySource = Literal["named", "complete", "mask", "none"]
 
@@ -61,8 +61,10 @@ class Column:
         return self.kind.from_line(np.asarray(values, dtype=np.float64) * self.std + self.mean)
 
     def labelled(self, numbers: NDArray[np.float64]) -> NDArray[Any]:
-        """Numbers in the user's units, with words for levels that are words."""
+        """Numbers in the user's units, with words for levels that are words and dates for days."""
         kind = self.kind
+        if isinstance(kind, Datetime):
+            return dates_of(numbers, np.dtype("datetime64[us]")).to_numpy()
         return kind.label(numbers) if isinstance(kind, Categorical) and kind.holds_words else numbers
 
     @property
@@ -278,8 +280,10 @@ def _moments(observed: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _holds_numbers(values: pd.Series) -> bool:
-    """Whether these are numbers, by dtype or, in an object column, one by one."""
+    """Whether these are numbers or dates, by dtype or, in an object column, one by one."""
     numeric = ("integer", "floating", "mixed-integer-float", "boolean")
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return True
     return pd.api.types.is_numeric_dtype(values.dtype) or (
         values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in numeric
     )

@@ -20,7 +20,7 @@ from pyro_mnar.batch import Batch, RowSource
 from pyro_mnar.bounds import Bounds, CellBounds, of_columns
 from pyro_mnar.cells import cell, row_label
 from pyro_mnar.constraints import RowConstraint
-from pyro_mnar.kinds import Kind
+from pyro_mnar.kinds import Datetime, Kind
 from pyro_mnar.positions import LongNames
 from pyro_mnar.row_checks import check_rows
 from pyro_mnar.schema import Schema
@@ -85,8 +85,9 @@ class Table:
                 booleans become indicators. None: the complete columns serve as U and stay modelled columns too.
                 ``"mask"``: U = R. An empty list: no U, a standard normal prior.
             kinds: Kind of a column, by name: a word (``"continuous"``, ``"heavy_tailed"``, ``"positive"``,
-                ``"bounded"``, ``"count"``, ``"binary"``, ``"categorical"``, ``"ordinal"``) or one of the classes of
-                :mod:`pyro_mnar.kinds` for those with arguments, such as ``Bounded(0, 10)``; or one kind for all
+                ``"bounded"``, ``"count"``, ``"binary"``, ``"categorical"``, ``"ordinal"``, ``"datetime"``) or one of
+                the classes of :mod:`pyro_mnar.kinds` for those with arguments, such as ``Bounded(0, 10)``; or one kind
+                for all
                 modelled columns.  What is not given, the dtype says (:func:`~pyro_mnar.kind_choice.choice_of`);
                 ``table.schema.describe_kinds()`` tells what was chosen, and why.
             na_values: Codes that stand for a missing value, one or several by column, such as ``{"income": [-98,
@@ -179,6 +180,10 @@ class Table:
                 its header.
         """
         frame = read_csv(path)
+        kinds = options.get("kinds")
+        for name, kind in kinds.items() if isinstance(kinds, Mapping) else ():
+            if name in frame.columns and (kind == Datetime.name or isinstance(kind, Datetime)):
+                frame[name] = _dates(frame[name])
         coded = {name for reason in ("na_values", "not_applicable", "by_design") for name in options.get(reason) or {}}
         for name in coded & set(frame.columns[~frame.dtypes.map(pd.api.types.is_numeric_dtype)]):
             # A code in words made the whole column text; its numbers are numbers all the same.
@@ -416,6 +421,19 @@ def read_csv(path: str | PathLike[str]) -> pd.DataFrame:
         raise ValueError(f"{path}: expected as many fields in every row as in the header, {len(header)}, got more")
     # Without nullable dtypes pandas turns whole numbers beside a gap into floats, and booleans into objects.
     return frame.astype(dict.fromkeys(frame.columns[frame.dtypes == "Float64"], "float64"))
+
+
+def _dates(values: pd.Series) -> pd.Series:
+    """Text as dates; of other ways to write one, 01/02 may mean two days."""
+    dates = pd.to_datetime(values, format="ISO8601", errors="coerce")
+    wrong = (dates.isna() & values.notna()).to_numpy()
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise ValueError(
+            f"column {values.name!r}: expected dates such as 2021-12-31 (kind 'datetime'), got {cell(values, at)!r} in"
+            f" row {row_label(values, at)!r}"
+        )
+    return dates
 
 
 def _check_frame(frame: pd.DataFrame, auxiliary: object) -> None:

@@ -72,7 +72,7 @@ BAD_FRAMES = {
     ),
     "text": ({"income": AT_17.astype(object).replace(2.0, "n/a")}, {}, ["'income'", "numbers", "'n/a'", "row 17"]),
     "text among digits": ({"income": ["1.5", "lots", "2"]}, {}, ["'income'", "numbers", "'lots'", "row 1"]),
-    "dates": ({"day": pd.to_datetime(["2021-01-01", "2021-01-02"])}, {}, ["'day'", "numbers", "2021"]),
+    "dates in words": ({"day": [1.0, 2.0]}, {"kinds": {"day": "datetime"}}, ["'day'", "dates", "float64"]),
     "complex numbers": ({"income": [1j, 2.0]}, {}, ["'income'", "numbers", "1j"]),
     "categories": ({"town": pd.Categorical(["a", "a"])}, {}, ["'town'", "numbers", "['a']"]),
     "auxiliary missing": ({"income": GAP}, {"auxiliary": ["age"]}, ["'age'", "['income']"]),
