@@ -27,6 +27,7 @@ import pandas as pd
 
 from pyro_mnar import Table, fit, information_reward, next_best, simulate_acquisition
 from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.level_changes import level_changes
 from pyro_mnar.mechanisms import SelfMasking
 from pyro_mnar.models import GINA
 
@@ -118,27 +119,30 @@ pd.Series({policy: curve.area for policy, curve in curves.items()}, name="area u
 
 
 # %%
-def level_changes(curve):
-    """Changes of difficulty after right and wrong answers, and what a right answer adds at the same current level."""
+def at_the_same_level(curve):
+    """What a right answer adds to the next level beside a wrong one, at the same current level, and its error."""
     asked = curve.questions
     level = asked.apply(lambda column: column.map(difficulty)).to_numpy(float)
     right = np.array([[students.at[i, q] for q in row] for i, row in asked.iterrows()], dtype=bool)[:, :-1].ravel()
     current, following = level[:, :-1].ravel(), level[:, 1:].ravel()
     design = np.stack([np.ones_like(current), current, right], 1)
-    inverse = np.linalg.inv(design.T @ design)
+    inverse = np.linalg.pinv(design.T @ design)
     slopes = inverse @ design.T @ following
     residual = following - design @ slopes
-    error = np.sqrt(inverse[2, 2] * residual.var(ddof=3))
-    change = following - current
+    return {"same level: right adds": slopes[2], "standard error": np.sqrt(inverse[2, 2] * residual.var(ddof=3))}
+
+
+def row(curve):
+    changes = level_changes(curve.questions, students[difficulty.index].astype(float), difficulty)
     return {
-        "change, right": change[right].mean(),
-        "change, wrong": change[~right].mean(),
-        "same level: right adds": slopes[2],
-        "standard error": error,
+        "change, right": changes.after_correct,
+        "change, wrong": changes.after_incorrect,
+        "p, clustered": changes.p_value_clustered,
+        **at_the_same_level(curve),
     }
 
 
-pd.DataFrame({policy: level_changes(curve) for policy, curve in curves.items()}).T
+pd.DataFrame({policy: row(curve) for policy, curve in curves.items()}).T
 
 # %% [markdown]
-# By the first two columns, questions drawn at random look as adaptive as chosen ones. The third tells them apart.
+# By the first three columns, questions drawn at random look as adaptive as chosen ones. The coefficient tells them apart.
