@@ -135,9 +135,11 @@ def test_the_mask_as_u_is_flagged():
 
 def test_columns_of_few_values_are_not_continuous():
     frame = table_with_gaps(60).frame
-    table = Table.from_frame(frame.assign(x1=frame["x1"].round().clip(-1, 1)), auxiliary=["u0"])
-    found = line(report(gina_pair(table)[0], table), "Theorem 1, x")
-    assert found["verdict"] == "violated" and "'x1' takes 3 values" in found["evidence"]
+    frame["x1"] = frame["x1"].round().clip(-1, 1)
+    for kinds, evidence in (({}, "discrete: 'x1'"), ({"x1": "continuous"}, "'x1' takes 3 values")):
+        table = Table.from_frame(frame, auxiliary=["u0"], kinds=kinds)
+        found = line(report(gina_pair(table)[0], table), "Theorem 1, x")
+        assert found["verdict"] == "violated" and evidence in found["evidence"]
 
 
 def test_shadow_variables_are_what_drives_a_column_and_not_its_mask():

@@ -29,6 +29,7 @@ from pyro_mnar.kinds import (
     Categorical,
     Continuous,
     Count,
+    Datetime,
     HeavyTailed,
     Kind,
     Ordinal,
@@ -161,6 +162,7 @@ EVERY_KIND: dict[str, tuple[Kind, Callable[[np.ndarray], Any]]] = {  # and value
     "ordinal": (Ordinal((1, 2, 5)), lambda at: np.array([1, 2, 5])[(2.99 * at).astype(int)]),
     "ordinal words": (Ordinal(WORDS), lambda at: [WORDS[int(2.99 * a)] for a in at]),
     "categorical": (Categorical(WORDS), lambda at: [WORDS[int(2.99 * a)] for a in at]),
+    "datetime": (Datetime(whole_days=True), lambda at: pd.to_datetime(np.rint(2e4 * at), unit="D")),
 }
 
 
@@ -181,6 +183,8 @@ def test_values_come_back_from_the_line(case: str, at: list[float]) -> None:
     if isinstance(kind, Categorical):
         assert list(kind.label(numbers)) == list(values)
     else:
+        if isinstance(kind, Datetime):
+            values = values.to_numpy().astype("datetime64[D]").astype(np.float64)  # days since 1970
         np.testing.assert_allclose(numbers, values, rtol=1e-9, atol=1e-9 * max(1.0, np.abs(values).max()))
     assert from_plain(to_plain(kind)) == kind
 
