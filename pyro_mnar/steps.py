@@ -21,7 +21,7 @@ from pyro_mnar.noise import CannotCapture
 
 MODES = ("auto", "inductor", "graph", "eager")
 STEPS_TO_CAPTURE = 500  # from how many steps on a capture pays; docs/speed.md has the measurements
-STEPS_TO_COMPILE = 6_000  # a compilation costs as much as some 2,000 to 5,000 of the steps that it saves half of
+STEPS_TO_COMPILE = 6_000  # where default encoders break even; smaller ones later, wide tables earlier
 STEPS_BETWEEN_CHECKS = 200  # at least, where an epoch is shorter; a check takes about as long as ten captured steps
 CHUNK_BYTES = 2**24  # of rows and noise laid out at a time
 
