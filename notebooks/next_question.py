@@ -145,4 +145,4 @@ def row(curve):
 pd.DataFrame({policy: row(curve) for policy, curve in curves.items()}).T
 
 # %% [markdown]
-# By the first three columns, questions drawn at random look as adaptive as chosen ones. The coefficient tells them apart.
+# By the first three columns, random questions look as adaptive as chosen ones. The coefficient tells them apart.
