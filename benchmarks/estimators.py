@@ -16,7 +16,7 @@ import copy
 import pandas as pd
 import pyro
 import torch
-from steps import Problem
+from problem import Problem
 from torch import Tensor
 
 from pyro_mnar import ImportanceWeightedELBO, fit

@@ -1,178 +1,167 @@
 """Speed and memory, each figure a ratio or a growth measured side by side in one run: `make bench`.
 
-    make bench                              # every section; results/speed/*.csv, one file a section
+    make bench                              # every section, under ten minutes on two cores
     make bench ARGS="imputation growth"     # some sections
-    make bench ARGS="partitions --rows 2000000"
+    make bench ARGS="--again"               # from the start, where a run was interrupted
 
 A runner of its own and not pytest-benchmark, which times one function after another: here the contenders of a ratio
-take turns within each round, so that what else the machine does meets all of them.  Figures are medians over rounds.
+take turns within each round, so that what else the machine does meets all of them.  Every section has a process of its
+own.  It leaves a csv file in results/speed; tables.md there puts all of them on one page.  A run that was interrupted
+goes on with the sections it has not finished, as long as the sources, torch and the sections asked for are the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import hashlib
+import json
 import os
-import resource
-import tempfile
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
-import matplotlib.pyplot as plt
-import numpy as np
+import completion
+import growth
 import pandas as pd
+import peers
+import steps
 import torch
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-from sklearn.impute import IterativeImputer
-from steps import Problem, contenders, measure, ratios
+import training
+from apart import apart
+from report import Report, as_text, write_tables
 
-from pyro_mnar import Fit, Table, fit, impute
-from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.models import GINA
+import pyro_mnar
+from pyro_mnar.isolation import threads
 
+ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "speed"
-GROWTH = {
-    "rows": [1_000, 10_000, 100_000, 1_000_000],
-    "columns": [10, 100, 1_000, 5_000],
-    "particles": [1, 5, 50, 500],
+UNFINISHED = "unfinished.json"
+
+
+class Section(NamedTuple):
+    """A part of the run.
+
+    Attributes:
+        title: What it shows.
+        measure: Makes its report.
+        threads: That torch computes with.
+    """
+
+    title: str
+    measure: Callable[[], Report]
+    threads: int = 1
+
+
+SECTIONS: dict[str, Section] = {
+    "steps": Section("A training step of a small model, captured and compiled, over other ways.", steps.small_steps),
+    "wide_steps": Section("The same at 1,000 columns.", steps.wide_steps),
+    "restarts": Section("A step of eight restarts in one graph.", steps.restarts_at_once),
+    "bound": Section("Time to reach a given bound on held-out rows.", training.time_to_bound),
+    "fit": Section("A whole training.", training.fit_of_20_000, threads=2),
+    "imputation": Section("A table completed.", completion.imputation, threads=2),
+    "growth": Section(
+        "Growth with rows, columns and K ([plot](growth.png)).", functools.partial(growth.growth, RESULTS)
+    ),
+    "peers": Section("An epoch, over notmiwae-pytorch.", peers.epoch_of_peer),
+    "completion": Section("A table completed, over scikit-learn's IterativeImputer.", peers.completed_tables),
+    "partitions": Section("A Parquet table completed on a Dask cluster.", completion.partitions),
 }
 
 
-def survey(num_rows: int, columns: int = 20, seed: int = 0) -> pd.DataFrame:
-    """Five factors; three in ten values missing by chance, since time does not depend on why."""
-    random = np.random.default_rng(seed)
-    x = random.normal(size=(num_rows, 5)) @ random.normal(size=(5, columns)) + random.normal(size=(num_rows, columns))
-    x[random.random((num_rows, columns)) < 0.3] = np.nan
-    return pd.DataFrame(x.astype(np.float32), columns=[f"x{d}" for d in range(columns)])
-
-
-def untrained(frame: pd.DataFrame) -> tuple[Table, Fit]:
-    """A fit of starting values: what an imputation costs does not depend on training."""
-    table = Table.from_frame(frame, auxiliary=[], dtype=torch.float32)
-    model = GINA(table, seed=0)
-    return table, Fit(model, ZeroImpute(table, model.latent_dim, seed=0), table.schema)
-
-
-def steps(options: argparse.Namespace) -> pd.DataFrame:
-    """One training step: captured and compiled over every other way."""
-    return ratios(measure(contenders(Problem.of()), options.rounds)).reset_index(names="contender")
-
-
-def imputation(options: argparse.Namespace) -> pd.DataFrame:
-    """100 particles, 20 draws of 20 columns; memory is the process's peak, so run this section alone to read it."""
-    table, fitted = untrained(survey(options.rows))
-    start, processor = time.perf_counter(), time.process_time()
-    impute(fitted, table, num_draws=20, num_particles=100)
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    row = {"rows": options.rows, "seconds": seconds, "rows a second": options.rows / seconds, "peak MB": peak}
-    return pd.DataFrame([{**row, "processor seconds": time.process_time() - processor}])
-
-
-def growth(options: argparse.Namespace) -> pd.DataFrame:
-    """Seconds of a training epoch over rows, columns and K, with the exponent fitted to the upper half of the curve."""
-    rows = []
-    for axis, sizes in GROWTH.items():
-        seconds = [_epoch(axis, size) for size in sizes]
-        slope = np.polyfit(np.log(sizes[len(sizes) // 2 - 1 :]), np.log(seconds[len(sizes) // 2 - 1 :]), 1)[0]
-        rows += [
-            {"over": axis, "size": n, "seconds": s, "exponent": slope} for n, s in zip(sizes, seconds, strict=True)
-        ]
-        plt.loglog(sizes, seconds, "o-", label=f"{axis}, exponent {slope:.2f}")
-    plt.xlabel("size")
-    plt.ylabel("seconds an epoch")
-    plt.legend()
-    plt.savefig(RESULTS / "growth.png", dpi=120)
-    return pd.DataFrame(rows)
-
-
-def _epoch(axis: str, size: int) -> float:
-    sizes = {"rows": 2_000, "columns": 10, "particles": 5, axis: size}
-    table = Table.from_frame(survey(sizes["rows"], sizes["columns"]), auxiliary=[], dtype=torch.float32)
-    model = GINA(table, latent_dim=5, seed=0)
-    guide = ZeroImpute(table, 5, seed=0)
-    result = fit(
-        model,
-        guide,
-        table,
-        epochs=3,
-        batch_size=1_000,
-        num_particles=sizes["particles"],
-        compile="eager",
-        progress=False,
-    )
-    return float(result.history["seconds"].median())
-
-
-def peers(options: argparse.Namespace) -> pd.DataFrame:
-    """One table completed: training with the defaults and imputation, over scikit-learn's IterativeImputer."""
-    frame = survey(2_000)
-    rows = []
-    for number in range(3):
-        start = time.perf_counter()
-        IterativeImputer(random_state=number).fit_transform(frame)
-        between = time.perf_counter()
-        table, fitted = untrained(frame)
-        impute(fit(fitted.model, fitted.guide, table, seed=number, progress=False), table)
-        rows.append({"IterativeImputer": between - start, "pyro-mnar": time.perf_counter() - between})
-    table = pd.DataFrame(rows)
-    return (
-        table.assign(ratio=table["pyro-mnar"] / table["IterativeImputer"])
-        .median()
-        .to_frame("median of 3")
-        .reset_index()
-    )
-
-
-def partitions(options: argparse.Namespace) -> pd.DataFrame:
-    """A Parquet table through a Dask cluster of two workers, Parquet out; five particles, one draw, five columns."""
-    import dask.dataframe as dd
-    from dask.distributed import Client, LocalCluster
-
-    from pyro_mnar.scale import impute_partitions
-
-    _, fitted = untrained(survey(10_000, 5))
-    with tempfile.TemporaryDirectory() as folder:
-        for part, start in enumerate(range(0, options.rows, 100_000)):
-            rows = min(100_000, options.rows - start)
-            survey(rows, 5, seed=part).to_parquet(f"{folder}/{part:05}.parquet")
-        with (
-            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-            Client(cluster) as client,
-        ):
-            start = time.perf_counter()
-            lazy = impute_partitions(fitted, dd.read_parquet(folder), num_particles=5)
-            lazy.to_parquet(f"{folder}/completed")
-            seconds = time.perf_counter() - start
-            peaks = client.run(lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        written = len(dd.read_parquet(f"{folder}/completed"))
-    return pd.DataFrame([{"rows": written, "seconds": seconds, "peak MB of a worker": max(peaks.values())}])
-
-
-SECTIONS: dict[str, Callable[[argparse.Namespace], pd.DataFrame]] = {
-    "steps": steps,
-    "imputation": imputation,
-    "growth": growth,
-    "peers": peers,
-    "partitions": partitions,
-}
-
-
-def main() -> None:
+def main(
+    arguments: Sequence[str] | None = None, sections: dict[str, Section] = SECTIONS, folder: Path = RESULTS
+) -> None:
+    """Measure the sections that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", default=[], help=f"of {', '.join(SECTIONS)}; all by default")
-    parser.add_argument("--rows", type=int, default=100_000, help="of the sections imputation and partitions")
-    parser.add_argument("--rounds", type=int, default=9, help="of ratios")
-    options = parser.parse_args()
-    unknown = sorted(set(options.sections) - set(SECTIONS))
+    parser.add_argument("sections", nargs="*", default=[], help=f"of {', '.join(sections)}; all by default")
+    parser.add_argument("--again", action="store_true", help="measure anew what an interrupted run has finished")
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.sections) - set(sections))
     if unknown:
-        parser.error(f"section {unknown[0]!r}: expected one of {list(SECTIONS)}")
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    for name in options.sections or SECTIONS:
-        table = SECTIONS[name](options)
-        table.to_csv(RESULTS / f"{name}.csv", index=False)
-        print(f"{name}\n{table.round(3).to_string(index=False)}\n", flush=True)
+        parser.error(f"section {unknown[0]!r}: expected one of {list(sections)}")
+    names = list(dict.fromkeys(options.sections)) or list(sections)
+    folder.mkdir(parents=True, exist_ok=True)
+    start, state = time.perf_counter(), folder / UNFINISHED
+    key = fingerprint(names)
+    done = [] if options.again else _finished(state, key)
+    missed: list[str] = []
+    for name in names:
+        if name in done:
+            print(f"{name}: finished before the interruption; --again measures it anew\n")
+            continue
+        missed += _run(name, sections, folder)
+        done.append(name)
+        state.write_text(json.dumps({"key": key, "done": done}))
+    state.unlink(missing_ok=True)
+    print(f"{time.perf_counter() - start:.0f} seconds; {folder / 'tables.md'}")
+    print(f"targets missed: {', '.join(missed) or 'none'}")
+
+
+def fingerprint(names: Sequence[str]) -> str:
+    """What the results of a run depend on: its sections, every source file, torch."""
+    digest = hashlib.sha256(f"{list(names)} {torch.__version__}".encode())
+    for source in ("pyro_mnar", "models", "guides", "benchmarks"):
+        for path in sorted((ROOT / source).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _finished(state: Path, key: str) -> list[str]:
+    """Sections that an interrupted run of the same kind has finished."""
+    content = json.loads(state.read_text()) if state.exists() else {}
+    return content["done"] if content.get("key") == key else []
+
+
+def _run(name: str, sections: dict[str, Section], folder: Path) -> list[str]:
+    """Measure a section, keep and print its results; names of the figures that miss their target."""
+    section, start = sections[name], time.perf_counter()
+    table, note, profile = apart(_measured, section, environment={"OMP_NUM_THREADS": str(section.threads)}).result
+    seconds = time.perf_counter() - start
+    table.to_csv(folder / f"{name}.csv", index=False)
+    profiled = folder / f"{name}_profile.csv"
+    profiled.unlink(missing_ok=True)
+    print(f"{name}: {section.title}\n{note}\n{as_text(table)}")
+    if profile is not None:
+        profile.to_csv(profiled, index=False)
+        print(f"where the time goes:\n{as_text(profile)}")
+    print(f"({seconds:.0f} seconds)\n", flush=True)
+    row = {
+        "section": name,
+        "seconds": round(seconds),
+        "version": f"{pyro_mnar.__version__} ({_commit()})",
+        "torch": torch.__version__,
+        "threads": section.threads,
+        "processors": os.cpu_count(),
+        "date": date.today().isoformat(),
+        "note": note,
+    }
+    path = folder / "runs.csv"
+    others = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(row))
+    runs = pd.concat([others[others["section"] != name], pd.DataFrame([row])], ignore_index=True)
+    order = {known: at for at, known in enumerate(sections)}
+    runs = runs[runs["section"].isin(order)].sort_values("section", key=lambda names: names.map(order))
+    runs.to_csv(path, index=False)
+    write_tables(folder, {known: sections[known].title for known in sections}, runs)
+    failed = table[table["met"] == "no"] if "met" in table else table[:0]
+    return [f"{name}: {figure}" for figure in failed.iloc[:, 0]]
+
+
+def _measured(section: Section) -> tuple[pd.DataFrame, str, pd.DataFrame | None]:
+    with threads(section.threads):
+        report = section.measure()
+        return report.table, report.note, report.profile()
+
+
+def _commit() -> str:
+    """Of the checkout, with a mark if files differ from it."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return described.stdout.strip() or "no checkout"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,91 @@
+"""What a section hands back, and how its figures are put beside their targets, kept and printed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Integral
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures of a section.
+
+    Attributes:
+        table: One row a figure; the columns ``target`` and ``met`` where :func:`beside_targets` has put them.
+        note: What was measured: sizes, seeds, rounds.
+        missed: Makes a table of where the time goes; called where a target is missed.
+    """
+
+    table: pd.DataFrame
+    note: str
+    missed: Callable[[], pd.DataFrame] | None = None
+
+    def profile(self) -> pd.DataFrame | None:
+        """Where the time goes, if a target is missed."""
+        has_missed = "met" in self.table and bool((self.table["met"] == "no").any())
+        return self.missed() if has_missed and self.missed is not None else None
+
+
+def beside_targets(table: pd.DataFrame, figure: str, most: Mapping[str, float]) -> pd.DataFrame:
+    """Add what each row's figure may be at most, rows named by the first column, and whether it is."""
+    limits = table.iloc[:, 0].map(most)
+    met = ["" if math.isnan(limit) else "yes" if value <= limit else "no"
+           for value, limit in zip(table[figure], limits, strict=True)]  # fmt: skip
+    return table.assign(target=["" if math.isnan(limit) else f"≤ {limit:g}" for limit in limits], met=met)
+
+
+def where_time_goes(run: Callable[[], object], rows: int = 10) -> pd.DataFrame:
+    """Share of the processor's time in each of torch's operations, and in all that is none: Python, compiled code."""
+    run()
+    with profile(activities=[ProfilerActivity.CPU]) as profiled, torch.profiler.record_function("everything else"):
+        run()
+    events = pd.Series({event.key: event.self_cpu_time_total for event in profiled.key_averages()})
+    shares = (events / events.sum()).sort_values(ascending=False)
+    table = shares.head(rows).rename_axis("operation").reset_index(name="share")
+    return pd.concat([table, pd.DataFrame([{"operation": "all others", "share": shares.iloc[rows:].sum()}])])
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table in GitHub's form."""
+    lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|" + "---|" * len(table.columns)]
+    lines += ["| " + " | ".join(shown(value) for value in row) + " |" for row in table.itertuples(index=False)]
+    return "\n".join(lines)
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """The table for a terminal."""
+    return table.map(shown).to_string(index=False)
+
+
+def shown(value: object) -> str:
+    """A number in three digits, or the text that it is."""
+    if isinstance(value, Integral):
+        return f"{value:,}"
+    if not isinstance(value, float):
+        return str(value)
+    if math.isnan(value):
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+
+
+def write_tables(folder: Path, titles: Mapping[str, str], runs: pd.DataFrame) -> None:
+    """All sections' tables on one page, from their files and what is known of their runs."""
+    parts = [
+        "# Speed and memory, as measured",
+        "Made by `make bench`: one table a section, figures that have a target beside it.",
+    ]
+    for run in runs.itertuples(index=False):
+        table = pd.read_csv(folder / f"{run.section}.csv")
+        how = f"pyro-mnar {run.version}, torch {run.torch}, {run.threads} of {run.processors} processors, {run.date}"
+        parts += [f"## {run.section}", f"{titles[run.section]} {run.note} ({how}.)", markdown(table)]
+        profiled = folder / f"{run.section}_profile.csv"
+        if profiled.exists():
+            parts += ["A target is missed; where the time goes:", markdown(pd.read_csv(profiled))]
+    (folder / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

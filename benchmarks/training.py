@@ -1,0 +1,165 @@
+"""Whole trainings: a fit of 20,000 rows, and the time to reach a given bound on held-out rows."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from apart import peak_memory
+from contenders import ByHand, Captured, Contender, PlainPyro
+from problem import Problem, survey, untrained
+from report import Report, beside_targets, where_time_goes
+from steps import BY_HAND, MODES, PYRO
+
+from pyro_mnar import Fit, Table, fit
+from pyro_mnar.evidence import log_evidence
+
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+RATE = 5e-3
+BOUND_PARTICLES = 50  # of log_evidence, which draws twice as many
+
+
+@contextlib.contextmanager
+def nothing_compiled_before() -> Iterator[None]:
+    """Have inductor compile as if for the first time: its cache, kept on disk, is another folder."""
+    before = os.environ.get(CACHE)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[CACHE] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(CACHE)
+            if before is not None:
+                os.environ[CACHE] = before
+
+
+def fit_of_20_000(rows: int = 20_000, epochs: int = 100, mode: str = "auto") -> Report:
+    """``fit`` with its defaults, compilation included."""
+    table, start = untrained(survey(rows))
+    before = peak_memory()
+    with nothing_compiled_before():
+        begin, processor = time.perf_counter(), time.process_time()
+        result = fit(start.model, start.guide, table, epochs=epochs, batch_size=256, compile=mode, progress=False)
+        seconds = time.perf_counter() - begin
+    figures = {
+        "seconds": seconds,
+        "of them in the first epoch, with capture and compilation": result.history["seconds"].iloc[0],
+        "processor seconds": time.process_time() - processor,
+        "bound at the end, nats a row": result.history.iloc[-1, 1],
+        "peak MB beyond the table": peak_memory() - before,
+    }
+    measured = pd.DataFrame({"figure": list(figures), "value": list(figures.values())})
+    steps = epochs * math.ceil(rows / 256)
+    note = f"{rows:,} rows × 20 columns, {epochs} epochs, {steps:,} steps, K = 5, minibatches of 256, compile={mode!r}."
+
+    def few_epochs() -> None:
+        fit(start.model, start.guide, table, epochs=5, batch_size=256, compile="graph", progress=False)
+
+    return Report(beside_targets(measured, "value", {"seconds": 60}), note, lambda: where_time_goes(few_epochs))
+
+
+def time_to_bound(
+    rows: int = 2_000,
+    held_out_rows: int = 500,
+    repeats: int = 3,
+    reference_steps: int = 2_000,
+    chunk: int = 100,
+    modes: tuple[str, ...] = MODES,
+) -> Report:
+    """Seconds until the bound of held-out rows, as :func:`~pyro_mnar.log_evidence` has it, is a given one.
+
+    The level is what a run of so many steps from another seed comes to, less a tenth of a nat.  Evaluating the bound
+    is not counted.  Runs end after three times as many steps.
+    """
+    table, held_out = masked_survey(rows, held_out_rows)
+    problem = Problem(table, 2, (10,))
+    makers: dict[str, Callable[[int], Contender]] = {
+        mode: lambda seed, mode=mode: Captured(problem, mode, rate=RATE, seed=seed) for mode in modes
+    }
+    makers[PYRO] = lambda seed: PlainPyro(problem, rate=RATE, seed=seed)
+    makers[BY_HAND] = lambda seed: ByHand(problem, rate=RATE, seed=seed)
+
+    reference = Captured(problem, "graph", rate=RATE, seed=repeats)
+    first = bound_of(reference, held_out)
+    reference.train(minibatches(len(table), reference_steps, seed=repeats))
+    level = bound_of(reference, held_out) - 0.1
+
+    runs = []
+    for seed in range(repeats):
+        order = minibatches(len(table), 3 * reference_steps, seed)
+        for name, make in makers.items():
+            with nothing_compiled_before() if seed == 0 else contextlib.nullcontext():
+                runs.append(
+                    {"contender": name, "seed": seed, **_until(level, make, seed, order.split(chunk), held_out)}
+                )
+    measured = pd.DataFrame(runs)
+    rows = []
+    for name in makers:
+        own = measured[measured["contender"] == name]
+        trained = own["seconds"]
+        quotients = measured.loc[measured["contender"] == modes[0], "seconds"].to_numpy() / trained.to_numpy()
+        rows.append({
+            "contender": name,
+            "seconds to train": trained.median(),
+            "lower quartile": trained.quantile(0.25),
+            "upper quartile": trained.quantile(0.75),
+            "before that, to capture and compile": own["before"].iloc[0],
+            "steps": own["steps"].median(),
+            "runs that reached it": f"{own['reached'].sum()} of {repeats}",
+            f"{modes[0]} over it": np.median(quotients),
+        })  # fmt: skip
+    note = (
+        f"{len(table):,} rows × {table.schema.num_columns} columns, self-masked, {len(held_out)} rows held out, K = 5,"
+        f" minibatches of 100, Adam at {RATE}; from {first:.2f} to {level:.3f} nats a row; medians of {repeats} seeds."
+    )
+    return Report(pd.DataFrame(rows), note)
+
+
+def masked_survey(num_rows: int, num_held_out: int, columns: int = 5, seed: int = 0) -> tuple[Table, Table]:
+    """One factor that u tells of; the higher a value, the likelier it is missing."""
+    random = np.random.default_rng(seed)
+    count = num_rows + num_held_out
+    u = random.normal(size=(count, 1))
+    x = (u + random.normal(size=(count, 1))) @ random.uniform(0.5, 1.5, (1, columns))
+    x += 0.5 * random.normal(size=x.shape)
+    x[random.random(x.shape) < 1 / (1 + np.exp(1 - 2 * x))] = np.nan
+    frame = pd.DataFrame(np.hstack([x, u]), columns=[*(f"x{d}" for d in range(columns)), "u"])
+    table = Table.from_frame(frame[:num_rows], auxiliary=["u"], dtype=torch.float32)
+    return table, table.new_rows(frame[num_rows:])
+
+
+def minibatches(num_rows: int, steps: int, seed: int, size: int = 100) -> torch.Tensor:
+    """Rows of each step, drawn with replacement; ``(steps, size)``."""
+    return torch.randint(num_rows, (steps, size), generator=torch.Generator().manual_seed(seed))
+
+
+def bound_of(contender: Contender, held_out: Table) -> float:
+    """Nats a row of the held-out rows."""
+    pair = Fit(*contender.pair(), held_out.schema)
+    return float(log_evidence(pair, held_out, num_particles=BOUND_PARTICLES).log_p.mean())
+
+
+def _until(
+    level: float, make: Callable[[int], Contender], seed: int, orders: tuple[torch.Tensor, ...], held_out: Table
+) -> dict[str, float]:
+    """Seconds and steps to the level; what the first chunk took longer than the others goes before them."""
+    begin = time.perf_counter()
+    contender, seconds, bound = make(seed), [], -math.inf
+    for order in orders:
+        contender.train(order)
+        seconds.append(time.perf_counter() - begin)
+        bound = bound_of(contender, held_out)
+        if bound >= level:
+            break
+        begin = time.perf_counter()
+    usual = np.median(seconds[1:]) if len(seconds) > 1 else seconds[0]
+    before = max(0.0, seconds[0] - usual)
+    return {"seconds": sum(seconds) - before, "before": before, "steps": len(seconds) * len(orders[0]),
+            "reached": bound >= level}  # fmt: skip

@@ -1,0 +1,162 @@
+"""The benchmarks still run, at sizes that say nothing about speed; contenders compute one and the same bound."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from checks import own_store
+from pyro_mnar import ImportanceWeightedELBO
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+MODES = ("graph", "eager")  # inductor's compilation takes longer than all of these tests
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Imports a module of the folder."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+@pytest.fixture(autouse=True)
+def as_measured(float64: None) -> Iterator[None]:
+    """float32, as all figures are."""
+    torch.set_default_dtype(torch.float32)
+    yield
+    torch.set_default_dtype(torch.float64)
+
+
+def test_hand_written_is_the_same_bound(script: Callable[[str], Any]) -> None:
+    problem = script("problem").Problem.of(20, 4)
+    (model, guide), batch = problem.pair(), problem.table.batch()
+    objective = ImportanceWeightedELBO(script("problem").PARTICLES, max_plate_nesting=1)
+    torch.manual_seed(0)
+    by_hand = script("contenders").HandWritten(model, guide)(batch.x, batch.mask, batch.aux)
+    torch.manual_seed(0)
+    with own_store():
+        torch.testing.assert_close(by_hand, objective.differentiable_loss(model, guide, batch) / len(batch))
+
+
+def test_plain_pyro_trains_every_parameter_as_by_hand(script: Callable[[str], Any]) -> None:
+    """From the same noise: RenyiELBO is the same bound where a minibatch passes for the whole."""
+    contenders, problem = script("contenders"), script("problem").Problem.of(30, 2)
+    order = torch.randint(30, (3, 10))
+    trained = []
+    for contender in (contenders.PlainPyro(problem), contenders.ByHand(problem)):
+        contender.train(order)
+        trained.append([parameter for module in contender.pair() for parameter in module.parameters()])
+    for plain, by_hand, start in zip(*trained, [p for m in problem.pair() for p in m.parameters()], strict=True):
+        torch.testing.assert_close(plain, by_hand, rtol=1e-3, atol=1e-5)
+        assert (plain != start).any()
+
+
+@pytest.mark.slow
+def test_steps(script: Callable[[str], Any]) -> None:
+    steps = script("steps")
+    report = steps.small_steps(rows=20, columns=2, rounds=2, count=3, modes=MODES)
+    table = report.table.set_index("graph over")
+    assert {*MODES, steps.PYRO, steps.BY_HAND} <= set(table.index)
+    assert table.loc["graph", "ratio"] == 1
+    assert table.loc[steps.BY_HAND, "target"] == "≤ 0.5"
+    assert set(table["met"]) <= {"", "yes", "no"}
+    assert report.missed is not None
+    assert report.missed()["share"].sum() == pytest.approx(1)
+
+    table = steps.restarts_at_once(members=2, rounds=2, count=3, mode="graph").table
+    assert [*table["target"]] == ["", "≤ 0.7", "≤ 0.8"]
+
+
+@pytest.mark.slow
+def test_trainings(script: Callable[[str], Any], tmp_path: Path) -> None:
+    training = script("training")
+    table = training.fit_of_20_000(rows=100, epochs=2, mode="eager").table
+    assert table.loc[0, "met"] == "yes"
+    table = training.time_to_bound(100, 20, repeats=1, reference_steps=20, chunk=10, modes=MODES).table
+    table = table.set_index("contender")
+    assert (table["runs that reached it"] == "1 of 1").all()
+    assert (table["seconds to train"] > 0).all()
+
+    growth = script("growth")
+    table = growth.growth(tmp_path, {"rows": (50, 100, 200)}, epochs=1, point=growth.trained).table
+    assert (tmp_path / "growth.png").exists()
+    assert table["time exponent"].notna().tolist() == [False, False, True]
+    assert growth.exponent([1.0, 10.0, 100.0, 1000.0], [5.0, 3.0, 9.0, 27.0]) == pytest.approx(0.477, abs=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.*Early stopping criterion not reached")  # by the peer, on 60 rows
+def test_completions(script: Callable[[str], Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert min(script("completion").imputed(rows=50, draws=2, particles=5)) > 0
+    peers = script("peers")
+    assert len(peers.completed_tables(num_rows=60, rounds=1, epochs=1).table) == 2
+    table = peers.epoch_of_peer(num_rows=100, particles=2, rounds=1, mode="graph").table
+    if peers.have_notmiwae():
+        assert peers.PEER in [*table["fit, graph over"]]
+    else:
+        assert "is left out" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_partitions(script: Callable[[str], Any]) -> None:
+    pytest.importorskip("dask.distributed")
+    table = script("completion").partitions(rows=900, fewer=300, workers=1, size=300).table.set_index("figure")
+    assert table.loc["rows compared", "value"] == 900
+    assert table.loc["rows that differ from one process's", "met"] == "yes"
+    assert table.loc["other partitions and seed: largest |z|", "met"] == "yes"
+
+
+@pytest.fixture
+def run(script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The runner, with its sections measured in this process."""
+    module, apart = script("run"), script("apart")
+    monkeypatch.setattr(
+        module, "apart", lambda function, section, environment: apart.Apart(function(section), 0.0, 0.0)
+    )
+    return module
+
+
+def test_runner_writes_tables_and_names_missed_targets(run: Any, script: Any, tmp_path: Path, capsys: Any) -> None:
+    report = script("report")
+    table = pd.DataFrame({"figure": ["a", "b", "c"], "value": [1.0, 2.0, 1234.5]})
+    table = report.beside_targets(table, "value", {"a": 1.5, "b": 1.5})
+    profile = pd.DataFrame({"operation": ["addmm"], "share": [1.0]})
+    sections = {"one": run.Section("A title.", lambda: report.Report(table, "A note.", lambda: profile))}
+    run.main([], sections, tmp_path)
+    page = (tmp_path / "tables.md").read_text(encoding="utf-8")
+    assert "| a | 1 | ≤ 1.5 | yes |" in page and "| b | 2 | ≤ 1.5 | no |" in page and "| c | 1,234 |  |  |" in page
+    assert "A title. A note." in page and "| addmm | 1 |" in page
+    assert "targets missed: one: b" in capsys.readouterr().out
+    assert not (tmp_path / run.UNFINISHED).exists()
+
+
+def test_an_interrupted_run_goes_on(run: Any, script: Any, tmp_path: Path, capsys: Any) -> None:
+    measured = []
+
+    def section(name: str, *, fails: bool = False) -> Any:
+        def measure() -> Any:
+            measured.append(name)
+            if fails and measured.count(name) == 1:
+                raise KeyboardInterrupt
+            return script("report").Report(pd.DataFrame({"figure": [name], "value": [1.0]}), "")
+
+        return run.Section(name, measure)
+
+    sections = {"one": section("one"), "two": section("two", fails=True)}
+    for arguments in (["two", "one"], []):  # what another set of sections left is not taken for this one's
+        measured.clear()
+        with pytest.raises(KeyboardInterrupt):
+            run.main(arguments, sections, tmp_path)
+    assert measured == ["one", "two"]
+    run.main([], sections, tmp_path)
+    assert measured == ["one", "two", "two"]
+    run.main([], sections, tmp_path)  # one that is finished starts anew
+    assert measured == ["one", "two", "two", "one", "two"]
+    with pytest.raises(SystemExit):
+        run.main(["three"], sections, tmp_path)
+    assert "section 'three': expected one of ['one', 'two']" in capsys.readouterr().err
