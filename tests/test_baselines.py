@@ -229,13 +229,14 @@ class TestLowRank:
         }
         assert error["low-rank joint model"] < 1.1 < 2.0 < error["mean"]  # 0.98 and 2.04; the penalty shrinks
 
-    def test_minimum_satisfies_the_condition_of_the_nuclear_norm(self) -> None:
+    @pytest.mark.parametrize("has_offset", [True, False])
+    def test_minimum_satisfies_the_condition_of_the_nuclear_norm(self, has_offset: bool) -> None:
         """At the minimum the gradient is -λ on the factors that are left, and at most λ beyond them."""
         x, mask = self.simulated(60, 5)
-        fitted = fit_low_rank(x, mask, 5.0, max_iterations=20_000, tolerance=1e-10)
+        fitted = fit_low_rank(x, mask, 5.0, has_offset=has_offset, max_iterations=20_000, tolerance=1e-10)
         both = fitted.offset + fitted.interaction
         gradient = np.concatenate([np.where(mask, both[:, :5] - x, 0.0), expit(both[:, 5:]) - mask], axis=1)
-        assert np.allclose(gradient.sum(axis=0), 0.0, atol=1e-5)
+        assert np.allclose(gradient.sum(axis=0), 0.0, atol=1e-5) if has_offset else not fitted.offset.any()
         left, _, right = np.linalg.svd(fitted.interaction, full_matrices=False)
         left, right = left[:, : fitted.rank], right[: fitted.rank]
         assert 0 < fitted.rank < 10

@@ -14,10 +14,19 @@ import pyro
 import pyro.poutine as poutine
 import pytest
 import torch
+from sklearn.datasets import load_iris
 
 from pyro_mnar import Table, baselines
 from pyro_mnar.cli import main
-from pyro_mnar.datasets.uci import breast_cancer, mask_above_mean, rmse, self_masked, standardised, uci_tables
+from pyro_mnar.datasets.uci import (
+    SelfMasked,
+    breast_cancer,
+    mask_above_mean,
+    rmse,
+    self_masked,
+    standardised,
+    uci_tables,
+)
 from pyro_mnar.experiments import (
     Experiment,
     Published,
@@ -33,7 +42,7 @@ from pyro_mnar.experiments.configuration import configuration_of
 from pyro_mnar.experiments.runner import RUNS_FILE, TABLES_FILE
 from pyro_mnar.experiments.runs import COLUMNS, Key, Runs
 from pyro_mnar.experiments.synthetic import SIGNED, Declared
-from pyro_mnar.experiments.uci import MiceAsPublished
+from pyro_mnar.experiments.uci import LowRankAsPublished, MiceAsPublished
 
 
 @dataclass
@@ -273,6 +282,17 @@ class TestUCI:
         table = Table.from_frame(masked.observed)
         assert rmse(baselines.mean().complete(table, seed=0), masked) == pytest.approx(1.82, abs=0.005)
         assert rmse(MiceAsPublished().complete(table, seed=0), masked) == pytest.approx(1.17, abs=0.005)
+
+    def test_low_rank_model_without_offset_lives_on_where_zero_lies(self) -> None:
+        """Complete means at zero give it the border; with observed means there it is as far off as the mean is."""
+        masked = self_masked(load_iris(as_frame=True).data)
+        shift = masked.observed.mean()
+        moved = SelfMasked(masked.observed - shift, masked.truth - shift)
+        told, untold = (
+            rmse(LowRankAsPublished().complete(Table.from_frame(given.observed), seed=0), given)
+            for given in (masked, moved)
+        )
+        assert told < 0.8 and untold > 1.5  # 0.66 and 1.74; the mean has 1.75
 
     def test_runs_and_says_what_is_published(self, tmp_path: Path) -> None:
         experiment = uci(quick=True).only(systems=["mean", "not-MIWAE PPCA"])

@@ -5,6 +5,9 @@
 The mask beside the data is more columns of one matrix, so what causes gaps may inform the values. Fitted by maximum
 likelihood with the nuclear norm ‖[M | L]‖_* as the penalty: accelerated proximal gradient with soft-thresholded
 singular values.
+
+The offsets make the answer free of where a column's zero lies.  The authors' own code has none: what is missing then
+shrinks towards zero in whatever units the table comes, and R is even where M is zero.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from pyro_mnar.baselines.protocol import completed
 from pyro_mnar.table import Table
 
 HELD_OUT = 0.1
-PATH = 12  # penalties tried, from the one that leaves no rank down to a thousandth of it
+PATH = 12  # penalties tried
 
 
 class LowRankFit(NamedTuple):
@@ -44,23 +47,25 @@ def fit_low_rank(
     mask: Bool[NDArray, "rows columns"],
     penalty: float,
     *,
+    has_offset: bool = True,
     start: LowRankFit | None = None,
-    scored: Bool[NDArray, "rows columns"] | None = None,
+    scored: Bool[NDArray, "rows both"] | None = None,
     max_iterations: int = 500,
     tolerance: float = 1e-6,
 ) -> LowRankFit:
     """Minimise ½ Σ_observed (x - μ - M)² - log p(R | ν + L) + penalty · ‖[M | L]‖_*.
 
     Args:
-        x: Standardised values; whatever stands in the gaps is not read.
+        x: Values, standardised where there is an offset; whatever stands in the gaps is not read.
         mask: True where observed.
         penalty: λ; more makes the rank less.
+        has_offset: Whether μ and ν are fitted; else they are zero.
         start: A fit to start from.
-        scored: Cells whose R counts; all of them by default.
+        scored: Entries of [X | R] that count; by default all that are known.
         max_iterations: Stop after so many steps.
         tolerance: Stop when a step moves no entry by more, on average of squares.
     """
-    seen = np.concatenate([mask, np.ones_like(mask) if scored is None else scored], axis=1)
+    seen = np.concatenate([mask, np.ones_like(mask)], axis=1) if scored is None else scored
     target = np.concatenate([np.where(mask, x, 0.0), mask.astype(np.float64)], axis=1)
     columns = x.shape[1]
 
@@ -70,13 +75,14 @@ def fit_low_rank(
 
     # A step of 1/2: the losses' curvature is 1 at most, and offset and interaction move at once.
     counts = np.maximum(seen.sum(axis=0), 1)
+    offset_step = 0.5 / counts if has_offset else np.zeros(2 * columns)
     offset = np.zeros(2 * columns) if start is None else start.offset
     interaction = np.zeros((len(x), 2 * columns)) if start is None else start.interaction
     rank, momentum = 0, 1.0
     ahead_offset, ahead = offset, interaction
     for _ in range(max_iterations):
         gradient = slope(ahead_offset + ahead)
-        new_offset = ahead_offset - 0.5 * gradient.sum(axis=0) / counts
+        new_offset = ahead_offset - offset_step * gradient.sum(axis=0)
         new, rank = _shrunk(ahead - 0.5 * gradient, 0.5 * penalty)
         moved = np.sqrt(np.mean((new - interaction) ** 2) + np.mean((new_offset - offset) ** 2))
         # Momentum that leads uphill is dropped (O'Donoghue & Candès 2015).
@@ -89,6 +95,35 @@ def fit_low_rank(
         if moved < tolerance:
             break
     return LowRankFit(offset, interaction, rank)
+
+
+def choose_penalty(
+    x: Float[NDArray, "rows columns"],
+    mask: Bool[NDArray, "rows columns"],
+    *,
+    scored: Bool[NDArray, "rows both"],
+    held_out: Bool[NDArray, "rows both"],
+    has_offset: bool = True,
+) -> float:
+    """The penalty of a path, from no rank down to a thousandth of that, with least squared error where held out.
+
+    Args:
+        x: As for :func:`fit_low_rank`.
+        mask: True where observed, held out or not.
+        scored: Entries of [X | R] to fit to.
+        held_out: Entries to compare with.
+        has_offset: As for :func:`fit_low_rank`.
+    """
+    target = np.concatenate([np.where(mask, x, 0.0), mask], axis=1)
+    middle = np.where(scored, target, 0.0).sum(axis=0) / np.maximum(scored.sum(axis=0), 1) if has_offset else 0.0
+    most = np.linalg.norm(np.where(scored, target - middle, 0.0), ord=2)
+    fitted, errors = None, {}
+    for penalty in np.geomspace(most, 1e-3 * most, PATH).tolist():
+        fitted = fit_low_rank(x, mask, penalty, has_offset=has_offset, start=fitted, scored=scored, tolerance=1e-4)
+        predicted = fitted.offset + fitted.interaction
+        predicted[:, x.shape[1] :] = expit(predicted[:, x.shape[1] :])
+        errors[penalty] = float(((predicted - target)[held_out] ** 2).sum())
+    return min(errors, key=errors.__getitem__)
 
 
 @dataclass(frozen=True)
@@ -109,28 +144,27 @@ class LowRankJoint:
         """Fill the gaps by μ + M."""
         x, mask = table.x.numpy().astype(np.float64), table.mask.numpy()
         varying = table.mask_modelled.numpy() & (mask.any(axis=0) & ~mask.all(axis=0))
-        penalty = self.penalty if self.penalty is not None else self._chosen(x, mask, varying, seed)
-        fitted = fit_low_rank(x, mask, penalty, scored=varying)
+        scored = np.concatenate([mask, varying], axis=1)
+        penalty = self.penalty if self.penalty is not None else _chosen(x, mask, scored, seed)
+        fitted = fit_low_rank(x, mask, penalty, scored=scored)
         return completed(table, (fitted.offset + fitted.interaction)[:, : x.shape[1]])
 
-    def _chosen(self, x: NDArray[np.float64], mask: NDArray[np.bool_], varying: NDArray[np.bool_], seed: int) -> float:
-        hidden = mask & (np.random.default_rng(seed).random(mask.shape) < HELD_OUT)
-        known = mask & ~hidden
-        fitted, errors = None, {}
-        for penalty in _path(x, known):
-            # The held-out cells were observed, so their R counts neither as seen nor as missing.
-            fitted = fit_low_rank(x, known, penalty, start=fitted, scored=varying & ~hidden, tolerance=1e-4)
-            predicted = (fitted.offset + fitted.interaction)[:, : x.shape[1]]
-            errors[penalty] = float(((predicted - x)[hidden] ** 2).sum())
-        return min(errors, key=errors.__getitem__)
 
-
-def _path(x: NDArray[np.float64], mask: NDArray[np.bool_]) -> list[float]:
-    most = np.linalg.norm(np.concatenate([np.where(mask, x, 0.0), mask - mask.mean(axis=0)], axis=1), ord=2)
-    return np.geomspace(most, 1e-3 * most, PATH).tolist()
+def _chosen(x: NDArray[np.float64], mask: NDArray[np.bool_], scored: NDArray[np.bool_], seed: int) -> float:
+    hidden = mask & (np.random.default_rng(seed).random(mask.shape) < HELD_OUT)
+    # The held-out cells were observed, so their R counts neither as seen nor as missing.
+    return choose_penalty(
+        x,
+        mask,
+        scored=scored & ~np.concatenate([hidden, hidden], axis=1),
+        held_out=np.concatenate([hidden, np.zeros_like(hidden)], axis=1),
+    )
 
 
 def _shrunk(matrix: NDArray[np.float64], threshold: float) -> tuple[NDArray[np.float64], int]:
-    left, singular, right = np.linalg.svd(matrix, full_matrices=False)
-    kept = np.maximum(singular - threshold, 0.0)
-    return (left * kept) @ right, int((kept > 0).sum())
+    """Soft-thresholded singular values, by the eigenvectors of MᵀM, which has no rows; and how many are left."""
+    squares, right = np.linalg.eigh(matrix.T @ matrix)
+    singular = np.sqrt(np.maximum(squares, 0.0))
+    kept = singular > threshold
+    right = right[:, kept]
+    return matrix @ (right * (1 - threshold / singular[kept])) @ right.T, int(kept.sum())
