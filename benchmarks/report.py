@@ -89,3 +89,21 @@ def write_tables(folder: Path, titles: Mapping[str, str], runs: pd.DataFrame) ->
         if profiled.exists():
             parts += ["A target is missed; where the time goes:", markdown(pd.read_csv(profiled))]
     (folder / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def put_tables(page: Path, folder: Path) -> None:
+    """Replace what stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` by the section's table, if it has one.
+
+    Raises:
+        ValueError: If a mark has no end.
+    """
+    parts = page.read_text(encoding="utf-8").split("<!-- table: ")
+    for at, part in enumerate(parts[1:], start=1):
+        name, rest = part.split(" -->", 1)
+        _, end, after = rest.partition("<!-- end -->")
+        if not end:
+            raise ValueError(f"{page.name}: expected <!-- end --> after <!-- table: {name} -->")
+        path = folder / f"{name}.csv"
+        if path.exists():
+            parts[at] = f"{name} -->\n{markdown(pd.read_csv(path))}\n{end}{after}"
+    page.write_text("<!-- table: ".join(parts), encoding="utf-8")

@@ -3,6 +3,7 @@
     make bench                              # every section, under ten minutes on two cores
     make bench ARGS="imputation growth"     # some sections
     make bench ARGS="--again"               # from the start, where a run was interrupted
+    make bench ARGS="--docs"                # then put the tables into docs/speed.md
 
 A runner of its own and not pytest-benchmark, which times one function after another: here the contenders of a ratio
 take turns within each round, so that what else the machine does meets all of them.  Every section has a process of its
@@ -32,13 +33,14 @@ import steps
 import torch
 import training
 from apart import apart
-from report import Report, as_text, write_tables
+from report import Report, as_text, put_tables, write_tables
 
 import pyro_mnar
 from pyro_mnar.isolation import threads
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "speed"
+PAGE = ROOT / "docs" / "speed.md"
 UNFINISHED = "unfinished.json"
 
 
@@ -79,6 +81,7 @@ def main(
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", default=[], help=f"of {', '.join(sections)}; all by default")
     parser.add_argument("--again", action="store_true", help="measure anew what an interrupted run has finished")
+    parser.add_argument("--docs", action="store_true", help="put the tables into docs/speed.md too")
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.sections) - set(sections))
     if unknown:
@@ -97,6 +100,8 @@ def main(
         done.append(name)
         state.write_text(json.dumps({"key": key, "done": done}))
     state.unlink(missing_ok=True)
+    if options.docs:
+        put_tables(PAGE, folder)
     print(f"{time.perf_counter() - start:.0f} seconds; {folder / 'tables.md'}")
     print(f"targets missed: {', '.join(missed) or 'none'}")
 

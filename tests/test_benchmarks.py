@@ -80,7 +80,7 @@ def test_trainings(script: Callable[[str], Any], tmp_path: Path) -> None:
     assert table.loc[0, "met"] == "yes"
     table = training.time_to_bound(100, 20, repeats=1, reference_steps=20, chunk=10, modes=MODES).table
     table = table.set_index("contender")
-    assert (table["runs that reached it"] == "1 of 1").all()
+    assert (table["reached"] == "1 of 1").all()
     assert (table["seconds to train"] > 0).all()
 
     growth = script("growth")
@@ -121,7 +121,9 @@ def run(script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def test_runner_writes_tables_and_names_missed_targets(run: Any, script: Any, tmp_path: Path, capsys: Any) -> None:
+def test_runner_writes_tables_and_names_missed_targets(
+    run: Any, script: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     report = script("report")
     table = pd.DataFrame({"figure": ["a", "b", "c"], "value": [1.0, 2.0, 1234.5]})
     table = report.beside_targets(table, "value", {"a": 1.5, "b": 1.5})
@@ -133,6 +135,15 @@ def test_runner_writes_tables_and_names_missed_targets(run: Any, script: Any, tm
     assert "A title. A note." in page and "| addmm | 1 |" in page
     assert "targets missed: one: b" in capsys.readouterr().out
     assert not (tmp_path / run.UNFINISHED).exists()
+
+    monkeypatch.setattr(run, "PAGE", tmp_path / "page.md")
+    run.PAGE.write_text(
+        "before\n<!-- table: one -->\nold\n<!-- end -->\nafter <!-- table: other -->\n<!-- end -->", "utf-8"
+    )
+    run.main(["--docs"], sections, tmp_path)
+    shown = run.PAGE.read_text("utf-8")
+    assert "| a | 1 | ≤ 1.5 | yes |" in shown and "old" not in shown
+    assert shown.startswith("before\n") and shown.endswith("after <!-- table: other -->\n<!-- end -->")
 
 
 def test_an_interrupted_run_goes_on(run: Any, script: Any, tmp_path: Path, capsys: Any) -> None:
