@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -66,5 +67,6 @@ def peak_memory() -> float:
 
 
 def _measured(function: Callable[..., Any], arguments: tuple) -> Apart:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once; a fit would return what it has so far
     base = peak_memory()
     return Apart(function(*arguments), peak_memory(), base)

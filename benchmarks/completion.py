@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Iterator
@@ -107,7 +108,8 @@ def _through_cluster(fitted: Fit, files: list[str], folder: Path, workers: int) 
     from pyro_mnar.scale import impute_partitions
 
     one_thread = {"n_workers": workers, "threads_per_worker": 1, "env": {"OMP_NUM_THREADS": "1"}}
-    with LocalCluster(dashboard_address=None, **one_thread) as cluster, Client(cluster) as client:
+    quiet = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
+    with LocalCluster(**one_thread, **quiet) as cluster, Client(cluster) as client:
         start = time.perf_counter()
         impute_partitions(fitted, dd.read_parquet(files), num_particles=5).to_parquet(folder)
         seconds = time.perf_counter() - start
