@@ -14,10 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyro_mnar.adam import BETAS, State, as_machine_code, bias_corrected, interpreted
 from pyro_mnar.batch import Batch, RowSource
-from pyro_mnar.captured import Captured, Loss, capture, flat, loss_and_gradient, views
-from pyro_mnar.compiled import BETAS, State, bias_corrected, compiled, interpreted, no_compiler
+from pyro_mnar.captured import Loss, capture, loss_and_gradient
+from pyro_mnar.compiled import no_compiler
 from pyro_mnar.noise import CannotCapture
+from pyro_mnar.tracing import Captured, flat, views
 
 MODES = ("auto", "inductor", "graph", "eager")
 STEPS_TO_CAPTURE = 500  # from how many steps on a capture pays; docs/speed.md has the measurements
@@ -155,7 +157,7 @@ class CapturedSteps:
         Raises:
             CannotCapture: If it cannot; the graph is then run as it is.
         """
-        self.step = compiled(self.captured, self.example(size))
+        self.step = as_machine_code(self.captured, self.example(size))
 
     def example(self, size: int) -> list[Tensor]:
         """Inputs of a step, with zeros for noise: no generator moves."""

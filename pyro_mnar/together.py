@@ -16,12 +16,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from pyro_mnar.adam import State, interpreted
 from pyro_mnar.batch import shuffled
-from pyro_mnar.captured import capture, flat, mapped
-from pyro_mnar.compiled import State, interpreted
+from pyro_mnar.captured import capture, mapped
 from pyro_mnar.isolation import Session
 from pyro_mnar.noise import CannotCapture
 from pyro_mnar.steps import CapturedSteps, Steps, by_python, write
+from pyro_mnar.tracing import flat
 from pyro_mnar.training import Trainer
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from torch.distributions import constraints
 from checks import gina_pair, table_with_gaps
 from pyro_mnar import Batch, ImportanceWeightedELBO, Table, fit, mechanisms, observe_mask, partially_observed, rows
 from pyro_mnar.batch import shuffled
-from pyro_mnar.captured import capture, flat, loss_and_gradient
+from pyro_mnar.captured import capture, loss_and_gradient
 from pyro_mnar.guides import MeanField, ZeroImpute
 from pyro_mnar.isolation import Session
 from pyro_mnar.models import GINA
@@ -31,6 +31,7 @@ from pyro_mnar.noise import CannotCapture
 from pyro_mnar.parameters import trainable_parameters
 from pyro_mnar.steps import STEPS_TO_CAPTURE, STEPS_TO_COMPILE, Steps, best_mode
 from pyro_mnar.svi import TrainingError
+from pyro_mnar.tracing import flat
 
 RUN = {"epochs": 6, "batch_size": 16, "progress": False, "compile": "graph"}
 

@@ -14,9 +14,9 @@ from torch import nn
 
 from checks import gina_pair, table_with_gaps
 from pyro_mnar import Batch, Fit, fit, partially_observed, rows
-from pyro_mnar.captured import flat
 from pyro_mnar.noise import CannotCapture
 from pyro_mnar.svi import Together, TrainingError
+from pyro_mnar.tracing import flat
 
 RUN = {"epochs": 4, "batch_size": 16, "restarts": 3, "progress": False, "compile": "graph"}
 
