@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -143,30 +144,33 @@ class CellAverages:
             yield self.kinds[code], np.flatnonzero(of_cells == code)
 
 
-class WeightedMean:
-    """Self-normalised mean over particles that arrive in groups, per row."""
+class Weighted(NamedTuple):
+    """A self-normalised mean over particles, and what it takes to join it with another.
 
-    def __init__(self) -> None:
-        self.log_total: Tensor | None = None
+    Attributes:
+        mean: Σ_k w_k x^k / Σ_k w_k; ``(rows, features)``.
+        log_total: log Σ_k w_k; ``(rows,)``.
+        log_squares: log Σ_k w_k²; ``(rows,)``.
+    """
 
-    def add(self, log_weights: Float[Tensor, "particles rows"], x: Float[Tensor, "particles rows features"]) -> None:
-        """Take in more particles."""
-        log_total, log_squares = log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)
+    mean: Float[Tensor, "rows features"]
+    log_total: Float[Tensor, " rows"]
+    log_squares: Float[Tensor, " rows"]
+
+    @classmethod
+    def of(cls, log_weights: Float[Tensor, "particles rows"], x: Float[Tensor, "particles rows features"]) -> Weighted:
+        """Over some particles, by row."""
         # Not by einsum: its batched product of one row by one matrix takes five times as long.
         mean = (log_weights.softmax(0).unsqueeze(-1) * x).sum(0)
-        if self.log_total is None:
-            self.log_total, self.log_squares, self._mean = log_total, log_squares, mean
-            return
-        both = torch.logaddexp(self.log_total, log_total)
-        share = (log_total - both).exp()[:, None]
-        self._mean = self._mean * (1 - share) + mean * share
-        self.log_total, self.log_squares = both, torch.logaddexp(self.log_squares, log_squares)
+        return cls(mean, log_weights.logsumexp(0), (2 * log_weights).logsumexp(0))
 
-    def mean(self) -> Float[Tensor, "rows features"]:
-        """Σ_k w_k x^k."""
-        return self._mean
+    def joined(self, other: Weighted) -> Weighted:
+        """Over the particles of both."""
+        total = torch.logaddexp(self.log_total, other.log_total)
+        share = (other.log_total - total).exp()[:, None]
+        mean = self.mean * (1 - share) + other.mean * share
+        return Weighted(mean, total, torch.logaddexp(self.log_squares, other.log_squares))
 
     def effective_sample_size(self) -> Float[Tensor, " rows"]:
-        """1 / Σ_k w_k²."""
-        assert self.log_total is not None
+        """(Σ_k w_k)² / Σ_k w_k²."""
         return (2 * self.log_total - self.log_squares).exp()

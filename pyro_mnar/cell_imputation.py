@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from jaxtyping import Float, Int, Real
 from numpy.typing import NDArray
 
-from pyro_mnar.averages import CellAverages, WeightedMean
+from pyro_mnar.averages import CellAverages, Weighted
 from pyro_mnar.kinds import Categorical, Count, Kind
 from pyro_mnar.positions import CellPositions, positions_of
 from pyro_mnar.sampler import ELEMENTS_AT_ONCE, Sampler
@@ -115,14 +116,15 @@ def impute_cells(table: Table, cells: CellPositions, sampler: Sampler, device: t
         here = slice(bounds[start], bounds[start + len(chunk)])
         row = torch.from_numpy(np.searchsorted(chunk, rows[here])).to(device)
         column = torch.from_numpy(columns[here]).to(device)
-        running, drawn = WeightedMean(), []
+        parts, drawn = [], []
         for run in sampler.runs(source.take(torch.from_numpy(chunk)).to(device), len(chunk) * elements):
             x = run.x[:, row, column]
-            running.add(run.log_weights[:, row], averages.features(x, columns[here]))
+            parts.append(Weighted.of(run.log_weights[:, row], averages.features(x, columns[here])))
             drawn.append(x.gather(0, run.chosen[:, row]))
         draws[:, here] = averages.to_units(torch.cat(drawn).cpu().double().numpy(), columns[here])
-        means[here], shares[here] = averages.decode(running.mean().cpu().double().numpy(), columns[here])
-        effective[here] = running.effective_sample_size().cpu().numpy()
+        of_all = reduce(Weighted.joined, parts)
+        means[here], shares[here] = averages.decode(of_all.mean.cpu().double().numpy(), columns[here])
+        effective[here] = of_all.effective_sample_size().cpu().numpy()
 
     if table.bounds is not None:
         for values in (draws, means):

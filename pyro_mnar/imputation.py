@@ -8,7 +8,9 @@ what to ask.  A table completed that way stays biased even at the true parameter
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -18,15 +20,18 @@ import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from pyro_mnar.averages import Averages
 from pyro_mnar.cell_imputation import CellImputations, impute_cells
+from pyro_mnar.chunks import imputed
 from pyro_mnar.completion import completed
 from pyro_mnar.conditions import Conditions, Declared
 from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
 from pyro_mnar.positions import CellPositions
-from pyro_mnar.sampler import ELEMENTS_AT_ONCE, Sampler
+from pyro_mnar.sampler import Sampler
 from pyro_mnar.table import Table
+from pyro_mnar.tracing import MODES
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ def impute(
     keep_mechanism_weight: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
+    compile: str = "auto",
 ) -> Imputations: ...
 
 
@@ -129,6 +135,7 @@ def impute(
     keep_mechanism_weight: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
+    compile: str = "auto",
 ) -> CellImputations: ...
 
 
@@ -144,6 +151,7 @@ def impute(
     keep_mechanism_weight: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
+    compile: str = "auto",  # noqa: A002  (as for fit)
 ) -> Imputations | CellImputations:
     """Impute by sampling-importance-resampling; every draw of a row comes from a particle set of its own.
 
@@ -164,6 +172,11 @@ def impute(
             use β = 1, whatever the training used.
         seed: Same seed, same draws; the caller's generators stay as they are.
         device: Where to compute; by default where the parameters are.
+        compile: How particles are drawn and weighed: ``"eager"``, by Python; ``"graph"``, captured once as a list of
+            tensor operations; ``"inductor"``, captured and compiled; ``"auto"``, what pays for the number of particles
+            ahead.  Python takes over where nothing can be captured (as with ``cells``, row constraints or bounds of
+            gaps); the log (``logging``, logger ``pyro_mnar``) says why.  Python draws other random numbers than the
+            graph does, interpreted or compiled.
 
     Returns:
         The imputations, only of cells that are missing and applicable; of ``cells``, in the order given.
@@ -177,6 +190,8 @@ def impute(
     for name, value in (("num_draws", num_draws), ("num_particles", num_particles)):
         if value < 1:
             raise ValueError(f"{name}: expected at least 1, got {value}")
+    if compile not in MODES:
+        raise ValueError(f"compile: expected one of {list(MODES)}, got {compile!r}")
     table = encoded(fit, table)
     device = torch.device(device) if device is not None else fit.device
     session = Session(seed, device, fit.store)
@@ -184,35 +199,36 @@ def impute(
     sampler.conditions = Conditions.of(table, constraints)
     if cells is not None and sampler.conditions is not None:
         raise ValueError("cells: expected a table without row constraints, which are about completed rows")
-    return _impute_gaps(table, sampler, device) if cells is None else impute_cells(table, cells, sampler, device)
+    if cells is None:
+        return _impute_gaps(table, sampler, device, compile)
+    if compile not in ("auto", "eager"):
+        log.warning("imputation: eager (not captured: rows have different numbers of the cells that were asked for)")
+    return impute_cells(table, cells, sampler, device)
 
 
-def _impute_gaps(table: Table, sampler: Sampler, device: torch.device) -> Imputations:
-    num_draws, num_particles = sampler.num_draws, sampler.num_particles
+def _impute_gaps(table: Table, sampler: Sampler, device: torch.device, mode: str) -> Imputations:
+    num_draws = sampler.num_draws
     wanted = (~table.mask & table.applicable).numpy()
     with_gaps = np.flatnonzero(wanted.any(1))
     cells = np.stack(np.nonzero(wanted))
     draws, means = np.empty((num_draws, cells.shape[1])), np.empty(cells.shape[1])
     effective = np.full(len(table), np.inf)
 
-    batch = table.batch()
-    averages = Averages(table.schema)
+    averages = sampler.averages
     shares = {at: np.empty((int((cells[1] == at).sum()), width)) for at, width in averages.widths.items()}
-    rows_at_once = max(1, ELEMENTS_AT_ONCE // (num_particles * averages.num_features))
     done, shared = 0, dict.fromkeys(shares, 0)
-    for start in range(0, len(with_gaps), rows_at_once):
-        rows = with_gaps[start : start + rows_at_once]
-        chunk = sampler.impute(batch.take(torch.from_numpy(rows)).to(device))
-        here = wanted[rows]
-        stop = done + int(here.sum())
-        draws[:, done:stop] = chunk.draws.cpu().numpy()[:, here]
-        found, levels = averages.decode(chunk.mean.cpu().double().numpy())
-        means[done:stop] = found[here]
-        for at, share in shares.items():
-            first, shared[at] = shared[at], shared[at] + int(here[:, at].sum())
-            share[first : shared[at]] = levels[at][here[:, at]]
-        effective[rows] = chunk.effective_sample_size.cpu().numpy()
-        done = stop
+    with closing(imputed(sampler, table.batch(), with_gaps, device, mode)) as parts:
+        for rows, chunk in parts:
+            here = wanted[rows]
+            stop = done + int(here.sum())
+            draws[:, done:stop] = chunk.draws.cpu().numpy()[:, here]
+            found, levels = averages.decode(chunk.mean.cpu().double().numpy())
+            means[done:stop] = found[here]
+            for at, share in shares.items():
+                first, shared[at] = shared[at], shared[at] + int(here[:, at].sum())
+                share[first : shared[at]] = levels[at][here[:, at]]
+            effective[rows] = chunk.effective_sample_size.cpu().numpy()
+            done = stop
 
     for position, column in enumerate(table.schema.columns):
         here = cells[1] == position

@@ -53,6 +53,16 @@ class Session:
                 self._states = self._random_states()
 
     @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """The same, with the stream left where it was: for what may come to nothing."""
+        states = self._states
+        try:
+            with self.running():
+                yield
+        finally:
+            self._states = states
+
+    @contextlib.contextmanager
     def _random_state_kept(self) -> Iterator[None]:
         states = self._random_states()
         try:

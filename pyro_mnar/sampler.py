@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import pyro.poutine as poutine
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pyro_mnar.averages import Averages, WeightedMean
+from pyro_mnar.averages import Averages, Weighted
 from pyro_mnar.batch import Batch
 from pyro_mnar.conditions import Conditions
 from pyro_mnar.elbo import ImportanceWeightedELBO, Site, sample_sites
@@ -56,6 +57,15 @@ class Run(NamedTuple):
     x: Float[Tensor, "particles rows columns"]
     chosen: Int[Tensor, "draws rows"]
 
+    @property
+    def draws(self) -> Float[Tensor, "draws rows columns"]:
+        """Missing entries of the particles that were resampled."""
+        return self.x[self.chosen, torch.arange(self.x.shape[1], device=self.x.device)]
+
+    def possible(self) -> Bool[Tensor, "draws rows"]:
+        """Whether any particle of a draw has a weight that is not zero."""
+        return self.log_weights.unflatten(0, (len(self.chosen), -1)).isfinite().any(1)
+
 
 class Sampler:
     """Draws and weighs particles of a chunk of rows, as many draws at a time as fit into memory.
@@ -92,12 +102,13 @@ class Sampler:
 
     def impute(self, batch: Batch) -> Chunk:
         """Resample every draw from its own particles; average over all of them."""
-        _keep_freed_memory()
-        draws, running = [], WeightedMean()
+        keep_freed_memory()
+        draws, parts = [], []
         for run in self.runs(batch, len(batch) * self.averages.num_features):
-            running.add(run.log_weights, self.averages.features(run.x))
-            draws.append(run.x[run.chosen, torch.arange(len(batch), device=run.x.device)])
-        return Chunk(torch.cat(draws), running.mean(), running.effective_sample_size())
+            parts.append(Weighted.of(run.log_weights, self.averages.features(run.x)))
+            draws.append(run.draws)
+        of_all = reduce(Weighted.joined, parts)
+        return Chunk(torch.cat(draws), of_all.mean, of_all.effective_sample_size())
 
     def runs(self, batch: Batch, elements: int) -> Iterator[Run]:
         """All draws of some rows, as many at a time as fit into memory.
@@ -111,23 +122,24 @@ class Sampler:
         """
         per_run = max(1, ELEMENTS_AT_ONCE // (self.num_particles * elements))
         for start in range(0, self.num_draws, per_run):
-            count = min(per_run, self.num_draws - start)
             with self.session.running():
-                log_weights, x = self._particles(batch, count * self.num_particles)
-                if self.conditions is not None:
-                    self._redraw(batch, log_weights, x, self.conditions)
-                grouped = log_weights.unflatten(0, (count, self.num_particles))
-                if log_weights.isnan().any():
-                    raise ValueError(
-                        "a particle's weight is not a number: the model or the guide has parameters that are not finite"
-                    )
-                if not torch.isfinite(grouped).any(1).all():
-                    raise ValueError(
-                        "every particle of a row has weight zero: the model gives its observed values no probability"
-                    )
-                chosen = _resampled(grouped)
-            first = torch.arange(count, device=x.device)[:, None] * self.num_particles
-            yield Run(log_weights, x, first + chosen)
+                run = self.run(batch, min(per_run, self.num_draws - start))
+            refuse_unusable(run.log_weights, run.possible())
+            yield run
+
+    def run(self, batch: Batch, num_draws: int) -> Run:
+        """Some draws of some rows; within a running session.  Reads no values unless there are row constraints."""
+        log_weights, x = self._particles(batch, num_draws * self.num_particles)
+        if self.conditions is not None:
+            self._redraw(batch, log_weights, x, self.conditions)
+        chosen = _resampled(log_weights.unflatten(0, (num_draws, self.num_particles)))
+        first = torch.arange(num_draws, device=x.device)[:, None] * self.num_particles
+        return Run(log_weights, x, first + chosen)
+
+    def settle(self, batch: Batch) -> None:
+        """Find out once what does not depend on the rows, and refuse a model that cannot be imputed from."""
+        if self.max_plate_nesting == float("inf"):
+            self._particles(batch, 1)
 
     def _particles(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
         objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
@@ -186,7 +198,17 @@ def _missing_entries(
     return x
 
 
-def _keep_freed_memory() -> None:
+def refuse_unusable(log_weights: Float[Tensor, "*any"], possible: Bool[Tensor, "draws rows"]) -> None:
+    """Say why nothing can be resampled: from weights, or sums of them, and whether a draw has any."""
+    if log_weights.isnan().any():
+        raise ValueError(
+            "a particle's weight is not a number: the model or the guide has parameters that are not finite"
+        )
+    if not possible.all():
+        raise ValueError("every particle of a row has weight zero: the model gives its observed values no probability")
+
+
+def keep_freed_memory() -> None:
     """Let glibc keep the memory of one run of particles for the next.
 
     It gives back to the system what is free at the end of the heap and more than twice the largest block that was ever

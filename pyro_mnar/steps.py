@@ -19,9 +19,8 @@ from pyro_mnar.batch import Batch, RowSource
 from pyro_mnar.captured import Loss, capture, loss_and_gradient
 from pyro_mnar.compiled import no_compiler
 from pyro_mnar.noise import CannotCapture
-from pyro_mnar.tracing import Captured, flat, views
+from pyro_mnar.tracing import Captured, differ, flat, views
 
-MODES = ("auto", "inductor", "graph", "eager")
 STEPS_TO_CAPTURE = 500  # from how many steps on a capture pays; docs/speed.md has the measurements
 STEPS_TO_COMPILE = 6_000  # where default encoders break even; smaller ones later, wide tables earlier
 STEPS_BETWEEN_CHECKS = 200  # at least, where an epoch is shorter; a check takes about as long as ten captured steps
@@ -238,11 +237,6 @@ def by_python(
     if tuple(noise.taken.values()) != captured.counts:
         raise CannotCapture("the model does not draw as many random numbers any more")
     return result
-
-
-def differ(first: Tensor, second: Tensor) -> bool:
-    """Whether two results of one computation differ by more than rounding makes them."""
-    return bool((first - second).abs().max() > torch.finfo(first.dtype).eps ** 0.5 * (1e-3 + second.abs().max()))
 
 
 def best_mode(steps: int, device: torch.device) -> tuple[str, str]:

@@ -19,9 +19,10 @@ from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
 from pyro_mnar.noise import CannotCapture
 from pyro_mnar.restarts import Start, Trained, best_of
-from pyro_mnar.steps import MODES, best_mode
+from pyro_mnar.steps import best_mode
 from pyro_mnar.table import Table
 from pyro_mnar.together import Together
+from pyro_mnar.tracing import MODES
 from pyro_mnar.training import Trainer, TrainingError
 
 DEFAULT_STEPS = 3_000

@@ -24,6 +24,7 @@ from pyro_mnar.noise import CannotCapture, Noise
 aten = torch.ops.aten
 OfBatch = Callable[[Batch], tuple[Tensor, ...]]
 Spans = list[tuple[int, int]]
+MODES = ("auto", "inductor", "graph", "eager")  # what a user may ask for
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,11 @@ def simplified(functional: fx.GraphModule) -> fx.GraphModule:
             node.replace_all_uses_with(simpler)
     graph.eliminate_dead_code()
     return fx.GraphModule(functional, graph)
+
+
+def differ(first: Tensor, second: Tensor) -> bool:
+    """Whether two results of one computation differ by more than rounding makes them."""
+    return bool((first - second).abs().max() > torch.finfo(first.dtype).eps ** 0.5 * (1e-3 + second.abs().max()))
 
 
 def in_one_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-import pyro_mnar.imputation
+import pyro_mnar.chunks
 from checks import FALSE_ALARM, z_limit
 from pyro_mnar import Fit, Table, impute, observe_mask, partially_observed, rows
 from pyro_mnar.guides import ZeroImpute
@@ -186,7 +186,7 @@ def test_each_draw_of_a_row_comes_from_particles_of_its_own():
 
 def test_chunks_of_rows_and_draws_follow_the_same_law(monkeypatch):
     fit, table = closed_form()
-    monkeypatch.setattr(pyro_mnar.imputation, "ELEMENTS_AT_ONCE", 3 * 2 * 2_000)  # three rows and one draw at once
+    monkeypatch.setattr(pyro_mnar.chunks, "ELEMENTS_AT_ONCE", 3 * 2 * 2_000)  # three rows and one draw at once
     imputations = impute(fit, table, num_draws=10, num_particles=2_000)
     check_means(imputations, laws(table), 20_000)
     assert (imputations.effective_sample_size[table.mask.all(1).numpy()] == np.inf).all()
@@ -195,7 +195,7 @@ def test_chunks_of_rows_and_draws_follow_the_same_law(monkeypatch):
 
 def test_small_chunks_count_by_their_weights(monkeypatch):
     fit, table = closed_form(8)
-    monkeypatch.setattr(pyro_mnar.imputation, "ELEMENTS_AT_ONCE", 5 * 2 * 3)  # three hundred runs of three particles
+    monkeypatch.setattr(pyro_mnar.chunks, "ELEMENTS_AT_ONCE", 5 * 2 * 3)  # three hundred runs of three particles
     check_means(impute(fit, table, num_draws=300, num_particles=3), laws(table), 900)
 
 
@@ -207,7 +207,7 @@ def test_chunks_hold_no_more_than_they_may(monkeypatch):
         held.append(len(batch))
         return linked(batch)
 
-    monkeypatch.setattr(pyro_mnar.imputation, "ELEMENTS_AT_ONCE", 5 * 2 * 10)
+    monkeypatch.setattr(pyro_mnar.chunks, "ELEMENTS_AT_ONCE", 5 * 2 * 10)
     impute(Fit(watched, exact_posterior, table.schema), table, num_draws=3, num_particles=10)
     assert max(held) == 5
 
