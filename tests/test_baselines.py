@@ -27,6 +27,8 @@ FILLERS = [
     baselines.mice(),
     baselines.FullInformationML(),
     baselines.LowRankJoint(),
+    baselines.normal_mixtures_known_sign(rounds=60, burn_in=55),
+    baselines.normal_mixtures_common_sign(rounds=60, burn_in=55),
 ]
 PAIRS = [
     make(epochs=1)
@@ -43,8 +45,6 @@ PAIRS = [
         baselines.not_miwae_known_sign,
         baselines.not_miwae_ppca,
         baselines.not_miwae_ppca_known_sign,
-        baselines.averaged_known_sign,
-        baselines.averaged_common_sign,
     )
 ]
 MOMENTS = [

@@ -1,7 +1,6 @@
 """The systems that the paper compares, behind interfaces so small that a table of results is a loop."""
 
 from pyro_mnar.baselines.autorec import AutoRec
-from pyro_mnar.baselines.averaging import Averaged, SignByBound, averaged_common_sign, averaged_known_sign
 from pyro_mnar.baselines.deletion import CompleteCases, PairwiseDeletion
 from pyro_mnar.baselines.factorization import (
     Factorization,
@@ -47,11 +46,15 @@ from pyro_mnar.baselines.response_networks import (
     response_not_miwae,
     response_pvae,
 )
+from pyro_mnar.baselines.self_masked_mixture import (
+    SelfMaskedMixture,
+    normal_mixtures_common_sign,
+    normal_mixtures_known_sign,
+)
 from pyro_mnar.baselines.weighting import InverseProbabilityWeighting
 
 __all__ = [
     "AutoRec",
-    "Averaged",
     "CompleteCases",
     "Factorization",
     "Fitted",
@@ -68,10 +71,8 @@ __all__ = [
     "RatingPredictor",
     "ResponseNetwork",
     "ScikitLearn",
-    "SignByBound",
+    "SelfMaskedMixture",
     "Zero",
-    "averaged_common_sign",
-    "averaged_known_sign",
     "cpt_v",
     "deconfounded_pmf",
     "gina",
@@ -86,6 +87,8 @@ __all__ = [
     "miss_forest",
     "miwae",
     "naive_bayes_propensities",
+    "normal_mixtures_common_sign",
+    "normal_mixtures_known_sign",
     "not_miwae_known_sign",
     "not_miwae_linear",
     "not_miwae_mlp",

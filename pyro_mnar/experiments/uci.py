@@ -36,6 +36,7 @@ RMSE: dict[str, tuple[float | None, ...]] = {
     "not-MIWAE PPCA, known sign": (0.57, 1.31, 1.13, 0.99, 0.77, 0.72),
 }
 QUICK = {"epochs": 20}
+QUICK_ROUNDS = {"rounds": 60, "burn_in": 55}
 
 
 def uci(*, folder: Path | None = None, quick: bool = False) -> Experiment:
@@ -50,6 +51,7 @@ def uci(*, folder: Path | None = None, quick: bool = False) -> Experiment:
         FileNotFoundError: If there is no such folder.
     """
     options: dict[str, Any] = QUICK if quick else {}
+    rounds: dict[str, Any] = QUICK_ROUNDS if quick else {}
     return Experiment(
         name="uci",
         title="Values above the mean missing in the first half of the columns, restored.",
@@ -66,8 +68,8 @@ def uci(*, folder: Path | None = None, quick: bool = False) -> Experiment:
             baselines.not_miwae_ppca(**options),
             baselines.not_miwae_ppca_known_sign(-1, **options),
             baselines.gina(**options),
-            baselines.averaged_known_sign(-1, **options),
-            baselines.averaged_common_sign(**options),
+            baselines.normal_mixtures_known_sign(-1, **rounds),
+            baselines.normal_mixtures_common_sign(**rounds),
         ),
         data={name: _made_by(load) for name, load in uci_tables(folder).items()},
         run=run,
