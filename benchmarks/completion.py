@@ -85,13 +85,13 @@ def partitions(rows: int = 2_000_000, fewer: int = 400_000, workers: int = 2, si
         "ratio of the two": large["peak"] / small["peak"],
         "rows that differ from one process's": differing,
         "rows compared": large["rows"],
-        "other partitions and seed: largest |z|": distance,
+        "other partitions and seed: largest z": distance,
     }
     table = pd.DataFrame({"figure": list(figures), "value": [float(value) for value in figures.values()]})
     most = {
         "ratio of the two": 1.1,
         "rows that differ from one process's": 0,
-        "other partitions and seed: largest |z|": limit,
+        "other partitions and seed: largest z": limit,
     }
     note = (
         f"{rows:,} rows × {COLUMNS} columns in {len(files)} Parquet files, {workers} workers of one thread, starting"
@@ -141,7 +141,8 @@ def _differing(expected: pd.DataFrame, written: pd.DataFrame) -> int:
 def _distance(
     first: Iterator[pd.DataFrame], second: Iterator[pd.DataFrame], gaps: Iterator[pd.DataFrame]
 ) -> tuple[float, int]:
-    """Largest |z| of the mean difference of imputed values, and of their squares, a column; and how many z there are.
+    """Largest z, whatever its sign, and how many there are: of a column's imputed values, and of their squares, the
+    mean difference in standard errors.
 
     ``second`` has two partitions for each of the others.
     """

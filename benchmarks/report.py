@@ -38,7 +38,7 @@ def beside_targets(table: pd.DataFrame, figure: str, most: Mapping[str, float]) 
     limits = table.iloc[:, 0].map(most)
     met = ["" if math.isnan(limit) else "yes" if value <= limit else "no"
            for value, limit in zip(table[figure], limits, strict=True)]  # fmt: skip
-    return table.assign(target=["" if math.isnan(limit) else f"≤ {limit:g}" for limit in limits], met=met)
+    return table.assign(target=["" if math.isnan(limit) else f"≤ {shown(limit)}" for limit in limits], met=met)
 
 
 def where_time_goes(run: Callable[[], object], rows: int = 10) -> pd.DataFrame:
@@ -83,7 +83,7 @@ def write_tables(folder: Path, titles: Mapping[str, str], runs: pd.DataFrame) ->
     ]
     for run in runs.itertuples(index=False):
         table = pd.read_csv(folder / f"{run.section}.csv")
-        how = f"pyro-mnar {run.version}, torch {run.torch}, {run.threads} of {run.processors} processors, {run.date}"
+        how = f"pyro-mnar {run.version}, torch {run.torch}, threads {run.threads} of {run.processors}, {run.date}"
         parts += [f"## {run.section}", f"{titles[run.section]} {run.note} ({how}.)", markdown(table)]
         profiled = folder / f"{run.section}_profile.csv"
         if profiled.exists():

@@ -108,7 +108,7 @@ def test_partitions(script: Callable[[str], Any]) -> None:
     table = script("completion").partitions(rows=900, fewer=300, workers=1, size=300).table.set_index("figure")
     assert table.loc["rows compared", "value"] == 900
     assert table.loc["rows that differ from one process's", "met"] == "yes"
-    assert table.loc["other partitions and seed: largest |z|", "met"] == "yes"
+    assert table.loc["other partitions and seed: largest z", "met"] == "yes"
 
 
 @pytest.fixture
