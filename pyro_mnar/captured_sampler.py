@@ -7,16 +7,18 @@ densities, masks and sums into a few passes over the particles.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from pyro_mnar.averages import Weighted
 from pyro_mnar.batch import Batch
-from pyro_mnar.compiled import compiled
+from pyro_mnar.compiled import Code, compiled
 from pyro_mnar.noise import CannotCapture
+from pyro_mnar.random_bits import MANTISSA, normal_of, random_bits, uniform_of
 from pyro_mnar.sampler import Sampler
 from pyro_mnar.tracing import differ, traced
 
@@ -64,6 +66,8 @@ class CapturedSampler:
     def __init__(self, sampler: Sampler, example: Batch, num_draws: int) -> None:
         if sampler.conditions is not None:
             raise CannotCapture("row constraints are checked by Python")
+        if example.dtype not in MANTISSA:
+            raise CannotCapture(f"random numbers are known of {list(MANTISSA)}, not of {example.dtype}")
         self.sampler, self.num_draws = sampler, num_draws
         modules = [m for m in (sampler.fit.model, sampler.fit.guide) if isinstance(m, nn.Module)]
         with sampler.session.aside():
@@ -72,47 +76,37 @@ class CapturedSampler:
         if self.captured.others:
             raise CannotCapture(f"random numbers of {self.captured.others[0]!r} cannot be drawn beforehand")
         self.constants = [constant.detach() for constant in self.captured.constants]
-        self._run: Any = self.captured.graph
-        self._takes_truths = True
+        self._code: Code | None = None
 
     def compile(self, example: Batch) -> None:
-        """Have inductor compile the graph.
+        """Have inductor compile the graph, and the random numbers that it takes.
 
         Raises:
             CannotCapture: If it cannot; the graph is then run as it is.
         """
-        graph, noise = self.captured.graph, self._noise(example, 0)
-        truths = [tensor.dtype is torch.bool for tensor in self._inputs(example, *noise)]
+        inputs = self._inputs(example, self.bits(example, (0,)))
 
-        def of_numbers(*inputs: Tensor) -> tuple[Tensor, ...]:
-            pairs = zip(inputs, truths, strict=True)
-            return graph(*(number != 0 if is_truth else number for number, is_truth in pairs))
+        def of_numbers(*numbers: Tensor) -> tuple[Tensor, ...]:
+            pairs = zip(numbers, inputs, strict=True)
+            return self._of_bits(*(number != 0 if given.dtype is torch.bool else number for number, given in pairs))
 
-        # Its machine code would turn truth values to masks one by one, in every pass; these take a fifth of its time.
-        constants, self._takes_truths = self.constants, False
-        self.constants = [self._numeric(tensor, example) for tensor in self.constants]
         # One thread, since chunks are many; the wrapper in C++ lets go of Python's lock, and others run theirs.
         options = {"cpp.threads": 1, "cpp_wrapper": True}
-        try:
-            code = compiled(of_numbers, self._inputs(example, *noise), **options)
-        except CannotCapture:
-            self.constants, self._takes_truths = constants, True
-            raise
-        self._run = lambda *inputs: code(list(inputs))
+        self._code = compiled(of_numbers, _without_truths(inputs), **options)
 
-    def __call__(self, batch: Batch, seed: int) -> Resampled:
+    def __call__(self, batch: Batch, seed: Sequence[int]) -> Resampled:
         """Impute a chunk, with random numbers from a seed."""
-        return self._impute(batch, *self._noise(batch, seed))
+        return self._impute(batch, self.bits(batch, seed))
 
-    def check(self, batch: Batch, seed: int) -> None:
+    def check(self, batch: Batch, seed: Sequence[int]) -> None:
         """Compare with what Python makes of a chunk from the same random numbers.
 
         Raises:
             CannotCapture: If that is something else.
         """
-        normal, uniform = self._noise(batch, seed)
-        got = self._impute(batch, normal, uniform)
-        with self.sampler.session.aside(), self.captured.replayed(normal, uniform) as noise:
+        bits = self.bits(batch, seed)
+        got = self._impute(batch, bits)
+        with self.sampler.session.aside(), self.captured.replayed(*self.numbers(bits, batch.dtype)) as noise:
             own = Resampled(*self._by_python(batch))
         if tuple(noise.taken.values()) != self.captured.counts:
             raise CannotCapture("the model does not draw as many random numbers any more")
@@ -123,21 +117,41 @@ class CapturedSampler:
         if wrong or apart.double().mean() > MOST_DRAWS_APART:
             raise CannotCapture(f"the graph's {' and '.join(wrong or ['draws'])} are not the model's own any more")
 
+    def bits(self, batch: Batch, seed: Sequence[int]) -> Int[Tensor, " words"]:
+        """What the random numbers of a chunk are made of."""
+        normal, uniform = self.captured.num_random
+        return random_bits(normal + normal % 2 + uniform, seed, batch.dtype).to(batch.device)
+
+    def numbers(
+        self, bits: Int[Tensor, " words"], dtype: torch.dtype
+    ) -> tuple[Float[Tensor, " normal"], Float[Tensor, " uniform"]]:
+        """Standard normal and uniform numbers of a chunk."""
+        normal, uniform = self.captured.num_random
+        pairs, rest = bits.split([normal + normal % 2, uniform])
+        return normal_of(pairs, dtype)[:normal], uniform_of(rest, dtype)
+
     def _by_python(self, batch: Batch) -> tuple[Tensor, ...]:
         run = self.sampler.run(batch, self.num_draws)
         mean = Weighted.of(run.log_weights, self.sampler.averages.features(run.x))
         return run.draws, *mean, run.possible()
 
-    def _impute(self, batch: Batch, normal: Tensor, uniform: Tensor) -> Resampled:
-        return Resampled(*self._run(*self._inputs(batch, normal, uniform)))
+    def _of_bits(self, bits: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        dtype = others[0].dtype  # of x, which comes first
+        return self.captured.graph(torch.empty(0), *self.numbers(bits, dtype), *others)
 
-    def _inputs(self, batch: Batch, normal: Tensor, uniform: Tensor) -> list[Tensor]:
-        rows = [self._numeric(tensor, batch) for tensor in batch.of_rows().values()]
-        return [torch.empty(0), normal, uniform, *rows, *self.constants]
+    def _impute(self, batch: Batch, bits: Tensor) -> Resampled:
+        inputs = self._inputs(batch, bits)
+        return Resampled(*(self._of_bits(*inputs) if self._code is None else self._code(_without_truths(inputs))))
 
-    def _numeric(self, tensor: Tensor, batch: Batch) -> Tensor:
-        return tensor if self._takes_truths or tensor.dtype is not torch.bool else tensor.to(batch.dtype)
+    def _inputs(self, batch: Batch, bits: Tensor) -> list[Tensor]:
+        return [bits, *batch.of_rows().values(), *self.constants]
 
-    def _noise(self, batch: Batch, seed: int) -> list[Tensor]:
-        generator = torch.Generator(batch.device).manual_seed(seed)
-        return [numbers[0] for numbers in self.captured.noise(1, batch.x, generator)]
+
+def _without_truths(inputs: list[Tensor]) -> list[Tensor]:
+    """Numbers in place of truth values.
+
+    Inductor's code for the CPU turns these to masks one by one, again in every pass over the particles, which takes a
+    fifth of its time.
+    """
+    dtype = inputs[1].dtype  # of x
+    return [tensor.to(dtype) if tensor.dtype is torch.bool else tensor for tensor in inputs]

@@ -108,7 +108,7 @@ class _Chunks:
         divisors = (n for n in range(1, sampler.num_draws + 1) if sampler.num_draws % n == 0)
         self.groups = next(n for n in divisors if sampler.num_draws // n <= most)
         with sampler.session.aside():
-            self.seed = int(torch.randint(2**32, ()))
+            self.seed = int(torch.randint(2**63 - 1, ()))
         # Not of the first rows, which are those that are checked: rows that the model keeps in Python then show.
         self.example = self._taken(rows[-self.size :])
         self.sampler = CapturedSampler(sampler, self.example, sampler.num_draws // self.groups)
@@ -123,7 +123,7 @@ class _Chunks:
 
     def check(self) -> None:
         """Compare the first chunk with what Python makes of it; CannotCapture if that is something else."""
-        self.sampler.check(self._taken(self.rows[: self.size]), self._seed(0))
+        self.sampler.check(self._taken(self.rows[: self.size]), (self.seed, 0))
 
     def run(self) -> Generator[Part, None, None]:
         """Impute all chunks, in order."""
@@ -145,13 +145,10 @@ class _Chunks:
 
     def _result(self, job: tuple[int, tuple[int, int]]) -> Resampled:
         number, (start, _) = job
-        return self.sampler(self._taken(self.rows[start : start + self.size]), self._seed(number))
+        return self.sampler(self._taken(self.rows[start : start + self.size]), (self.seed, number))
 
     def _taken(self, rows: Int[NDArray, " rows"]) -> Batch:
         return self.batch.take(torch.from_numpy(np.resize(rows, self.size))).to(self.device)
-
-    def _seed(self, number: int) -> int:
-        return (self.seed + number) % 2**32  # as torch's DataLoader seeds its workers; its CPU generator takes 32 bits
 
 
 def _chunk(parts: list[Resampled], count: int) -> Chunk:

@@ -59,11 +59,9 @@ class Captured:
         """What the function returns of a batch, given its random numbers."""
         return self.graph(theta, normal, uniform, *batch.of_rows().values(), *self.constants)
 
-    def noise(
-        self, steps: int, like: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Float[Tensor, "steps _"], Float[Tensor, "steps _"]]:
-        """Numbers for several calls, from a generator, by default torch's own; one call a kind."""
-        options: Any = {"dtype": like.dtype, "device": like.device, "generator": generator}
+    def noise(self, steps: int, like: Tensor) -> tuple[Float[Tensor, "steps _"], Float[Tensor, "steps _"]]:
+        """Numbers for several calls, from torch's default generator; one call a kind."""
+        options: Any = {"dtype": like.dtype, "device": like.device}
         normal, uniform = self.num_random
         return torch.randn(steps, normal, **options), torch.rand(steps, uniform, **options)
 

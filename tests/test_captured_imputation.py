@@ -22,6 +22,7 @@ from pyro_mnar.averages import Weighted
 from pyro_mnar.captured_sampler import CapturedSampler, Resampled
 from pyro_mnar.chunks import ELEMENTS_TO_CAPTURE, ELEMENTS_TO_COMPILE, best_mode
 from pyro_mnar.isolation import Session
+from pyro_mnar.random_bits import normal_of, random_bits, uniform_of
 from pyro_mnar.sampler import Sampler
 
 CPU = torch.device("cpu")
@@ -79,11 +80,11 @@ def sampler_of(fit: Fit, num_draws: int = 4, num_particles: int = 6, use_mechani
     return Sampler(fit, num_draws, num_particles, use_mechanism, Session(0, CPU, fit.store), **options)
 
 
-def by_hand(captured: CapturedSampler, batch: Batch, seed: int) -> Resampled:
+def by_hand(captured: CapturedSampler, batch: Batch, seed: tuple[int, int]) -> Resampled:
     """What the Sampler's own parts make of the numbers that the graph takes."""
     sampler = captured.sampler
-    normal, uniform = captured.captured.noise(1, batch.x, torch.Generator().manual_seed(seed))
-    with sampler.session.running(), captured.captured.replayed(normal[0], uniform[0]):
+    numbers = captured.numbers(captured.bits(batch, seed), batch.dtype)
+    with sampler.session.running(), captured.captured.replayed(*numbers):
         run = sampler.run(batch, captured.num_draws)
     return Resampled(run.draws, *Weighted.of(run.log_weights, sampler.averages.features(run.x)), run.possible())
 
@@ -100,10 +101,10 @@ def test_the_graph_makes_of_other_rows_and_numbers_what_python_makes_of_them(pai
     batch = table.batch()
     captured = CapturedSampler(sampler_of(fit, **options), batch.take(torch.arange(10)), 4)
     others = batch.take(torch.arange(20, 30))
-    for got, own in zip(captured(others, 7), by_hand(captured, others, 7), strict=True):
+    for got, own in zip(captured(others, (7, 0)), by_hand(captured, others, (7, 0)), strict=True):
         torch.testing.assert_close(got, own, rtol=1e-10, atol=1e-10)
-    again, other = captured(others, 7), captured(others, 8)
-    assert torch.equal(again.draws, captured(others, 7).draws)
+    again, other = captured(others, (7, 0)), captured(others, (7, 1))
+    assert torch.equal(again.draws, captured(others, (7, 0)).draws)
     assert not torch.equal(again.draws, other.draws)
 
 
@@ -116,11 +117,11 @@ def test_machine_code_makes_the_same_to_rounding(dtype, tolerance):
     batch = table.batch()
     example, others = batch.take(torch.arange(10)), batch.take(torch.arange(20, 30))
     captured = CapturedSampler(sampler_of(fit), example, 4)
-    graph = captured(others, 3)
+    graph = captured(others, (3, 0))
     captured.compile(example)
-    for got, own in zip(captured(others, 3), graph, strict=True):
+    for got, own in zip(captured(others, (3, 0)), graph, strict=True):
         torch.testing.assert_close(got, own, rtol=tolerance, atol=tolerance)
-    captured.check(others, 4)
+    captured.check(others, (4, 0))
 
 
 def test_draws_follow_the_law_of_those_by_python():
@@ -134,6 +135,30 @@ def test_draws_follow_the_law_of_those_by_python():
     # A draw is one of few particles, so two samples of the same law agree to the order of 1/√n, in all cells pooled.
     centred = [((draws - eager.draws.mean(0)) / eager.draws.std(0)).ravel() for draws in (captured.draws, eager.draws)]
     assert stats.ks_2samp(*centred).pvalue > 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_numbers_made_of_bits_follow_their_laws(dtype):
+    bits = [random_bits(200_000, (5, stream), dtype) for stream in range(2)]
+    normal, uniform = normal_of(bits[0], dtype).double(), uniform_of(bits[1], dtype).double()
+    assert stats.kstest(normal.numpy(), "norm").pvalue > 1e-5
+    assert stats.kstest(uniform.numpy(), "uniform").pvalue > 1e-5
+    # The two of a pair, one after the other, and two streams: √n times a correlation is standard normal.
+    first, second = normal.chunk(2)
+    other = normal_of(bits[1], dtype).double()
+    pairs = [(first, second), (first**2 - 1, second**2 - 1), (normal[1:], normal[:-1]), (normal, other)]
+    z = [((a * b).mean() / (a * b).std() * len(a) ** 0.5).abs().item() for a, b in pairs]
+    assert max(z) < stats.norm.isf(1e-5 / 2 / len(z))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_bits_make_a_number_out_of_range(dtype):
+    word = torch.int32 if dtype is torch.float32 else torch.int64
+    ends = torch.tensor([torch.iinfo(word).min, torch.iinfo(word).max, 0, -1], dtype=word)
+    uniform = uniform_of(ends, dtype)
+    assert uniform.min() == 0 and uniform.max() < 1
+    both = torch.cartesian_prod(ends, ends).T.reshape(-1)
+    assert normal_of(both, dtype).isfinite().all()
 
 
 # Chunks -------------------------------------------------------------------------------------------------------------
