@@ -88,6 +88,15 @@ class TestDirection:
         x = np.stack([-sign * y, w[:, 0]], axis=1)
         assert common_direction(x, w, np.isnan(x)) == sign
 
+    @pytest.mark.parametrize("sign", [-1, 1])
+    def test_amounts_that_are_mostly_zero_have_no_say(self, sign: int) -> None:
+        y, w = column(400, 0.0)
+        amounts = np.maximum(np.random.default_rng(1).normal(size=400) - 1, 0)
+        amounts[amounts > 0.5] = np.nan
+        x = -sign * np.stack([y, amounts, w[:, 0]], axis=1)
+        assert common_direction(x[:, 1:], w, np.isnan(x[:, 1:])) == -1
+        assert common_direction(x, w, np.isnan(x)) == sign
+
     def test_columns_that_say_nothing_are_passed_over(self) -> None:
         y, w = column(50, 0.0)
         x = np.stack([y, w[:, 0], np.where(np.isnan(y), np.nan, 1.0)], axis=1)

@@ -129,8 +129,13 @@ def common_direction(
 ) -> int:
     """-1 if high values go missing in all columns, +1 if low ones do: the sign under which the data are likelier.
 
+    Columns in which one value is more than half of what is seen, such as amounts that are mostly zero, have no say: to
+    a density, an atom at the edge is a threshold there, and as much evidence for it as one likes.  -1 if none has.
+
     Arguments as for :func:`selections`.
     """
+    spread = np.array([not _has_atom(column[~np.isnan(column)]) for column in x.T])
+    x, hidden = x[:, spread], hidden[:, spread]
     likelihood = {
         sign: sum(found.log_likelihood for found in selections(-sign * x, predictors, hidden) if found is not None)
         for sign in (-1, 1)
@@ -161,3 +166,7 @@ def selections(
 def inverse_mills(x: Float[NDArray, " *shape"]) -> Float[NDArray, " *shape"]:
     """φ(x) / Φ(x), finite however low x is."""
     return np.exp(-0.5 * x**2 - HALF_LOG_TWO_PI - log_ndtr(x))
+
+
+def _has_atom(seen: Float[NDArray, " values"]) -> bool:
+    return bool(2 * np.unique(seen, return_counts=True)[1].max(initial=0) > seen.size)
