@@ -89,8 +89,6 @@ def traced(
     Raises:
         CannotCapture: If no fixed graph does what the function does; says why.
     """
-    if batch.lower is not None:
-        raise CannotCapture("rows have bounds, whose number differs from batch to batch")
     kept = [buffer.clone() for buffer in buffers]
     try:
         with torch.random.fork_rng(devices=[]):

@@ -28,27 +28,40 @@ CANDIDATES = 16  # draws of a count among which one inside is looked for before 
 
 @runtime_checkable
 class Between(Protocol):
-    """A family between bounds, at the cells that have some; parameters and bounds end in a dimension of cells."""
+    """A family between bounds, whose parameters and bounds end in a dimension of cells, or in rows and columns."""
 
     lower: Tensor
     upper: Tensor
 
-    def log_mass(self) -> Float[Tensor, "*batch cells"]:
+    def log_mass(self) -> Float[Tensor, "*batch_and_cells"]:
         """Log-probability of lying inside."""
         ...
 
-    def draw(self) -> Float[Tensor, "*batch cells"]:
+    def draw(self) -> Float[Tensor, "*batch_and_cells"]:
         """One draw, with its gradient where the family has one."""
         ...
 
 
+def takes_all_cells(fn: TorchDistributionMixin) -> bool:
+    """Whether cells without bounds can be computed along with the others, at a fixed cost a cell."""
+    base = fn.base_dist if _is_transformed(fn) else fn
+    return isinstance(base, torch.distributions.Normal)
+
+
 def between(
     fn: TorchDistributionMixin,
-    lower: Float[Tensor, " cells"],
-    upper: Float[Tensor, " cells"],
-    cells: Bool[Tensor, "rows columns"],
+    lower: Float[Tensor, "*cells"],
+    upper: Float[Tensor, "*cells"],
+    cells: Bool[Tensor, "rows columns"] | slice,
 ) -> Between:
-    """``fn`` between bounds, at the cells that have some.
+    """``fn`` between bounds, at some cells.
+
+    Args:
+        fn: The distribution, ``(..., rows, columns)``.
+        lower: Least value of each cell.
+        upper: Greatest value.  Where both are infinite, which takes :func:`takes_all_cells`, the methods give some
+            finite number.
+        cells: Which cells these are.
 
     Raises:
         ValueError: If ``fn`` is of no family that can be held between bounds.
@@ -69,11 +82,13 @@ def between(
 class _Symmetric:
     """Families of location and scale, symmetric about the location."""
 
-    def __init__(self, fn: Any, lower: Tensor, upper: Tensor, cells: Tensor) -> None:
+    def __init__(self, fn: Any, lower: Tensor, upper: Tensor, cells: Any) -> None:
         self.fn, self.lower, self.upper, self.cells = fn, lower, upper, cells
         self.loc, self.scale = self._parameter(fn.loc), self._parameter(fn.scale)
         # In double precision whatever the model's: it is a few cells, and the tails are where floats end.
         low, high = self._standardised(lower), self._standardised(upper)
+        is_free = lower.isinf() & upper.isinf()
+        low, high = low.masked_fill(is_free, -1.0), high.masked_fill(is_free, 1.0)
         # Not the difference of these, of which a narrow interval leaves few digits.
         self.closed = lower.isfinite() & upper.isfinite()
         self.width = torch.where(self.closed, upper.double() - lower.double(), 1.0) / self.scale
@@ -91,7 +106,8 @@ class _Symmetric:
     def draw(self) -> Tensor:
         low, high = self._safe()
         uniform = torch.rand(self.low.shape, dtype=torch.double, device=self.low.device)
-        uniform = uniform.clamp_min(torch.finfo(torch.double).tiny)
+        # A captured step is given numbers in the model's precision, in single one of 2^24 of which is zero.
+        uniform = uniform.clamp_min(2.0**-25)
         with torch.no_grad():
             below = torch.where(self.low.isfinite(), (self.log_tail(low) - self.log_tail(high)).exp(), 0.0)
             log_p = self.log_tail(high) + (uniform + (1 - uniform) * below).log()
@@ -155,7 +171,7 @@ class _StudentT(_Symmetric):
 class _Transformed:
     """The exponential or the logistic function of another family: bounds are mapped back, draws forth."""
 
-    def __init__(self, fn: Any, lower: Tensor, upper: Tensor, cells: Tensor) -> None:
+    def __init__(self, fn: Any, lower: Tensor, upper: Tensor, cells: Any) -> None:
         self.transforms, self.lower, self.upper = fn.transforms, lower, upper
         low, high = lower.double(), upper.double()
         for transform in reversed(fn.transforms):
@@ -175,7 +191,7 @@ class _Transformed:
 class _ByQuantiles:
     """Any family with ``cdf`` and ``icdf``; right as far out as its ``cdf`` differs from 0 and 1."""
 
-    def __init__(self, fn: Any, lower: Tensor, upper: Tensor, cells: Tensor) -> None:
+    def __init__(self, fn: Any, lower: Tensor, upper: Tensor, cells: Any) -> None:
         self.fn, self.lower, self.upper, self.cells = fn, lower, upper, cells
         self.below, self.above = self._cdf(lower, 0.0), self._cdf(upper, 1.0)
 

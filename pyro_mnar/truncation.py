@@ -3,6 +3,10 @@
 A cell that is known to lie between a and b, and nothing more, enters the likelihood with log p(a ≤ x ≤ b | z).  Its
 value is drawn from p(x | z, a ≤ x ≤ b), so the draw cancels from the importance weight, whatever it is.  How each
 family does both stands in :mod:`pyro_mnar.truncated_families`.
+
+Normal, log-normal and logit-normal columns are computed at all cells, with or without bounds: then no shape depends on
+values, and a training step can be captured.  The other families, whose tails are SciPy's or are iterated until every
+cell has converged, are computed at the cells with bounds alone, as are tables of so many columns that this is dearer.
 """
 
 from __future__ import annotations
@@ -17,12 +21,9 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from pyro_mnar.distributions import Levels
-from pyro_mnar.truncated_families import between
+from pyro_mnar.truncated_families import between, takes_all_cells
 
-NARROW = (
-    1e-5  # of a scale: below, the mass is the density times the width to ten digits, and a difference of tails is not
-)
-CANDIDATES = 16  # draws of a count among which one inside is looked for before its quantile is
+FEW_COLUMNS = 64  # up to which all cells are computed where the family allows
 
 
 class Restricted(TorchDistribution):
@@ -52,7 +53,9 @@ class Restricted(TorchDistribution):
         self.lower, self.upper = lower, upper
         self.bounded = lower.isfinite() | upper.isfinite()
         super().__init__(shape, torch.Size(), validate_args=validate_args)
-        self._family = between(self.fn, lower[self.bounded], upper[self.bounded], self.bounded)
+        is_whole = takes_all_cells(self.fn) and lower.shape[-1] <= FEW_COLUMNS
+        self.cells = slice(None) if is_whole else self.bounded
+        self._family = between(self.fn, lower[self.cells], upper[self.cells], self.cells)
 
     @property
     def has_rsample(self) -> bool:
@@ -92,9 +95,11 @@ class Restricted(TorchDistribution):
         if not sample_shape:
             return self._with(drawn, self._family.draw())
         larger = self.fn.expand(drawn.shape)
-        return self._with(drawn, between(larger, self._family.lower, self._family.upper, self.bounded).draw())
+        return self._with(drawn, between(larger, self._family.lower, self._family.upper, self.cells).draw())
 
-    def _with(self, values: Tensor, inside: Float[Tensor, "*batch cells"]) -> Tensor:
+    def _with(self, values: Tensor, inside: Float[Tensor, "*_"]) -> Tensor:
+        if self.cells is not self.bounded:
+            return torch.where(self.bounded, inside.to(values.dtype), values)
         values = values.clone()
         values[..., self.bounded] = inside.to(values.dtype)
         return values

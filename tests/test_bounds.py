@@ -301,8 +301,9 @@ def test_the_command_line_takes_bounds_of_columns(tmp_path: Any, capsys: pytest.
     assert "--lower: expected COLUMN=NUMBER, got 'age'" in capsys.readouterr().err
 
 
-def test_long_runs_with_bounds_are_not_captured(caplog: pytest.LogCaptureFixture) -> None:
-    """Which cells are bounded differs from batch to batch, and a captured graph has one shape."""
+def test_long_runs_with_bounds_are_captured(caplog: pytest.LogCaptureFixture) -> None:
+    """Which cells are bounded differs from batch to batch, but not the shape of what is computed."""
+    caplog.set_level("INFO")
     bounded = table(upper={"y": [NAN, 0.2, NAN, 0.3]})
     fit(Regression(), no_latents, bounded, epochs=2, batch_size=2, num_particles=1, progress=False, compile="graph")
-    assert "not captured: rows have bounds" in caplog.text
+    assert "not captured" not in caplog.text and "graph" in caplog.text

@@ -109,6 +109,25 @@ def mixed_table() -> Table:
     return Table.from_frame(frame, auxiliary=[], kinds={"amount": "positive", "visits": "count"})
 
 
+def bounded_table(kinds: dict[str, str]) -> Table:
+    """Gaps with an upper bound, a lower one, both or none, and columns without."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"score": random.poisson(5.0, 60), "amount": 1.0, "share": 0.5, "age": random.normal(size=60)})
+    frame["amount"], frame["share"] = random.lognormal(size=60), random.uniform(0.1, 0.9, 60)
+    frame["score"] = frame["score"].astype(float)
+    truth = frame.copy()
+    lower, upper = {}, {}
+    for column in ("score", "amount", "share"):
+        gaps = random.random(60) < 0.5
+        frame.loc[gaps, column] = None
+        lower[column], upper[column] = (
+            np.where(gaps & (random.random(60) < 0.5), truth[column] + shift, np.nan) for shift in (-0.05, 0.05)
+        )
+        if column == "score":
+            lower[column], upper[column] = np.floor(lower[column]), np.ceil(upper[column])
+    return Table.from_frame(frame, auxiliary=[], kinds=kinds, lower=lower, upper=upper)
+
+
 def session_of(model, guide, batch: Batch, *, estimator="pathwise"):
     """A session in which the pair has run once, its loss, and its parameters."""
     objective = ImportanceWeightedELBO(4, estimator)
@@ -156,6 +175,24 @@ def test_so_they_are_with_columns_of_all_kinds_whose_samplers_stay_inside():
     model = GINA(table, latent_dim=2, mechanism=mechanisms.SelfMasking, seed=0)
     captured = check_same_step(model, ZeroImpute(table, 2, hidden=[4], seed=1), table)
     assert any("poisson" in name for name in captured.others)
+
+
+def test_so_they_are_with_bounds_at_other_cells_in_every_batch():
+    table = bounded_table({"score": "continuous", "amount": "positive", "share": "bounded"})
+    assert len({int(table.batch().take(rows).lower.isfinite().sum()) for rows in torch.arange(27).split(9)}) > 1
+    check_same_step(*gina_pair(table), table)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "reason"), [({"score": "heavy_tailed"}, "'index' reads"), ({"score": "count"}, "'index' reads")]
+)
+def test_families_whose_tails_are_iterated_are_computed_at_their_bounds_and_not_captured(kinds, reason):
+    table = bounded_table(kinds)
+    batch = table.batch().take(torch.arange(9))
+    model, guide = gina_pair(table)
+    session, loss, parameters = session_of(model, guide, batch)
+    with session.running(), pytest.raises(CannotCapture, match=reason):
+        capture(loss, parameters, batch)
 
 
 def test_numbers_that_stand_in_for_observed_values_are_not_drawn():
