@@ -104,6 +104,31 @@ def test_order_of_the_cells_asked_is_kept() -> None:
     assert unit_table(few_ratings(), (12, 5), uses_mask=False).schema.columns[0].std == 4
 
 
+def test_what_is_known_of_the_rows_is_u_in_place_of_the_mask() -> None:
+    known = pd.DataFrame({"age": np.arange(12.0), "gender": ["f", "m", "x"] * 4}, index=list("abcdefghijkl"))
+    told, ignored = (
+        make(epochs=1).fit(few_ratings(), (12, 5), seed=0, row_features=known)
+        for make in (baselines.rating_gina, baselines.rating_pvae)
+    )
+    assert told.table.schema.auxiliary_source == "named" and ignored.table.schema.auxiliary_source == "none"
+    age = (known["age"] - known["age"].mean()) / known["age"].std(ddof=0)
+    np.testing.assert_allclose(told.table.aux[:, 0], age)
+    np.testing.assert_array_equal(told.table.aux[:, 1:], np.eye(3)[[0, 1, 2] * 4][:, 1:])
+    with pytest.raises(ValueError, match="row_features: expected a line for each of 12 rows, got 11"):
+        baselines.rating_gina().fit(few_ratings(), (12, 5), seed=0, row_features=known.iloc[1:])
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_no_table_is_ever_dense(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyro_mnar.sparse.MOST_DENSE_CELLS", 0)
+    predictor = make(epochs=1).fit(few_ratings(), (12, 5), seed=0)
+    cells = np.indices((12, 5)).reshape(2, -1)
+    twice = predictor.predict(*np.concatenate([cells, cells], axis=1)).reshape(2, -1)
+    assert np.isfinite(twice).all() and (twice[0] == twice[1]).all()
+    with pytest.raises(ValueError, match="expected at most 0 cells"):
+        _ = predictor.table.x
+
+
 @pytest.mark.slow
 def test_less_than_half_of_the_bias_of_ignoring_the_mechanism() -> None:
     """High ratings are given; told so, GINA comes close to what randomly assigned items get."""

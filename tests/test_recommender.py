@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pyro_mnar.baselines import RatingNetwork
 from pyro_mnar.datasets import synthetic_ratings
 from pyro_mnar.experiments import Task, recommender, run_experiment
 from pyro_mnar.experiments.recommender import PUBLISHED, Truth, run, split
@@ -45,7 +46,9 @@ def test_errors_are_those_of_predictions_cut_to_the_scale(tmp_path: Path) -> Non
     assert found["mse"] == pytest.approx(((5 - made.test["value"]) ** 2).mean())
 
 
-def test_the_users_files_are_found_below_the_folder(tmp_path: Path) -> None:
+def test_the_users_files_are_found_and_networks_told_of_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(0)
     place = tmp_path / "coat"
     (place / "user_item_features").mkdir(parents=True)
@@ -56,6 +59,16 @@ def test_the_users_files_are_found_below_the_folder(tmp_path: Path) -> None:
         np.savetxt(place / "user_item_features" / f"{of}_features.ascii", rng.integers(0, 2, shape), fmt="%d")
     experiment = recommender(folder=tmp_path)
     assert list(experiment.data) == ["Coat"] and "truth" not in [system.name for system in experiment.systems]
+    told = {}
+
+    def fit(self, train, shape, *, seed, row_features):
+        told[self.name] = row_features
+        return self
+
+    monkeypatch.setattr(RatingNetwork, "fit", fit)
+    monkeypatch.setattr(RatingNetwork, "predict", lambda self, rows, columns: np.ones(len(rows)))
+    run_experiment(experiment.only(systems=["GINA", "PVAE"]), tmp_path / "told", seeds=[0], progress=False)
+    assert told["GINA"].shape == (290, 14) and set(told) == {"GINA", "PVAE"}
     found = run_experiment(experiment.only(systems=["Oracle-test"]), tmp_path / "out", seeds=[0], progress=False)
     assert found["error"].eq("").all()
     assert found.set_index("metric")["value"]["mse"] == pytest.approx(2.0, abs=0.15)  # of 1 to 5, equally likely

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from pyro_mnar import baselines
-from pyro_mnar.baselines import RatingPredictor
+from pyro_mnar.baselines import RatingNetwork, RatingPredictor
 from pyro_mnar.baselines.factorization import Training
 from pyro_mnar.baselines.rating_networks import linear_in_x
 from pyro_mnar.datasets import Ratings, SyntheticRatings, coat, synthetic_ratings, yahoo_r3
@@ -125,11 +125,12 @@ def recommender(*, folder: Path | None = None, quick: bool = False) -> Experimen
 
 
 def run(task: Task) -> dict[str, float]:
-    """Fit, predict the assigned ratings and compare."""
+    """Fit, predict the assigned ratings and compare; a network is told what the data say of the users (U of GINA)."""
     given: Split = task.data
     train, test = given.ratings.train, given.test
     predictor: RatingPredictor = task.system.make(given) if isinstance(task.system, Informed) else task.system
-    predictor.fit(train, given.ratings.shape, seed=task.seed)
+    known = {"row_features": given.ratings.row_features} if isinstance(predictor, RatingNetwork) else {}
+    predictor.fit(train, given.ratings.shape, seed=task.seed, **known)
     predicted = predictor.predict(test["row"].to_numpy(), test["column"].to_numpy())
     error = np.clip(predicted, train["value"].min(), train["value"].max()) - test["value"].to_numpy(dtype=np.float64)
     return {"mse": float((error**2).mean()), "bias": float(error.mean())}
