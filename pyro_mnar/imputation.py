@@ -175,7 +175,7 @@ def impute(
         compile: How particles are drawn and weighed: ``"eager"``, by Python; ``"graph"``, captured once as a list of
             tensor operations; ``"inductor"``, captured and compiled; ``"auto"``, what pays for the number of particles
             ahead.  Python takes over where nothing can be captured (as with ``cells``, row constraints or bounds of
-            gaps); the log (``logging``, logger ``pyro_mnar``) says why.  Python draws other random numbers than the
+            counts); the log (``logging``, logger ``pyro_mnar``) says why.  Python draws other random numbers than the
             graph does, interpreted or compiled.
 
     Returns:
