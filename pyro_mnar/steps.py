@@ -1,7 +1,8 @@
 """Training steps, run by Python or captured: which of the two, and how one takes over from the other.
 
-Capturing costs a second, compiling some ten; both pay in a long run only.  The choice depends on the number of steps
-ahead and on nothing that a clock says, so that the same seed gives the same numbers.
+Capturing costs a second, compiling some twenty; both pay in a long run only.  The choice depends on the number of steps
+ahead and on how many numbers a step computes, and on nothing that a clock says, so that the same seed gives the same
+numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pyro_mnar.noise import CannotCapture
 from pyro_mnar.tracing import Captured, differ, flat, views
 
 STEPS_TO_CAPTURE = 500  # from how many steps on a capture pays; docs/speed.md has the measurements
-STEPS_TO_COMPILE = 6_000  # where default encoders break even; smaller ones later, wide tables earlier
+STEPS_TO_COMPILE = 15_000  # from how many steps on compiling pays, where a step computes next to nothing;
+NUMBERS_TO_HALVE = 3_000_000  # from half as many on where its graph computes so many numbers, and so forth
 STEPS_BETWEEN_CHECKS = 200  # at least, where an epoch is shorter; a check takes about as long as ten captured steps
 CHUNK_BYTES = 2**24  # of rows and noise laid out at a time
 
@@ -98,8 +100,9 @@ class Steps:
     def _choose(self, example: Batch) -> None:
         """Settle the mode, and say so in one line."""
         wanted, reason = self.mode, "as asked for"
-        if wanted == "auto":
-            wanted, reason = best_mode(len(self.rates), example.x.device)
+        is_auto, device = wanted == "auto", example.x.device
+        if is_auto:
+            wanted, reason = best_mode(len(self.rates), device)
         self.mode = wanted
         if wanted != "eager":
             try:
@@ -108,6 +111,9 @@ class Steps:
                 self.mode, reason = "eager", f"not captured: {cause}"
             else:
                 self.captured = CapturedSteps(captured, self)
+                if is_auto:
+                    wanted, reason = best_mode(len(self.rates), device, captured)
+                    self.mode = wanted
         if self.mode == "inductor" and self.captured is not None:
             try:
                 self.captured.compile(len(example))
@@ -239,17 +245,22 @@ def by_python(
     return result
 
 
-def best_mode(steps: int, device: torch.device) -> tuple[str, str]:
-    """What serves a run of so many steps best, and why."""
-    if device.type == "meta":
-        return "eager", "nothing is computed on the meta device"
-    if steps < STEPS_TO_CAPTURE:
-        return "eager", f"{steps} steps are too few to pay for a capture"
-    if steps < STEPS_TO_COMPILE:
-        return "graph", f"{steps} steps pay for a capture, not for compiling"
+def best_mode(steps: int, device: torch.device, captured: Captured | None = None) -> tuple[str, str]:
+    """What serves a run of so many steps best, and why: before a capture whether it pays, after it whether compiling
+    does.
+    """
+    if captured is None:
+        if device.type == "meta":
+            return "eager", "nothing is computed on the meta device"
+        if steps < STEPS_TO_CAPTURE:
+            return "eager", f"{steps} steps are too few to pay for a capture"
+        return "graph", f"{steps} steps pay for a capture"
+    numbers = captured.num_results
+    if steps < STEPS_TO_COMPILE / (1 + numbers / NUMBERS_TO_HALVE):
+        return "graph", f"{steps} steps of {numbers:,} numbers pay for a capture, not for compiling"
     if device.type == "cpu" and (reason := no_compiler()) is not None:
         return "graph", reason
-    return "inductor", f"{steps} steps pay for compiling"
+    return "inductor", f"{steps} steps of {numbers:,} numbers pay for compiling"
 
 
 def write(parameters: Sequence[Tensor], theta: Float[Tensor, " numbers"]) -> None:

@@ -136,11 +136,11 @@ class Training:
         if mode != "eager":
             trainers = [self._trainer(start) for start in starts]
             try:
-                together = Together(trainers, mode, self.batch_size)
+                together = Together(trainers, self.mode, self.batch_size)
             except CannotCapture as cause:
                 reason = str(cause)
             else:
-                log.info("restarts: %d at once (%s)", len(starts), mode)
+                log.info("restarts: %d at once (%s)", len(starts), together.mode)
                 interrupted = self._train(together, f"{len(starts)} starts")
                 return [Trained(trainer.result(), interrupted) for trainer in trainers]
         log.info("restarts: in turn (%s)", reason or "as asked for")

@@ -21,7 +21,7 @@ from pyro_mnar.batch import shuffled
 from pyro_mnar.captured import capture, mapped
 from pyro_mnar.isolation import Session
 from pyro_mnar.noise import CannotCapture
-from pyro_mnar.steps import CapturedSteps, Steps, by_python, write
+from pyro_mnar.steps import CapturedSteps, Steps, best_mode, by_python, write
 from pyro_mnar.tracing import flat
 from pyro_mnar.training import Trainer
 
@@ -33,8 +33,11 @@ class Together:
 
     Args:
         trainers: The members, on the same table and for as many steps.
-        mode: ``"graph"`` or ``"inductor"``.
+        mode: ``"graph"``, ``"inductor"``, or ``"auto"``, which chooses one of them.
         batch_size: The most rows of a minibatch.
+
+    Attributes:
+        mode: What was chosen.
 
     Raises:
         CannotCapture: If the step cannot be captured, or not be mapped over members; says why.
@@ -45,8 +48,11 @@ class Together:
         members, sessions = [t.steps for t in trainers], [t.session for t in trainers]
         size = shuffled(len(members[0].batch), batch_size, torch.Generator()).shape[1]
         self.steps: StepsTogether | None = StepsTogether(members, sessions, size)
+        if mode == "auto":
+            mode, _ = best_mode(len(members[0].rates), members[0].batch.device, self.steps.captured)
         if mode == "inductor":
             self.steps.compile(size)
+        self.mode = mode
 
     @property
     def epochs_since_best(self) -> int:

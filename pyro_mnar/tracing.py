@@ -70,6 +70,12 @@ class Captured:
         """How many normal and uniform numbers a call takes from outside."""
         return _total(self.normal), _total(self.uniform)
 
+    @property
+    def num_results(self) -> int:
+        """Numbers that the graph's operations give in all: a measure of what a run of it moves through memory."""
+        metas = (node.meta.get("tensor_meta") for node in self.graph.graph.nodes if node.op == "call_function")
+        return sum(meta.shape.numel() for meta in metas if hasattr(meta, "shape"))
+
     def replayed(self, normal: Float[Tensor, " _"], uniform: Float[Tensor, " _"]) -> Noise:
         """A context in which the function itself, run by Python, takes one call's numbers."""
         return Noise(_spread(normal, self.normal, self.counts[0]), _spread(uniform, self.uniform, self.counts[1]))

@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -526,16 +527,29 @@ def test_an_interrupt_between_captured_steps_returns_what_was_trained(monkeypatc
 # Choosing -----------------------------------------------------------------------------------------------------------
 
 
-def test_auto_counts_the_steps_ahead(monkeypatch):
+def test_auto_counts_the_steps_ahead_and_the_numbers_of_one(monkeypatch):
     cpu = torch.device("cpu")
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/g++")
     assert best_mode(STEPS_TO_CAPTURE - 1, cpu)[0] == "eager"
     assert best_mode(STEPS_TO_CAPTURE, cpu)[0] == "graph"
-    assert best_mode(STEPS_TO_COMPILE, cpu)[0] == "inductor"
-    assert best_mode(STEPS_TO_COMPILE, torch.device("meta"))[0] == "eager"
+    assert best_mode(STEPS_TO_CAPTURE, torch.device("meta"))[0] == "eager"
+    table = table_with_gaps()
+    pair = gina_pair(table)
+    with Session(0).running():
+        few, many = (_captured_numbers(pair, table, count) for count in (1, 3_000))
+    assert many.num_results > 1_000 * few.num_results
+    assert best_mode(STEPS_TO_COMPILE, cpu, few)[0] == "inductor"
+    assert best_mode(STEPS_TO_COMPILE // 2, cpu, few)[0] == "graph"
+    assert best_mode(STEPS_TO_COMPILE // 2, cpu, many)[0] == "inductor"
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    mode, reason = best_mode(STEPS_TO_COMPILE, cpu)
+    mode, reason = best_mode(STEPS_TO_COMPILE, cpu, many)
     assert mode == "graph" and reason.startswith("no C++ compiler")
+
+
+def _captured_numbers(pair, table, particles):
+    objective = ImportanceWeightedELBO(particles)
+    loss = partial(objective.differentiable_loss, *pair)
+    return capture(loss, [p for module in pair for p in module.parameters()], table.batch())
 
 
 def test_without_a_compiler_the_graph_is_run_and_the_log_says_why(monkeypatch, caplog):

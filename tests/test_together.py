@@ -124,6 +124,17 @@ def test_samplers_that_stay_inside_a_graph_send_members_in_turn(caplog):
     assert len(result.members) == 3
 
 
+def test_auto_trains_them_at_once_where_a_capture_pays(monkeypatch, caplog):
+    table, options = table_with_gaps(), {**RUN, "epochs": 1, "compile": "auto"}
+    with caplog.at_level(logging.INFO, logger="pyro_mnar"):
+        fit(*gina_pair(table), table, **options)
+        monkeypatch.setattr("pyro_mnar.steps.STEPS_TO_CAPTURE", 1)
+        fit(*gina_pair(table), table, **options)
+    said = [line for line in lines(caplog) if line.startswith("restarts")]
+    assert said[0].startswith("restarts: in turn (3 steps are too few")
+    assert said[1] == "restarts: 3 at once (graph)"
+
+
 def test_a_model_that_changes_in_python_goes_on_in_turn(monkeypatch, caplog):
     class Counting(Factor):
         calls = 0
