@@ -83,7 +83,7 @@ def our_epochs(table: Table, particles: int, mode: str) -> Run:
     """Epochs as :func:`~pyro_mnar.fit` has them."""
     trainer = Trainer(their_pair(table, particles), ImportanceWeightedELBO(particles), table.source(), None, Session(0))
     trainer.check()
-    trainer.prepare(RATE, 1_000 * len(table), mode)
+    trainer.prepare(RATE, 1_000 * len(table), mode, BATCH)
 
     def run(count: int) -> None:
         for _ in range(count):

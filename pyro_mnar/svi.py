@@ -160,7 +160,7 @@ class Training:
         session = Session(start.seed, self.device, start.store)
         trainer = Trainer(fitted, self.objective, self.table.source(self.device), validation, session)
         trainer.check()
-        trainer.prepare(self.learning_rate, self._steps(), self.mode)
+        trainer.prepare(self.learning_rate, self._steps(), self.mode, self.batch_size)
         return trainer
 
     def _train(self, trainer: Trainer | Together, label: str) -> bool:

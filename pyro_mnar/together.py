@@ -53,6 +53,7 @@ class Together:
         if mode == "inductor":
             self.steps.compile(size)
         self.mode = mode
+        self._capture_held_out(trainers[0])
 
     @property
     def epochs_since_best(self) -> int:
@@ -81,6 +82,16 @@ class Together:
         for trainer in self.trainers:
             trainer.finish()
 
+    def _capture_held_out(self, first: Trainer) -> None:
+        """One graph for all, since parameters are its inputs."""
+        if first.held_out is None:
+            return
+        with first.session.running():
+            first.held_out.capture(first.parameters, first.steps.buffers)
+        for trainer in self.trainers[1:]:
+            assert trainer.held_out is not None
+            trainer.held_out.captured = first.held_out.captured
+
     def _epoch_together(self, steps: StepsTogether, rows: Int[Tensor, "batches members size"]) -> None:
         start, totals = time.perf_counter(), [0.0] * len(self.trainers)
         for number, losses in enumerate(steps.run(rows, self.done)):
@@ -92,7 +103,7 @@ class Together:
                 totals[member] -= loss
         steps.synchronise()
         for trainer, total in zip(self.trainers, totals, strict=True):
-            trainer.record(total / len(rows), start, rows.shape[-1])
+            trainer.record(total / len(rows), start)
 
 
 class StepsTogether(CapturedSteps):

@@ -9,12 +9,13 @@ from typing import NoReturn
 
 import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pyro_mnar.batch import Batch, RowSource, shuffled
 from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.fitted import Fit
+from pyro_mnar.held_out import HeldOut
 from pyro_mnar.isolation import Session
 from pyro_mnar.parameters import module_parameters, trainable_parameters
 from pyro_mnar.steps import Steps
@@ -49,6 +50,7 @@ class Trainer:
         self.best, self.epochs_since_best, self.monitored = -math.inf, 0, math.nan
         self.snapshot: list[Tensor] | None = None
         self.last_good: list[Tensor] = []
+        self.held_out: HeldOut | None = None
 
     def check(self) -> None:
         """Run the pair once under Pyro's validation, so that a wrong shape fails now and by name."""
@@ -65,8 +67,8 @@ class Trainer:
         uses_mask_twice = self.fit.schema.auxiliary_source == "mask"
         self.column = "bound" if is_bound and weight == 1.0 and not uses_mask_twice else "objective"
 
-    def prepare(self, learning_rate: float, steps: int, mode: str) -> None:
-        """Make the optimiser."""
+    def prepare(self, learning_rate: float, steps: int, mode: str, batch_size: int) -> None:
+        """Make the optimiser, and what evaluates the rows that are held out."""
         with self.session.running():
             self.parameters = trainable_parameters(self.fit.model, self.fit.guide)
         if not self.parameters:
@@ -76,6 +78,8 @@ class Trainer:
         rates = learning_rate * 0.5 * (1 + torch.cos(math.pi * progress))  # a cosine from the given rate to zero
         buffers = [b for m in (self.fit.model, self.fit.guide) if isinstance(m, nn.Module) for b in m.buffers()]
         self.steps = Steps(self._loss, self.parameters, self.batch, rates, mode, buffers)
+        if self.validation is not None:
+            self.held_out = HeldOut(self._bounds, self.validation, batch_size)
 
     def shuffled(self, batch_size: int) -> Int[Tensor, "batches size"]:
         """Rows of the minibatches of one pass."""
@@ -95,14 +99,14 @@ class Trainer:
                     break
         if not math.isfinite(losses[-1]):
             self.fail(rows[len(losses) - 1], len(losses) - 1, losses[-1])
-        return self.record(-sum(losses) / len(rows), start, batch_size)
+        return self.record(-sum(losses) / len(rows), start)
 
-    def record(self, value: float, start: float, batch_size: int) -> float:
+    def record(self, value: float, start: float) -> float:
         """Note a finished epoch that began at a time, and keep the parameters if they are the best so far."""
         row = {"epoch": len(self.history) + 1, self.column: value}
-        if self.validation is not None:
+        if self.held_out is not None:
             with self.session.running():
-                row[f"held_out_{self.column}"] = self._held_out(batch_size)
+                row[f"held_out_{self.column}"] = self._held_out(self.held_out)
         row["seconds"] = time.perf_counter() - start
         self.history.append(row)
         self._monitor(row)
@@ -134,17 +138,22 @@ class Trainer:
     def _loss(self, batch: Batch) -> Tensor:
         return self.objective.differentiable_loss(self.fit.model, self.fit.guide, batch) / batch.size
 
-    def _held_out(self, batch_size: int) -> float:
-        assert self.validation is not None
-        losses = [
-            self.objective.loss(self.fit.model, self.fit.guide, batch) / batch.size * len(batch)
-            for batch in self.validation.minibatches(batch_size)
-        ]
-        return -sum(losses) / len(self.validation)
+    def _bounds(self, batch: Batch) -> Float[Tensor, " rows"]:
+        """The estimate of every row's bound."""
+        run = self.objective.particles(self.fit.model, self.fit.guide, batch)
+        factor = run.scale * len(batch) / batch.size
+        return factor * (run.log_weights.logsumexp(0) - math.log(len(run.log_weights)))
+
+    def _held_out(self, held_out: HeldOut) -> float:
+        if self.steps.mode == "eager":
+            held_out.captured = None  # what cannot be trusted in a step cannot be trusted here
+        elif self.steps.captured is not None and not self.history:
+            held_out.capture(self.parameters, self.steps.buffers)
+        return held_out.bound(self.parameters)
 
     def _monitor(self, row: dict[str, float]) -> None:
         """Keep the parameters if the held-out bound, or the running mean of the training bound, is the best so far."""
-        if self.validation is not None:
+        if self.held_out is not None:
             self.monitored = row[f"held_out_{self.column}"]
         else:
             value = row[self.column]
