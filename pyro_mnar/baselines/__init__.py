@@ -51,6 +51,7 @@ from pyro_mnar.baselines.self_masked_mixture import (
     normal_mixtures_common_sign,
     normal_mixtures_known_sign,
 )
+from pyro_mnar.baselines.validation import extrapolation_errors, hide_further
 from pyro_mnar.baselines.weighting import InverseProbabilityWeighting
 
 __all__ = [
@@ -75,8 +76,10 @@ __all__ = [
     "Zero",
     "cpt_v",
     "deconfounded_pmf",
+    "extrapolation_errors",
     "gina",
     "gina_standard_normal",
+    "hide_further",
     "i_not_miwae",
     "ipw_pmf",
     "knn",
