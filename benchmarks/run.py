@@ -126,6 +126,9 @@ def _run(name: str, sections: dict[str, Section], folder: Path) -> list[str]:
     section, start = sections[name], time.perf_counter()
     table, note, profile = apart(_measured, section, environment={"OMP_NUM_THREADS": str(section.threads)}).result
     seconds = time.perf_counter() - start
+    if table.empty:  # what the section needs is not installed, as it has said; earlier results stay
+        print(f"{name}: left out\n", flush=True)
+        return []
     table.to_csv(folder / f"{name}.csv", index=False)
     profiled = folder / f"{name}_profile.csv"
     profiled.unlink(missing_ok=True)

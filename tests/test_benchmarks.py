@@ -90,7 +90,6 @@ def test_trainings(script: Callable[[str], Any], tmp_path: Path) -> None:
     assert growth.exponent([1.0, 10.0, 100.0, 1000.0], [5.0, 3.0, 9.0, 27.0]) == pytest.approx(0.477, abs=1e-3)
 
 
-@pytest.mark.filterwarnings("ignore:.*Early stopping criterion not reached")  # by the peer, on 60 rows
 def test_completions(script: Callable[[str], Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert min(script("completion").imputed(rows=50, draws=2, particles=5)) > 0
     peers = script("peers")
@@ -135,6 +134,10 @@ def test_runner_writes_tables_and_names_missed_targets(
     assert "A title. A note." in page and "| addmm | 1 |" in page
     assert "targets missed: one: b" in capsys.readouterr().out
     assert not (tmp_path / run.UNFINISHED).exists()
+
+    run.main([], {"one": run.Section("A title.", lambda: report.Report(table[:0], ""))}, tmp_path)
+    assert "one: left out" in capsys.readouterr().out
+    assert (tmp_path / "tables.md").read_text(encoding="utf-8") == page
 
     monkeypatch.setattr(run, "PAGE", tmp_path / "page.md")
     run.PAGE.write_text(
