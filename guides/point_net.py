@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pyro_mnar.batch import Batch
 from pyro_mnar.isolation import seeded
-from pyro_mnar.likelihoods import Indicators
+from pyro_mnar.level_likelihoods import Indicators
 from pyro_mnar.nn import positive
 from pyro_mnar.primitives import rows
 from pyro_mnar.schema import Schema

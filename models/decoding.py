@@ -12,7 +12,8 @@ from torch import nn
 from pyro_mnar import mechanisms, priors
 from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.kinds import Categorical
-from pyro_mnar.likelihoods import Decoder, GaussianNoise, Indicators, likelihood_of
+from pyro_mnar.level_likelihoods import Indicators
+from pyro_mnar.likelihoods import Decoder, GaussianNoise, likelihood_of
 from pyro_mnar.nn import MLP, ResidualMLP
 from pyro_mnar.schema import Schema
 

@@ -24,7 +24,7 @@ from pyro_mnar import graph_drawing, graph_kinds
 from pyro_mnar.graph_kinds import FigureOne, MissingnessKind
 from pyro_mnar.graph_mechanism import GraphMechanism
 from pyro_mnar.graph_nodes import FORMS, Edge, Nodes, edge_of
-from pyro_mnar.likelihoods import Indicators
+from pyro_mnar.level_likelihoods import Indicators
 from pyro_mnar.schema import Schema
 from pyro_mnar.table import Table, schema_of
 

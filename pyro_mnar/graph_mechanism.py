@@ -19,7 +19,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from pyro_mnar.likelihoods import Indicators
+from pyro_mnar.level_likelihoods import Indicators
 
 SMALL = 0.1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +17,17 @@ from torch import Tensor
 
 from pyro_mnar.batch import Batch, RowSource
 from pyro_mnar.bounds import Bounds, CellBounds, of_columns
-from pyro_mnar.cells import cell, row_label
 from pyro_mnar.constraints import RowConstraint
+from pyro_mnar.frames import (
+    Cells,
+    by_column,
+    check_frame,
+    dates_of_text,
+    known_codes,
+    match_columns,
+    read_csv,
+    read_gaps,
+)
 from pyro_mnar.kinds import Datetime, Kind
 from pyro_mnar.positions import LongNames
 from pyro_mnar.row_checks import check_rows
@@ -29,7 +37,6 @@ if TYPE_CHECKING:
     from pyro_mnar.sparse import SparseTable
 
 SHOWN = 5  # names of columns in a table's representation
-Cells = Mapping[Hashable, Any]  # per column one code, several codes, or a boolean per row
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,19 +120,19 @@ class Table:
                 constraint.
             TypeError: If ``frame`` is no DataFrame, or ``auxiliary`` is a single string.
         """
-        _check_frame(frame, auxiliary)
+        check_frame(frame, auxiliary)
         reasons = {"na_values": na_values, "not_applicable": not_applicable, "by_design": by_design}
-        given = {reason: _by_column(cells, reason) for reason, cells in reasons.items()}
+        given = {reason: by_column(cells, reason) for reason, cells in reasons.items()}
         if schema is not None:
-            _match_columns(frame, schema)
+            match_columns(frame, schema)
             given = {reason: {**schema.codes_of(reason), **cells} for reason, cells in given.items()}
-        gaps, codes, absent = _read_gaps(frame, **given)
+        gaps, codes, absent = read_gaps(frame, **given)
         is_training = schema is None
         if schema is None:
             schema = Schema.of_frame(gaps, auxiliary=auxiliary, kinds=kinds or {})
             schema = replace(
                 schema,
-                codes=_known_codes(frame, given),
+                codes=known_codes(frame, given),
                 bounds=of_columns(lower, upper, schema),
                 constraints=tuple(constraints),
             )
@@ -183,7 +190,7 @@ class Table:
         kinds = options.get("kinds")
         for name, kind in kinds.items() if isinstance(kinds, Mapping) else ():
             if name in frame.columns and (kind == Datetime.name or isinstance(kind, Datetime)):
-                frame[name] = _dates(frame[name])
+                frame[name] = dates_of_text(frame[name])
         coded = {name for reason in ("na_values", "not_applicable", "by_design") for name in options.get(reason) or {}}
         for name in coded & set(frame.columns[~frame.dtypes.map(pd.api.types.is_numeric_dtype)]):
             # A code in words made the whole column text; its numbers are numbers all the same.
@@ -404,54 +411,6 @@ def schema_of(table: Table | Schema) -> Schema:
     return table.schema if isinstance(table, Table) else table
 
 
-def read_csv(path: str | PathLike[str]) -> pd.DataFrame:
-    """Read a CSV file as written: whole numbers stay whole beside gaps, and repeated column names are refused."""
-    try:
-        header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
-    except pd.errors.EmptyDataError:
-        raise ValueError(f"{path}: expected a header and rows, got an empty file") from None
-    repeated = header[header.duplicated()]
-    if len(repeated):
-        raise ValueError(f"{path}: expected each column name once, got {repeated.iloc[0]!r} twice")
-    try:
-        frame = pd.read_csv(path, dtype_backend="numpy_nullable")
-    except pd.errors.ParserError as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise ValueError(f"{path}: expected as many fields in every row as in the header, {len(header)}, got more")
-    # Without nullable dtypes pandas turns whole numbers beside a gap into floats, and booleans into objects.
-    return frame.astype(dict.fromkeys(frame.columns[frame.dtypes == "Float64"], "float64"))
-
-
-def _dates(values: pd.Series) -> pd.Series:
-    """Text as dates; of other ways to write one, 01/02 may mean two days."""
-    dates = pd.to_datetime(values, format="ISO8601", errors="coerce")
-    wrong = (dates.isna() & values.notna()).to_numpy()
-    if wrong.any():
-        at = int(wrong.argmax())
-        raise ValueError(
-            f"column {values.name!r}: expected dates such as 2021-12-31 (kind 'datetime'), got {cell(values, at)!r} in"
-            f" row {row_label(values, at)!r}"
-        )
-    return dates
-
-
-def _check_frame(frame: pd.DataFrame, auxiliary: object) -> None:
-    if not isinstance(frame, pd.DataFrame):
-        raise TypeError(f"expected a pandas DataFrame, got {type(frame).__name__}")
-    if isinstance(auxiliary, str) and auxiliary != "mask":
-        raise TypeError(f"auxiliary: expected a list of column names or 'mask', got {auxiliary!r}")
-    if not len(frame.columns):
-        raise ValueError("expected at least one column, got none")
-    if not len(frame):
-        raise ValueError("expected at least one row, got none")
-    repeated = frame.columns[frame.columns.duplicated()]
-    if len(repeated):
-        raise ValueError(
-            f"column {repeated[0]!r}: expected each name once, got it {sum(frame.columns == repeated[0])} times"
-        )
-
-
 def _without_answered(schema: Schema, told: NDArray[np.bool_]) -> Schema:
     """A column each of whose gaps has an answer, if a rough one, does not go missing and needs no mechanism."""
     columns = [
@@ -459,90 +418,3 @@ def _without_answered(schema: Schema, told: NDArray[np.bool_]) -> Schema:
         for at, column in enumerate(schema.columns)
     ]
     return replace(schema, columns=tuple(columns))
-
-
-def _match_columns(frame: pd.DataFrame, schema: Schema) -> None:
-    expected = list(dict.fromkeys([*(auxiliary.name for auxiliary in schema.auxiliaries), *schema.names]))
-    for name in expected:
-        if name not in frame.columns:
-            raise ValueError(f"column {name!r}: expected as in the training table, got columns {list(frame.columns)!r}")
-    for name in frame.columns:
-        if name not in expected:
-            raise ValueError(f"column {name!r}: expected only the training table's columns, {expected!r}")
-
-
-def _by_column(cells: Cells | None, reason: str) -> dict[Hashable, Any]:
-    if cells is not None and not isinstance(cells, Mapping):
-        raise TypeError(f"{reason}: expected a mapping from columns to codes, got {type(cells).__name__}")
-    return dict(cells or {})
-
-
-def _known_codes(
-    frame: pd.DataFrame, given: Mapping[str, Mapping[Hashable, Any]]
-) -> tuple[tuple[str, Hashable, tuple[Any, ...]], ...]:
-    """The codes among the reasons given, with a warning for columns in which none of them stands."""
-    known = []
-    for reason, cells in given.items():
-        for name, entries in cells.items():
-            codes = tuple(getattr(entry, "item", lambda entry=entry: entry)() for entry in _codes(entries))
-            if not codes or _are_marks(codes):
-                continue
-            known.append((reason, name, codes))
-            if not frame[name].isin(list(codes)).any():
-                warnings.warn(f"{reason} of column {name!r}: none of {list(codes)!r} stands in any row", stacklevel=3)
-    return tuple(known)
-
-
-def _are_marks(entries: Sequence[Any]) -> bool:
-    return bool(entries) and all(isinstance(entry, (bool, np.bool_)) for entry in entries)
-
-
-def _read_gaps(
-    frame: pd.DataFrame,
-    na_values: Mapping[Hashable, Any],
-    not_applicable: Cells,
-    by_design: Cells,
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[Hashable, tuple[NDArray[np.bool_], NDArray[np.bool_]]]]:
-    """The frame with every coded cell a gap, the codes, and per column which gaps are not applicable or by design."""
-    for name in (*na_values, *not_applicable, *by_design):
-        if name not in frame.columns:
-            raise ValueError(f"column {name!r}: expected one of {list(frame.columns)!r}")
-    gaps, codes, absent = frame.copy(deep=False), {}, {}
-    for name in dict.fromkeys([*na_values, *not_applicable, *by_design]):
-        values = frame[name]
-        missing = values.isna().to_numpy() | values.isin(_codes(na_values.get(name, ()))).to_numpy()
-        inapplicable = _cells(values, missing, not_applicable.get(name, ()), "not_applicable")
-        designed = _cells(values, missing, by_design.get(name, ()), "by_design")
-        coded = (missing | inapplicable | designed) & values.notna().to_numpy()
-        if name in na_values:
-            codes[name] = values.astype(object).where(coded)
-        if inapplicable.any() or designed.any():
-            absent[name] = (inapplicable, designed)
-        if coded.any():
-            gaps[name] = values.mask(coded)
-    return gaps, pd.DataFrame(codes, index=frame.index), absent
-
-
-def _cells(values: pd.Series, missing: NDArray[np.bool_], given: Any, what: str) -> NDArray[np.bool_]:
-    """A boolean per row, from booleans or from codes; booleans may only mark gaps."""
-    entries = _codes(given)
-    if not _are_marks(entries):
-        if len(entries) == len(values) > 2 and pd.Series(entries, dtype=object).dropna().isin([0, 1]).all():
-            raise ValueError(
-                f"{what} of column {values.name!r}: expected booleans without gaps, or codes, got 0s and 1s"
-            )
-        return values.isin(entries).to_numpy()
-    if len(entries) != len(values):
-        raise ValueError(f"{what} of column {values.name!r}: expected {len(values)} booleans, got {len(entries)}")
-    marked = np.array(entries, dtype=bool)
-    seen = marked & ~missing
-    if seen.any():
-        at = int(seen.argmax())
-        label, value = row_label(values, at), cell(values, at)
-        raise ValueError(f"{what} of column {values.name!r}: expected a gap in row {label!r}, got {value!r}")
-    return marked
-
-
-def _codes(given: Any) -> list[Any]:
-    """Codes as a list, from one code or several."""
-    return [given] if pd.api.types.is_scalar(given) else list(given)

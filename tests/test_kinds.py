@@ -37,7 +37,8 @@ from pyro_mnar.kinds import (
     from_plain,
     to_plain,
 )
-from pyro_mnar.likelihoods import Indicators, MixedLikelihood
+from pyro_mnar.level_likelihoods import Indicators
+from pyro_mnar.likelihoods import MixedLikelihood
 from pyro_mnar.models import GINA, LatentDependent, SelfMasking
 from pyro_mnar.schema import Schema
 
