@@ -24,24 +24,14 @@ from pyro_mnar import graph_drawing, graph_kinds
 from pyro_mnar.graph_kinds import FigureOne, MissingnessKind
 from pyro_mnar.graph_mechanism import GraphMechanism
 from pyro_mnar.graph_nodes import FORMS, Edge, Nodes, edge_of
+from pyro_mnar.graph_presets import PRESETS as PRESETS
+from pyro_mnar.graph_presets import Presets
 from pyro_mnar.level_likelihoods import Indicators
 from pyro_mnar.schema import Schema
 from pyro_mnar.table import Table, schema_of
 
-PRESETS = (
-    "mcar",
-    "mar",
-    "self_masking",
-    "fully_connected",
-    "latent",
-    "latent_dependent",
-    "general",
-    "no_self_censoring",
-    "no_self_censoring_given_z",
-)
 
-
-class MissingnessGraph:
+class MissingnessGraph(Presets):
     """A directed acyclic graph over X, U, Z and R.
 
     It is a value: no method changes it.  Graphs are equal if their nodes and edges are.
@@ -77,104 +67,7 @@ class MissingnessGraph:
         self.edges: tuple[Edge, ...] = self._checked(declared)
         self.dag = self.nodes.dag(self.edges)
 
-    # Presets
-
-    @classmethod
-    def mcar(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
-        """Nothing causes it (Figure 1 a).  ``options`` are ``incomplete``, ``auxiliaries``, ``latent`` as for the
-        class, and ``form``, known of every edge into an R.
-        """
-        return cls._preset(table, options, lambda nodes, column: [])
-
-    @classmethod
-    def mar(
-        cls, table: Table | Schema | Sequence[Hashable], on: Iterable[Hashable] | None = None, **options: Any
-    ) -> MissingnessGraph:
-        """Complete columns or U cause it (Figure 1 b).
-
-        Args:
-            table: As for the class.
-            on: Names of the causes; by default every complete column and every auxiliary.
-            **options: As for :meth:`mcar`.
-
-        Raises:
-            ValueError: If a cause can itself go missing (that would be MNAR), or there is none.
-        """
-        on = None if on is None else list(on)
-
-        def causes(nodes: Nodes, column: Hashable) -> list[Hashable]:
-            chosen = list(nodes.given) if on is None else on
-            for name in chosen:
-                if name in nodes.incomplete:
-                    raise ValueError(f"mar: column {name!r} can itself go missing, so depending on it is not MAR")
-                if name not in nodes.given:
-                    raise ValueError(
-                        f"mar: expected complete columns or auxiliaries, {list(nodes.given)!r}, got {name!r}"
-                    )
-            if not chosen:
-                raise ValueError("mar: expected a complete column or an auxiliary to depend on, got none")
-            return chosen
-
-        return cls._preset(table, options, causes)
-
-    @classmethod
-    def self_masking(
-        cls, table: Table | Schema | Sequence[Hashable], *, sign: int | str | None = None, **options: Any
-    ) -> MissingnessGraph:
-        """Each column's own value causes it (Figure 1 c).
-
-        Args:
-            table: As for the class.
-            sign: Known of every column, as for :class:`Edge`; single columns: :meth:`knowing`.
-            **options: As for :meth:`mcar`.
-        """
-        graph = cls._preset(table, options, lambda nodes, column: [column])
-        return graph if sign is None else graph.knowing(sign=sign)
-
-    @classmethod
-    def fully_connected(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
-        """All of X causes each R (Figure 1 d; Not-MIWAE's).  Options as for :meth:`mcar`."""
-        return cls._preset(table, options, lambda nodes, column: nodes.columns)
-
-    @classmethod
-    def latent(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
-        """The latent alone causes it.  Options as for :meth:`mcar`."""
-        return cls._preset(table, options, lambda nodes, column: [nodes.latent])
-
-    @classmethod
-    def latent_dependent(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
-        """Each column's own value and the latent cause it (the paper's B and C).  Options as for :meth:`mcar`."""
-        return cls._preset(table, options, lambda nodes, column: [column, nodes.latent])
-
-    @classmethod
-    def general(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
-        """All of X and Z cause each R (Figure 1 h, equation 6).  Options as for :meth:`mcar`."""
-        return cls._preset(table, options, lambda nodes, column: [*nodes.columns, nodes.latent])
-
-    @classmethod
-    def no_self_censoring(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
-        """All of X but the column's own value causes it, and not Z, through which that value would come back.
-
-        Options as for :meth:`mcar`.
-        """
-        return cls._preset(table, options, lambda nodes, column: nodes.other_columns(column))
-
-    @classmethod
-    def no_self_censoring_given_z(cls, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
-        """All of X but the column's own value, and Z, cause it.  Options as for :meth:`mcar`."""
-        return cls._preset(table, options, lambda nodes, column: [*nodes.other_columns(column), nodes.latent])
-
-    @classmethod
-    def preset(cls, name: str, table: Table | Schema | Sequence[Hashable], **options: Any) -> MissingnessGraph:
-        """A preset by its name, with ``-`` or ``_``: the command line's ``--graph self-masking``.
-
-        Raises:
-            ValueError: If there is no such preset.
-        """
-        method = name.replace("-", "_")
-        if method not in PRESETS:
-            raise ValueError(f"graph {name!r}: expected one of {', '.join(PRESETS)}")
-        return getattr(cls, method)(table, **options)
+    # Other ways to make one; by preset: graph_presets
 
     @classmethod
     def from_parents(
@@ -375,19 +268,6 @@ class MissingnessGraph:
         return hash((self.nodes, frozenset(self.edges)))
 
     # Inside
-
-    @classmethod
-    def _preset(cls, table: Any, options: dict[str, Any], causes: Any) -> MissingnessGraph:
-        form = options.pop("form", None)
-        empty = cls((), table, **options)
-        if not empty.nodes.columns:
-            raise ValueError("expected a table, a schema or names of columns, got no columns")
-        edges = [
-            Edge(parent, f"R[{column}]", form=form)
-            for column in empty.nodes.incomplete
-            for parent in causes(empty.nodes, column)
-        ]
-        return cls.of_nodes(empty.nodes, edges)
 
     @classmethod
     def of_nodes(cls, nodes: Nodes, edges: Iterable[Any]) -> MissingnessGraph:
