@@ -14,6 +14,7 @@ import jaxtyping
 jaxtyping.install_import_hook("pyro_mnar", "typechecking.checked")
 
 import beartype.roar  # noqa: E402
+import hypothesis  # noqa: E402
 import numpy as np  # noqa: E402
 import pyro  # noqa: E402
 import pytest  # noqa: E402
@@ -28,6 +29,9 @@ with warnings.catch_warnings():
     import pyro_mnar  # noqa: F401  (now, so that no test is the one that pays for it)
 
 SEED = 20210
+
+hypothesis.settings.register_profile("no deadline", deadline=None)  # a pause of a busy machine is no failure
+hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_configure(config: pytest.Config) -> None:
