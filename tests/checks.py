@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
@@ -50,6 +52,25 @@ def table_with_gaps(num_rows: int = 40, num_columns: int = 3, num_auxiliaries: i
     values[:, :num_columns] = values[:, :num_columns].masked_fill(gaps, torch.nan)
     names = [f"x{d}" for d in range(num_columns)] + [f"u{d}" for d in range(num_auxiliaries)]
     return Table.from_numpy(values.numpy(), columns=names, auxiliary=names[num_columns:])
+
+
+def bounded_table(kinds: dict[str, str]) -> Table:
+    """Gaps with an upper bound, a lower one, both or none, and columns without."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"score": random.poisson(5.0, 60), "amount": 1.0, "share": 0.5, "age": random.normal(size=60)})
+    frame["amount"], frame["share"] = random.lognormal(size=60), random.uniform(0.1, 0.9, 60)
+    frame["score"] = frame["score"].astype(float)
+    truth = frame.copy()
+    lower, upper = {}, {}
+    for column in ("score", "amount", "share"):
+        gaps = random.random(60) < 0.5
+        frame.loc[gaps, column] = None
+        lower[column], upper[column] = (
+            np.where(gaps & (random.random(60) < 0.5), truth[column] + shift, np.nan) for shift in (-0.05, 0.05)
+        )
+        if column == "score":
+            lower[column], upper[column] = np.floor(lower[column]), np.ceil(upper[column])
+    return Table.from_frame(frame, auxiliary=[], kinds=kinds, lower=lower, upper=upper)
 
 
 def gina_pair(table: Table, mechanism: Callable = mechanisms.General, **options: object) -> tuple[GINA, ZeroImpute]:

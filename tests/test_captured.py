@@ -21,7 +21,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import nn
 from torch.distributions import constraints
 
-from checks import gina_pair, table_with_gaps
+from checks import bounded_table, gina_pair, table_with_gaps
 from pyro_mnar import Batch, ImportanceWeightedELBO, Table, fit, mechanisms, observe_mask, partially_observed, rows
 from pyro_mnar.batch import shuffled
 from pyro_mnar.captured import capture, loss_and_gradient
@@ -108,25 +108,6 @@ def mixed_table() -> Table:
     for column in frame:
         frame.loc[random.random(60) < 0.3, column] = None
     return Table.from_frame(frame, auxiliary=[], kinds={"amount": "positive", "visits": "count"})
-
-
-def bounded_table(kinds: dict[str, str]) -> Table:
-    """Gaps with an upper bound, a lower one, both or none, and columns without."""
-    random = np.random.default_rng(0)
-    frame = pd.DataFrame({"score": random.poisson(5.0, 60), "amount": 1.0, "share": 0.5, "age": random.normal(size=60)})
-    frame["amount"], frame["share"] = random.lognormal(size=60), random.uniform(0.1, 0.9, 60)
-    frame["score"] = frame["score"].astype(float)
-    truth = frame.copy()
-    lower, upper = {}, {}
-    for column in ("score", "amount", "share"):
-        gaps = random.random(60) < 0.5
-        frame.loc[gaps, column] = None
-        lower[column], upper[column] = (
-            np.where(gaps & (random.random(60) < 0.5), truth[column] + shift, np.nan) for shift in (-0.05, 0.05)
-        )
-        if column == "score":
-            lower[column], upper[column] = np.floor(lower[column]), np.ceil(upper[column])
-    return Table.from_frame(frame, auxiliary=[], kinds=kinds, lower=lower, upper=upper)
 
 
 def session_of(model, guide, batch: Batch, *, estimator="pathwise"):

@@ -16,7 +16,7 @@ from pyro.nn import PyroModule
 from scipy import stats
 
 import pyro_mnar.chunks
-from checks import gina_pair, table_with_gaps
+from checks import bounded_table, gina_pair, table_with_gaps
 from pyro_mnar import Batch, Fit, Table, impute, mechanisms, partially_observed, rows
 from pyro_mnar.averages import Weighted
 from pyro_mnar.captured_sampler import CapturedSampler, Resampled
@@ -76,6 +76,12 @@ def of_own_functions() -> tuple[Fit, Table]:
     return Fit(model, guide, table.schema), table
 
 
+def of_bounds() -> tuple[Fit, Table]:
+    """Gaps of which limits are known, at other cells in every chunk."""
+    table = bounded_table({"score": "continuous", "amount": "positive", "share": "bounded"})
+    return fitted(table), table
+
+
 def sampler_of(fit: Fit, num_draws: int = 4, num_particles: int = 6, use_mechanism: bool = True, **options) -> Sampler:
     return Sampler(fit, num_draws, num_particles, use_mechanism, Session(0, CPU, fit.store), **options)
 
@@ -92,7 +98,7 @@ def by_hand(captured: CapturedSampler, batch: Batch, seed: tuple[int, int]) -> R
 # The numbers --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pair", [of_plain_columns, of_kinds, of_own_functions])
+@pytest.mark.parametrize("pair", [of_plain_columns, of_kinds, of_bounds, of_own_functions])
 @pytest.mark.parametrize("options", [{}, {"use_mechanism": False}, {"keep_weight": True}])
 def test_the_graph_makes_of_other_rows_and_numbers_what_python_makes_of_them(pair, options):
     fit, table = pair()
@@ -265,7 +271,14 @@ def test_random_numbers_of_other_samplers_are_drawn_by_python(caplog):
     falls_back(caplog, "random numbers of 'aten.*' cannot be drawn beforehand", fitted(table), table)
 
 
-def test_constraints_bounds_and_single_cells_are_left_to_python(caplog):
+def test_captured_draws_are_held_between_bounds():
+    fit, table = of_bounds()
+    found = impute(fit, table, num_draws=5, num_particles=4, compile="graph")
+    lower, upper = (bound[tuple(found.cells)] for bound in (table.bounds.lower, table.bounds.upper))
+    assert ((found.draws >= lower) & (found.draws <= upper)).all() and np.isfinite(upper).any()
+
+
+def test_constraints_and_single_cells_are_left_to_python(caplog):
     fit, table = of_plain_columns()
     falls_back(caplog, "row constraints", fit, table, constraints=[lambda frame: frame["x0"] > -100.0])
     caplog.clear()
