@@ -25,9 +25,11 @@ _WORD = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 def random_bits(count: int, seed: Sequence[int], dtype: torch.dtype) -> Int[Tensor, " count"]:
     """Words of random bits, one for a number of a type; independent from seed to seed."""
-    word = _WORD[dtype]
-    raw = np.random.SFC64(np.random.SeedSequence(list(seed))).random_raw(-(-count * word.itemsize // 8))
-    return torch.from_numpy(raw.view(np.int64)).view(word)[:count]
+    word, whole = _WORD[dtype], np.iinfo(np.int64)
+    generator = np.random.Generator(np.random.SFC64(np.random.SeedSequence(list(seed))))
+    count_of_64 = -(-count * word.itemsize // 8)
+    bits = generator.integers(whole.min, whole.max, count_of_64, dtype=np.int64, endpoint=True)
+    return torch.from_numpy(bits).view(word)[:count]
 
 
 def uniform_of(bits: Int[Tensor, " count"], dtype: torch.dtype) -> Float[Tensor, " count"]:
