@@ -34,11 +34,11 @@ def imputation(rows: int = 100_000, draws: int = 20, particles: int = 100) -> Re
     }
     table = pd.DataFrame({"figure": list(figures), "value": list(figures.values())})
     note = f"{rows:,} rows × 20 columns, three in ten values missing, {draws} draws of {particles} particles each."
-    few = min(rows, 2_000)
+    some = min(rows, 20_000)
     return Report(
         beside_targets(table, "value", {"seconds": 60, "peak MB": 2_000}),
         note,
-        lambda: where_time_goes(lambda: imputed(few, draws, particles)),
+        lambda: where_time_goes(lambda: imputed(some, draws, particles)),
     )
 
 
