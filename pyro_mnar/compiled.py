@@ -67,8 +67,9 @@ def _compiled_for_cpu(function: OfTensors, inputs: Sequence[Tensor], options: di
         examples = [fake.from_tensor(tensor) for tensor in inputs]
         with tracing(TracingContext(fake)), config.patch({"size_asserts": False, **options}):
             FakeTensorProp(graph, fake).propagate_dont_convert_inputs(*examples)
-            # Called without its wrapper, which checks on every call what here never changes.
-            code: Any = compile_fx_inner(graph, examples)
+            # Called without its wrapper, which checks on every call what here never changes; there, and not here, the
+            # option of a wrapper in C++ would be read from the options.
+            code: Any = compile_fx_inner(graph, examples, cpp_wrapper=config.cpp_wrapper)
     return code.current_callable
 
 
