@@ -235,7 +235,7 @@ def test_the_anova_example_at_c_1_is_not_identified(seed: int):
     table = Table.from_frame(anova(seed, rows=1000, truth=TWINNED).frame, auxiliary=[])
     model = ANOVA(table, noise=0.5)
     fitted = fit(model, ANOVAConditional(model), table, epochs=60, seed=seed, progress=False)
-    found = check_identifiability(fitted, table, epochs=60, num_particles=10, seed=seed)
+    found = check_identifiability(fitted, table, epochs=25, num_particles=5, seed=seed)
     first = line(found.to_frame(), "Definition 2.1")
     assert first["verdict"] == "not identified"
     assert found.twins.means["X1"].max() - found.twins.means["X1"].min() > 0.5
