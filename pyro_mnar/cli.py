@@ -34,7 +34,11 @@ MECHANISMS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, or 2 for an error, which is one line on standard error."""
+    """Run the command line.
+
+    Returns:
+        The exit status: 0, 2 for an error, 130 after Ctrl-C; either of the latter is one line on standard error.
+    """
     options = _parser().parse_args(arguments)
     try:
         with threads(options.threads):
@@ -43,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = " ".join(str(error).split())
         print(f"pyro-mnar: {message}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as interrupt:
+        print(f"\npyro-mnar: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        return 130  # 128 + SIGINT, as shells have it
     return 0
 
 
@@ -121,7 +128,10 @@ def _parser() -> argparse.ArgumentParser:
     experiment.add_argument("--quick", action="store_true", help="a few minutes, to see that everything runs")
     experiment.add_argument("--data", type=Path, metavar="DIR", help="folder with your copies of the data sets")
     experiment.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for runs, tables and figures (default experiments/NAME)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for runs, tables and figures (default experiments/NAME, or NAME-quick)",
     )
     _add_threads(experiment)
     experiment.set_defaults(run=_experiment)
@@ -194,7 +204,12 @@ def _experiment(options: argparse.Namespace) -> None:
         raise ValueError(f"--seeds: expected at least 1, got {options.seeds}")
     experiment = EXPERIMENTS[options.name](folder=options.data, quick=options.quick)
     out = options.out or Path("experiments") / (f"{options.name}-quick" if options.quick else options.name)
-    run_experiment(experiment, out, seeds=range(options.seeds))
+    try:
+        run_experiment(experiment, out, seeds=range(options.seeds))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; {out} keeps what is finished, the same command goes on from there"
+        ) from None
     print(f"{out}: runs.csv, tables.md and the figures")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ from pyro_mnar.experiments.runner import RUNS_FILE, TABLES_FILE
 from pyro_mnar.experiments.runs import COLUMNS, Key, Runs
 from pyro_mnar.experiments.synthetic import SIGNED, Declared
 from pyro_mnar.experiments.uci import LowRankAsPublished, MiceAsPublished
+from pyro_mnar.training import Trainer
 
 
 @dataclass
@@ -120,6 +122,31 @@ class TestRunning:
         assert "Failures" not in (tmp_path / TABLES_FILE).read_text()
         assert len(mended[mended["metric"] == "sum"]) == 4
 
+    def test_ctrl_c_in_a_fit_ends_the_experiment_and_its_run_is_done_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A fit returns its best parameters on Ctrl-C: half a training must not pass for a finished run."""
+        epoch, pressed = Trainer.epoch, []
+
+        def interrupted(trainer: Trainer, batch_size: int) -> float:
+            if len(trainer.history) == 2 and not pressed:
+                pressed.append(True)
+                signal.raise_signal(signal.SIGINT)
+            return epoch(trainer, batch_size)
+
+        monkeypatch.setattr(Trainer, "epoch", interrupted)
+        systems = [baselines.mean(), baselines.pvae(epochs=5)]
+        experiment = replace(on_iris(uci(quick=True)), systems=systems)
+        handler = signal.getsignal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            run_experiment(experiment, tmp_path / "stopped", seeds=[0], progress=False)
+        assert signal.getsignal(signal.SIGINT) is handler
+        assert Runs(tmp_path / "stopped" / RUNS_FILE).read()["system"].tolist() == ["mean"]
+        resumed, whole = (
+            run_experiment(experiment, tmp_path / folder, seeds=[0], progress=False) for folder in ("stopped", "whole")
+        )
+        assert resumed["value"].tolist() == whole["value"].tolist()
+
     def test_a_run_gives_every_metric(self, tmp_path: Path) -> None:
         found = run_experiment(toy(Adder("a", 0), run=lambda task: {"sum": 1.0}), tmp_path, seeds=[0], progress=False)
         assert found["error"].str.contains(r"metrics: expected \['seed_again', 'sum'\], got \['sum'\]").all()
@@ -172,6 +199,16 @@ class TestCommandLine:
         assert capsys.readouterr().err == "pyro-mnar: --seeds: expected at least 1, got 0\n"
         assert main(["experiment", "uci", "--data", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
         assert "expected a folder with the UCI tables" in capsys.readouterr().err
+
+    def test_ctrl_c_is_one_line_that_says_how_to_go_on(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def run(task: Task) -> dict[str, float]:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("pyro_mnar.cli.EXPERIMENTS", {"toy": lambda **options: toy(Adder("one", 1), run=run)})
+        assert main(["experiment", "toy", "--out", str(tmp_path)]) == 130
+        assert f"pyro-mnar: interrupted; {tmp_path} keeps what is finished" in capsys.readouterr().err
 
 
 class TestFileOfRuns:
@@ -302,6 +339,17 @@ class TestUCI:
         text = (tmp_path / TABLES_FILE).read_text()
         assert "| mean | 1.820 | 1.82 |" in text
         assert "| not-MIWAE, self-masking |  | 0.74 |" in text
+
+    def test_every_system_runs(self, tmp_path: Path) -> None:
+        experiment = brief(on_iris(uci(quick=True)))
+        found = run_experiment(experiment, tmp_path, seeds=[0], progress=False)
+        assert found["error"].eq("").all() and found["value"].between(0.1, 3).all()
+        assert found["system"].tolist() == [system.name for system in experiment.systems]
+
+
+def on_iris(experiment: Experiment) -> Experiment:
+    """A table of 150 rows, at hand everywhere, in place of the experiment's."""
+    return replace(experiment, data={"iris": lambda seed: self_masked(load_iris(as_frame=True).data)})
 
 
 def brief(experiment: Experiment) -> Experiment:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pandas as pd
 
@@ -21,7 +25,9 @@ def run_experiment(
 ) -> pd.DataFrame:
     """Run what is not finished yet, then write tables and figures.
 
-    A run that fails is written down with its error, and tried again by the next call; the others go on.
+    A run that fails is written down with its error, and tried again by the next call; the others go on.  Ctrl-C ends
+    the experiment, and the run that it meets is not written down: what `fit` then returns was trained for a part of its
+    epochs.
 
     Args:
         experiment: What to run.
@@ -32,6 +38,9 @@ def run_experiment(
     Returns:
         One line a run and metric: ``system``, ``data``, ``seed``, ``metric``, ``value``, ``seconds`` of the whole run,
         ``configuration``, ``error``.
+
+    Raises:
+        KeyboardInterrupt: On Ctrl-C; what was finished before is in ``runs.csv``.
     """
     runs = Runs(out / RUNS_FILE)
     finished = runs.finished(experiment.metrics)
@@ -61,7 +70,8 @@ def _run(experiment: Experiment, task: Task, key: Key, runs: Runs) -> str:
     """One run into the file; returns a line on it."""
     start = time.perf_counter()
     try:
-        results = experiment.run(task)
+        with _no_partial_result():
+            results = experiment.run(task)
         if set(results) != set(experiment.metrics):
             raise ValueError(f"metrics: expected {sorted(experiment.metrics)}, got {sorted(results)}")
     except Exception as error:  # one system's failure is a result, not the end of the table
@@ -71,3 +81,25 @@ def _run(experiment: Experiment, task: Task, key: Key, runs: Runs) -> str:
     runs.add(key, results, seconds)
     told = "  ".join(f"{metric} {value:.3f}" for metric, value in results.items())
     return f"{told}  ({seconds:.0f} s)"
+
+
+@contextmanager
+def _no_partial_result() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end if Ctrl-C was pressed within, also where somebody caught it, as `fit` does."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # Python delivers Ctrl-C to the main thread alone, and nowhere if it is ignored
+        return
+    pressed = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed.is_set():
+            raise KeyboardInterrupt
