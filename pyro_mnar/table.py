@@ -322,6 +322,34 @@ class Table:
         """
         return Table.from_frame(frame, schema=self.schema, dtype=self.x.dtype, **options)
 
+    def bounded(self, *, lower: CellBounds | None = None, upper: CellBounds | None = None) -> Table:
+        """The same rows, with bounds of single gaps: answers such as "above 10", which no mechanism scores.
+
+        Args:
+            lower: Least values by column, one entry a row and NaN where there is none, as for :meth:`from_frame`.
+            upper: Greatest values, likewise.
+
+        Raises:
+            ValueError: As :meth:`from_frame`, and if there are bounds already or one is given for a whole column.
+        """
+        if self.bounds is not None:
+            raise ValueError("table: expected gaps without bounds, got some with")
+        for end, cells in (("lower", lower), ("upper", upper)):
+            whole = [name for name, entry in (cells or {}).items() if pd.api.types.is_scalar(entry)]
+            if whole:
+                raise ValueError(f"{end} of column {whole[0]!r}: expected one bound a row, got one for all")
+        mask, columns = self.mask.numpy(), self.schema.columns
+        seen = [column.read(self.frame[column.name].where(mask[:, at])) for at, column in enumerate(columns)]
+        bounds = Bounds.of_frame(self.frame, np.stack(seen, axis=1), self.schema, lower, upper, self.dtype)
+        if bounds is None:
+            return self
+        return replace(
+            self,
+            schema=_without_answered(self.schema, mask | bounds.answered),
+            mask_modelled=self.mask_modelled & ~torch.from_numpy(bounds.answered),
+            bounds=bounds,
+        )
+
     def take(self, rows: ArrayLike) -> Table:
         """A table of some of the rows, by position, in the same units."""
         at = torch.as_tensor(np.asarray(rows))

@@ -51,6 +51,7 @@ from pyro_mnar.baselines.self_masked_mixture import (
     normal_mixtures_common_sign,
     normal_mixtures_known_sign,
 )
+from pyro_mnar.baselines.thresholds import bounded_by_thresholds
 from pyro_mnar.baselines.validation import extrapolation_errors, hide_further
 from pyro_mnar.baselines.weighting import InverseProbabilityWeighting
 
@@ -74,6 +75,7 @@ __all__ = [
     "ScikitLearn",
     "SelfMaskedMixture",
     "Zero",
+    "bounded_by_thresholds",
     "cpt_v",
     "deconfounded_pmf",
     "extrapolation_errors",

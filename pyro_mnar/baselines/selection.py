@@ -26,6 +26,7 @@ STARTS = (0.5, 2.0, 8.0)  # steepness 1/τ, in standard deviations of what is ob
 LOG_STEEPNESS = (-4.0, 7.0)
 LOG_NOISE = (-5.0, 3.0)
 SHARP = 0.01  # narrower than this, every value beyond the threshold is missing
+EDGE = 0.5  # of the seen values' upper spread; a threshold leaves less of it beyond their ninth decile
 WEIGHT_PRECISION = 1e-3  # of a normal prior on β, so that collinear predictors have an estimate
 
 
@@ -161,6 +162,23 @@ def selections(
         has_spread = np.unique(column[used & ~gaps]).size > 1
         found.append(fit_selection(column[used], predictors[used]) if gaps.any() and has_spread else None)
     return found
+
+
+def has_threshold(seen: Float[NDArray, " values"], found: Selection | None) -> bool:
+    """Whether everything above the highest seen value may be taken to be missing, and nothing below.
+
+    It may if the likelihood says so, or if it finds a slope less than one standard deviation wide and the seen values
+    break off: a skewed column bends before its threshold, which to a normal law is a gentle slope, but under a slope
+    seen values thin out, so that the highest lies far from the ninth decile.
+
+    Args:
+        seen: Observed values of the column.
+        found: What :func:`selections` found; None is no threshold.
+    """
+    if found is None or found.width == 0:
+        return found is not None
+    middle, ninth = np.quantile(seen, [0.5, 0.9])
+    return bool(found.width < 1 and seen.max() - ninth < EDGE * (ninth - middle))
 
 
 def inverse_mills(x: Float[NDArray, " *shape"]) -> Float[NDArray, " *shape"]:

@@ -93,13 +93,13 @@ class SelfMaskedMixture:
             ValueError: If a column holds words or levels without an order, gaps have bounds, or there are not as many
                 signs as columns.
         """
-        _check(table)
+        check_can_mask(table)
         hidden = (~table.mask & table.mask_modelled).numpy()
         both = predictors_of(table)
         predictors = both[:, ~np.isnan(both).any(axis=0)]
         num_columns = table.schema.num_columns
         sign = common_direction(both[:, :num_columns], predictors, hidden) if self.sign is None else self.sign
-        side = -_signs(sign, num_columns)
+        side = -signs_of(sign, num_columns)
         # Seen from the side on which values go missing, high ones do.
         x = np.concatenate([both[:, :num_columns] * side, both[:, num_columns:]], axis=1)
         all_hidden = np.concatenate([hidden, np.zeros_like(both[:, num_columns:], dtype=bool)], axis=1)
@@ -122,6 +122,23 @@ def normal_mixtures_known_sign(sign: int | Sequence[int] = -1, **options: Any) -
 def normal_mixtures_common_sign(**options: Any) -> SelfMaskedMixture:
     """Self-masked mixtures of normals, the sign not told but common to all columns."""
     return SelfMaskedMixture("normal mixtures, common sign", None, **options)
+
+
+def signs_of(sign: int | Sequence[int], num_columns: int) -> Int[NDArray, " columns"]:
+    """The sign of each column; ValueError if there are not as many, or one is neither -1 nor 1."""
+    signs = [sign] * num_columns if isinstance(sign, int) else list(sign)
+    if len(signs) != num_columns or not set(signs) <= {-1, 1}:
+        raise ValueError(f"sign: expected -1 or 1, once or for each of {num_columns} columns, got {sign!r}")
+    return np.array(signs)
+
+
+def check_can_mask(table: Table) -> None:
+    """Raise ValueError, naming the column, unless all hold numbers or levels that count, and no gap has bounds."""
+    for column in table.schema.columns:
+        if isinstance(column.kind, Categorical) and (column.is_nominal or column.kind.holds_words):
+            raise ValueError(f"column {column.name!r}: expected numbers, got levels or words")
+    if table.bounds is not None:
+        raise ValueError("table: expected gaps without bounds, got some with")
 
 
 @dataclass
@@ -303,18 +320,3 @@ def _probit(
         step = np.linalg.solve(curvature, design.T @ (side * ratio) - 1e-3 * weights)
         weights = weights + step * min(1.0, LARGEST_STEP / np.abs(step).max())
     return weights
-
-
-def _signs(sign: int | Sequence[int], num_columns: int) -> Int[NDArray, " columns"]:
-    signs = [sign] * num_columns if isinstance(sign, int) else list(sign)
-    if len(signs) != num_columns or not set(signs) <= {-1, 1}:
-        raise ValueError(f"sign: expected -1 or 1, once or for each of {num_columns} columns, got {sign!r}")
-    return np.array(signs)
-
-
-def _check(table: Table) -> None:
-    for column in table.schema.columns:
-        if isinstance(column.kind, Categorical) and (column.is_nominal or column.kind.holds_words):
-            raise ValueError(f"column {column.name!r}: expected numbers, got levels or words")
-    if table.bounds is not None:
-        raise ValueError("table: expected gaps without bounds, got some with")
