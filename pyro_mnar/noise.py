@@ -53,7 +53,8 @@ class Noise(TorchDispatchMode):
         """Replace a draw; pass everything else on."""
         kwargs = kwargs or {}
         if _depends_on_values(func, args):
-            raise CannotCapture(f"{func.overloadpacket.__name__!r} reads values of a tensor{_place()}")
+            name = _SPOKEN.get(func, repr(func.overloadpacket.__name__))
+            raise CannotCapture(f"{name} reads values of a tensor{_place()}")
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
         if kwargs.get("generator") is not None:
@@ -149,6 +150,7 @@ _READS_VALUES = {
     aten._unique2.default,
     aten.unique_dim.default,
 }
+_SPOKEN = {aten._local_scalar_dense.default: "'.item()', 'if' or the like"}  # operations that nobody calls by name
 
 
 def _depends_on_values(func: Any, args: Any) -> bool:

@@ -397,7 +397,7 @@ class Clamping(Scaled):
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (Branching, r"'_local_scalar_dense' reads values of a tensor \(test_captured.py, line \d+\)"),
+        (Branching, r"'.item\(\)', 'if' or the like reads values of a tensor \(test_captured.py, line \d+\)"),
         (Looking, "'nonzero' reads values"),
         (Choosing, "'index' reads values"),
         (Normalised, "changes a buffer, parameter or row"),
