@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -166,6 +168,13 @@ class TestRunning:
         with pytest.raises(ValueError, match="system 'one': expected one of this name, got 2"):
             experiment.adding(Adder("one", 2))
 
+        class Named:
+            name = "named"
+
+        with pytest.raises(TypeError, match="system: expected an object, got the class Named: make one of it"):
+            experiment.adding(Named)
+        assert [system.name for system in experiment.only(systems="mine").systems] == ["mine"]
+
     def test_paired_differences(self, tmp_path: Path) -> None:
         found = run_experiment(toy(Adder("one", 1), Adder("two", 2)), tmp_path, seeds=range(4), progress=False)
         less = paired(found, "sum", "one")
@@ -312,6 +321,30 @@ class TestUCI:
             tables["banknote"]()
         with pytest.raises(FileNotFoundError, match="expected a folder with the UCI tables, found none"):
             uci_tables(tmp_path / "nowhere")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(FileNotFoundError, match=r"empty: expected some of .*concrete.txt.* in it, found none"):
+            uci_tables(str(tmp_path / "empty"))
+
+    @pytest.mark.parametrize(
+        ("make", "reason"),
+        [
+            (lambda frame: frame, "ValueError: completed table: expected every gap filled, got [0-9]+ left"),
+            (lambda frame: frame.iloc[1:], r"ValueError: completed table: expected shape .*, got \(149, 4\)"),
+        ],
+    )
+    def test_a_system_that_completes_nothing_has_failed(
+        self, make: Callable[[pd.DataFrame], object], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        class Mine:
+            name = "mine"
+
+            def complete(self, table: Table, *, seed: int) -> object:
+                return make(table.frame)
+
+        experiment = replace(on_iris(uci(quick=True)), systems=[]).adding(Mine())
+        found = run_experiment(experiment, str(tmp_path), seeds=[0])
+        assert re.fullmatch(reason, found["error"].item())
+        assert re.search(f"failure: {reason}", capsys.readouterr().out)
 
     def test_mean_and_mice_reproduce_the_published_figures(self) -> None:
         """1.82 and 1.17 in table 1 of Ipsen et al.; the order of the columns is what the second hangs on."""

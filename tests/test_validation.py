@@ -49,12 +49,36 @@ class TestHideFurther:
         with pytest.raises(ValueError, match="incomplete column with different seen values"):
             hide_further(table_of(self.frame.dropna()))
 
+    def test_columns_of_words_are_left_as_they_are(self) -> None:
+        words = self.frame.assign(w=["x", None, "y", "x", "y"], v=["n", "o", "n", "o", "n"])
+        table = table_of(words, auxiliary=[])
+        further = hide_further(table)
+        assert np.flatnonzero(further.cells.any(axis=0)).tolist() == [0]
+        pd.testing.assert_frame_equal(further.table.frame[["w", "v"]], table.frame[["w", "v"]])
+        errors, numbers = (
+            extrapolation_errors([baselines.mean()], of) for of in (table, table_of(self.frame, auxiliary=[]))
+        )
+        pd.testing.assert_frame_equal(errors, numbers)
+
 
 def test_errors_are_those_of_known_values() -> None:
     """The mean of 1 and 2 for 3 and 4, in standard deviations of 1, 2, 3, 4."""
     errors = extrapolation_errors([baselines.mean()], table_of(TestHideFurther.frame))
     expected = np.sqrt((1.5**2 + 2.5**2) / 2) / np.std([1.0, 2.0, 3.0, 4.0])
     np.testing.assert_allclose(errors.loc[baselines.mean().name, ["a", "all"]], expected)
+
+
+def test_gaps_left_are_refused() -> None:
+    table = table_of(TestHideFurther.frame)
+
+    class Lazy:
+        name = "lazy"
+
+        def complete(self, table: Table, *, seed: int) -> pd.DataFrame:
+            return table.frame
+
+    with pytest.raises(ValueError, match="system 'lazy': expected every gap filled, got 2 of the hidden cells left"):
+        extrapolation_errors([Lazy()], table)
 
 
 @pytest.mark.parametrize("curved", [False, True])

@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from pyro_mnar.baselines.protocol import Imputer, values_of
+from pyro_mnar.baselines.protocol import Imputer
+from pyro_mnar.kinds import Categorical
+from pyro_mnar.schema import Column
 from pyro_mnar.table import Table
 
 
@@ -33,7 +35,7 @@ class FurtherHidden(NamedTuple):
 
 
 def hide_further(table: Table, sign: int | Sequence[int] = -1, *, share: float = 0.5) -> FurtherHidden:
-    """Hide the outer part of what is seen of each incomplete column.
+    """Hide the outer part of what is seen of each incomplete column of numbers.
 
     Args:
         table: The table.
@@ -49,10 +51,10 @@ def hide_further(table: Table, sign: int | Sequence[int] = -1, *, share: float =
         raise ValueError(f"sign: expected -1 or 1, once or for each of {len(columns)} columns, got {sign!r}")
     if not 0 < share < 1:
         raise ValueError(f"share: expected more than 0 and less than 1, got {share}")
-    frame, values = table.frame.copy(), values_of(table).to_numpy()
+    frame, values = table.frame.copy(), _numbers_of(table)
     cells = np.zeros(values.shape, dtype=bool)
     for at, column in enumerate(columns):
-        if not column.incomplete or column.is_nominal:
+        if not column.incomplete or column.is_nominal or _holds_words(column):
             continue
         outward = -signs[at] * values[:, at]
         with np.errstate(invalid="ignore"):  # gaps are beyond no edge
@@ -89,19 +91,32 @@ def extrapolation_errors(
         a column each column of which values were hidden, and ``all``, over all cells.
 
     Raises:
-        ValueError: As :func:`hide_further`.
+        ValueError: As :func:`hide_further`, or if a system leaves a gap that it was to fill.
     """
     further = hide_further(table, sign, share=share)
-    truth, units = values_of(table).to_numpy(), np.array([column.std for column in table.schema.columns])
-    names = list(table.schema.names)
+    truth, units = _numbers_of(table), np.array([column.std for column in table.schema.columns])
+    hidden = np.flatnonzero(further.cells.any(axis=0))
+    names, cells = [table.schema.names[at] for at in hidden], further.cells[:, hidden]
     rows = {}
     for system in systems:
-        completed = system.complete(further.table, seed=seed)[names].to_numpy(dtype=np.float64)
-        squares = ((completed - truth) / units) ** 2
-        errors = {
-            name: np.sqrt(squares[cells, at].mean())
-            for at, (name, cells) in enumerate(zip(names, further.cells.T, strict=True))
-            if cells.any()
-        }
-        rows[system.name] = {**errors, "all": np.sqrt(squares[further.cells].mean())}
+        completed = system.complete(further.table, seed=seed)[names].to_numpy(dtype=np.float64, na_value=np.nan)
+        squares = ((completed - truth[:, hidden]) / units[hidden]) ** 2
+        if gaps := int(np.isnan(squares[cells]).sum()):
+            raise ValueError(f"system {system.name!r}: expected every gap filled, got {gaps} of the hidden cells left")
+        errors = {name: np.sqrt(squares[cells[:, at], at].mean()) for at, name in enumerate(names)}
+        rows[system.name] = {**errors, "all": np.sqrt(squares[cells].mean())}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _numbers_of(table: Table) -> Float[NDArray, "rows columns"]:
+    """What is seen, in the user's units; NaN in gaps and in columns of words."""
+    x, mask = table.x.numpy().astype(np.float64), table.mask.numpy()
+    numbers = np.full(x.shape, np.nan)
+    for at, column in enumerate(table.schema.columns):
+        if not _holds_words(column):
+            numbers[mask[:, at], at] = column.decode(x[mask[:, at], at])
+    return numbers
+
+
+def _holds_words(column: Column) -> bool:
+    return isinstance(column.kind, Categorical) and column.kind.holds_words

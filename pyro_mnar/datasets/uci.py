@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,7 +53,7 @@ SOURCES = {
 }
 
 
-def uci_tables(folder: Path | None = None) -> dict[str, Loader]:
+def uci_tables(folder: str | PathLike[str] | None = None) -> dict[str, Loader]:
     """The tables at hand: breast cancer, which scikit-learn has, and those whose files a folder holds.
 
     Args:
@@ -62,16 +63,20 @@ def uci_tables(folder: Path | None = None) -> dict[str, Loader]:
         For each table, what loads it.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
+        FileNotFoundError: If there is no such folder, or it has none of the files.
     """
     found: dict[str, Loader] = {}
     if folder is not None:
+        folder = Path(folder)
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: expected a folder with the UCI tables, found none")
         for name, source in SOURCES.items():
             path = next((folder / file for file in source.files if (folder / file).exists()), None)
             if path is not None:
                 found[name] = partial(read_table, path, source.columns, source.num_columns)
+        if not found:
+            files = ", ".join(file for source in SOURCES.values() for file in source.files)
+            raise FileNotFoundError(f"{folder}: expected some of {files} in it, found none")
     found["breast cancer"] = breast_cancer
     return found
 
@@ -122,7 +127,15 @@ def mask_above_mean(frame: pd.DataFrame, columns: pd.Index) -> pd.DataFrame:
 
 
 def rmse(completed: pd.DataFrame, masked: SelfMasked) -> float:
-    """Root mean squared error over the missing entries, in standard deviations."""
+    """Root mean squared error over the missing entries, in standard deviations.
+
+    Raises:
+        ValueError: If the completed table has another shape than the observed one, or gaps.
+    """
+    if completed.shape != masked.observed.shape:
+        raise ValueError(f"completed table: expected shape {masked.observed.shape}, got {completed.shape}")
+    if gaps := int(completed.isna().sum().sum()):
+        raise ValueError(f"completed table: expected every gap filled, got {gaps} left")
     missing = masked.observed.isna().to_numpy()
     errors: Float[NDArray, " missing"] = completed.to_numpy()[missing] - masked.truth.to_numpy()[missing]
     return float(np.sqrt(np.mean(errors**2)))

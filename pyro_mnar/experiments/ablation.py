@@ -8,7 +8,7 @@ changes one thing.
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +53,7 @@ class MeanInMechanism(GINA):
         return x
 
 
-def ablation(*, folder: Path | None = None, quick: bool = False, rows: int | None = None) -> Experiment:
+def ablation(*, folder: str | PathLike[str] | None = None, quick: bool = False, rows: int | None = None) -> Experiment:
     """The experiment; systems are anything that has ``train(table, seed=...)``.
 
     Args:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from os import PathLike
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -207,7 +207,7 @@ class KnownTruth:
         return Outcome(exam.expected, exam.expected, _at_random(exam.kept_out, self.steps, seed))
 
 
-def education(*, folder: Path | None = None, quick: bool = False) -> Experiment:
+def education(*, folder: str | PathLike[str] | None = None, quick: bool = False) -> Experiment:
     """The experiment.
 
     Args:
@@ -301,7 +301,7 @@ def _simulated(world: Mapping[str, Any], seed: int) -> Exam:
     return split(data, data.column_features["level"], seed)
 
 
-def _users_own(folder: Path, seed: int) -> Exam:
+def _users_own(folder: str | PathLike[str], seed: int) -> Exam:
     data = eedi(folder)
     wrong = 1 - data.train.groupby("column")["value"].mean().reindex(range(data.shape[1]), fill_value=0.5)
     tenth = np.ceil(rankdata(wrong, method="average") / len(wrong) * NUM_LEVELS)

@@ -107,8 +107,12 @@ class Experiment:
         """The experiment with more systems in it.
 
         Raises:
+            TypeError: If one of them is a class, not made yet.
             ValueError: If one of them has the name of another.
         """
+        for system in systems:
+            if isinstance(system, type):
+                raise TypeError(f"system: expected an object, got the class {system.__name__}: make one of it")
         return replace(self, systems=(*self.systems, *systems))
 
     def only(self, systems: Collection[str] | None = None, data: Collection[str] | None = None) -> Experiment:
@@ -136,6 +140,8 @@ class Experiment:
 
 
 def _chosen(what: str, things: Mapping[str, Any], names: Collection[str] | None) -> dict[str, Any]:
+    if isinstance(names, str):
+        names = [names]
     for name in names or ():
         if name not in things:
             raise ValueError(f"{what} {name!r}: expected one of {list(things)!r}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,7 +94,7 @@ class Truth:
         return self.expected[rows, columns]
 
 
-def recommender(*, folder: Path | None = None, quick: bool = False) -> Experiment:
+def recommender(*, folder: str | PathLike[str] | None = None, quick: bool = False) -> Experiment:
     """The experiment.
 
     Args:
@@ -175,7 +176,7 @@ def _simulated(quick: bool) -> dict[str, Callable[[int], Split]]:
     return {"simulated": lambda seed: split(synthetic_ratings(seed, **options), seed)}
 
 
-def _users_own(folder: Path) -> dict[str, Callable[[int], Split]]:
+def _users_own(folder: str | PathLike[str]) -> dict[str, Callable[[int], Split]]:
     """Each data set whose files are there; read once, split anew by each seed."""
     found: dict[str, Callable[[int], Split]] = {}
     signs: Mapping[str, tuple[str, Callable[[Path], Ratings]]] = {
@@ -183,7 +184,7 @@ def _users_own(folder: Path) -> dict[str, Callable[[int], Split]]:
         "Coat": ("train.ascii", coat),
     }
     for name, (file, load) in signs.items():
-        paths = sorted(folder.rglob(file))
+        paths = sorted(Path(folder).rglob(file))
         if paths:
             found[name] = partial(_loaded, load, paths[0].parent)
     if not found:

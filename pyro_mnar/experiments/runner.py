@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from types import FrameType
 
@@ -21,7 +22,7 @@ TABLES_FILE = "tables.md"
 
 
 def run_experiment(
-    experiment: Experiment, out: Path, *, seeds: Iterable[int] = range(5), progress: bool = True
+    experiment: Experiment, out: str | PathLike[str], *, seeds: Iterable[int] = range(5), progress: bool = True
 ) -> pd.DataFrame:
     """Run what is not finished yet, then write tables and figures.
 
@@ -42,6 +43,7 @@ def run_experiment(
     Raises:
         KeyboardInterrupt: On Ctrl-C; what was finished before is in ``runs.csv``.
     """
+    out = Path(out)
     runs = Runs(out / RUNS_FILE)
     finished = runs.finished(experiment.metrics)
     for seed in seeds:
@@ -76,7 +78,7 @@ def _run(experiment: Experiment, task: Task, key: Key, runs: Runs) -> str:
             raise ValueError(f"metrics: expected {sorted(experiment.metrics)}, got {sorted(results)}")
     except Exception as error:  # one system's failure is a result, not the end of the table
         runs.add_failure(key, error, time.perf_counter() - start)
-        return f"{FAILURE}: {error}"
+        return f"{FAILURE}: {type(error).__name__}: {error}"
     seconds = time.perf_counter() - start
     runs.add(key, results, seconds)
     told = "  ".join(f"{metric} {value:.3f}" for metric, value in results.items())

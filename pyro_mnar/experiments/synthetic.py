@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,9 @@ class Declared:
         return Fitted(self.name, model, fit_options=self.fit_options)
 
 
-def synthetic_experiment(*, folder: Path | None = None, quick: bool = False, rows: int | None = None) -> Experiment:
+def synthetic_experiment(
+    *, folder: str | PathLike[str] | None = None, quick: bool = False, rows: int | None = None
+) -> Experiment:
     """The experiment; systems are :class:`Declared` or anything that has ``train(table, seed=...)``.
 
     Args:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ QUICK = {"epochs": 20}
 QUICK_ROUNDS = {"rounds": 60, "burn_in": 55}
 
 
-def uci(*, folder: Path | None = None, quick: bool = False) -> Experiment:
+def uci(*, folder: str | PathLike[str] | None = None, quick: bool = False) -> Experiment:
     """The experiment.
 
     Args:
