@@ -34,6 +34,7 @@ PAIRS = [
     make(epochs=1)
     for make in (
         baselines.gina,
+        baselines.gina_self_masking,
         baselines.i_not_miwae,
         baselines.gina_standard_normal,
         baselines.pvae,

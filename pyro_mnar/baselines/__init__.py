@@ -18,6 +18,7 @@ from pyro_mnar.baselines.oracle import OracleTest
 from pyro_mnar.baselines.pairs import (
     Fitted,
     gina,
+    gina_self_masking,
     gina_standard_normal,
     i_not_miwae,
     miwae,
@@ -80,6 +81,7 @@ __all__ = [
     "deconfounded_pmf",
     "extrapolation_errors",
     "gina",
+    "gina_self_masking",
     "gina_standard_normal",
     "hide_further",
     "i_not_miwae",

@@ -69,6 +69,11 @@ def gina(**options: Any) -> Fitted:
     return _fitted("GINA", partial(GINA, mechanism=General), 5, options)
 
 
+def gina_self_masking(**options: Any) -> Fitted:
+    """GINA told that each value decides on its own gap (the models' default mechanism), sign of the slopes free."""
+    return _fitted("GINA, self-masking", GINA, 20, options)
+
+
 def i_not_miwae(**options: Any) -> Fitted:
     """Ablation: identifiable prior, mechanism a network of X alone."""
     return _fitted("i-NotMIWAE", partial(GINA, mechanism=FullyConnected), 5, options)
