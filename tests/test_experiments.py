@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -80,6 +80,14 @@ def toy(*systems: Adder, **changes: object) -> Experiment:
     return replace(experiment, **changes)  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def heeding_ctrl_c() -> Iterator[None]:
+    """Python's own handler: a shell that starts a job in the background has it ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class TestRunning:
     def test_a_tidy_file_and_a_table_beside_the_published_figures(self, tmp_path: Path) -> None:
         one, two = Adder("one", 1), Adder("two", 2)
@@ -124,6 +132,7 @@ class TestRunning:
         assert "Failures" not in (tmp_path / TABLES_FILE).read_text()
         assert len(mended[mended["metric"] == "sum"]) == 4
 
+    @pytest.mark.usefixtures("heeding_ctrl_c")
     def test_ctrl_c_in_a_fit_ends_the_experiment_and_its_run_is_done_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
