@@ -33,13 +33,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
-from pyro_mnar.elbo import ImportanceWeightedELBO, Site, sample_sites
+from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.fitted import Fit
 from pyro_mnar.imputation import encoded
 from pyro_mnar.isolation import Session
 from pyro_mnar.sampler import ELEMENTS_AT_ONCE, Chunk, Sampler
 from pyro_mnar.schema import Schema
 from pyro_mnar.table import Table
+from pyro_mnar.weights import Site, sample_sites
 
 ANSWERED_ROWS_AT_ONCE = 50_000  # rows × candidates × samples that a guide encodes at once
 

@@ -14,13 +14,14 @@ import pandas as pd
 import pyro.poutine as poutine
 import torch
 
-from pyro_mnar.elbo import ImportanceWeightedELBO, sample_sites
+from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.evidence import log_evidence
 from pyro_mnar.fitted import Fit
 from pyro_mnar.imputation import encoded
 from pyro_mnar.isolation import Session
 from pyro_mnar.model_probe import scores_mask
 from pyro_mnar.table import Table
+from pyro_mnar.weights import sample_sites
 
 LEAST_PARTICLES = 1000
 CAUTION = (

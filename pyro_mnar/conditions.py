@@ -25,10 +25,11 @@ from torch import Tensor
 from pyro_mnar.batch import Batch
 from pyro_mnar.completion import as_held, completed
 from pyro_mnar.constraints import InOrder, RowConstraint, SumsTo, described
-from pyro_mnar.elbo import ImportanceWeightedELBO, Particles, sample_sites
+from pyro_mnar.elbo import ImportanceWeightedELBO, Particles
 from pyro_mnar.kinds import Bounded, Categorical, Count, Datetime, Positive
 from pyro_mnar.row_checks import check_rows, labelled, numbers_in
 from pyro_mnar.table import Table
+from pyro_mnar.weights import sample_sites
 
 Declared = RowConstraint | Callable[[pd.DataFrame], Any]
 

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
-from pyro_mnar.elbo import sample_sites
 from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
 from pyro_mnar.table import Table
+from pyro_mnar.weights import sample_sites
 
 ROWS_AT_ONCE = 65_536
 

@@ -20,12 +20,12 @@ from pyro.distributions import MaskedDistribution, constraints
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
-from pyro_mnar.elbo import Site, sample_sites
 from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.graph_nodes import Nodes
 from pyro_mnar.isolation import Session
 from pyro_mnar.parameters import mirrored_parameters, trainable_parameters
 from pyro_mnar.table import Table
+from pyro_mnar.weights import Site, sample_sites
 
 MOST_ROWS = 256
 

@@ -17,9 +17,9 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyro_mnar.batch import Batch
-from pyro_mnar.elbo import Site, sample_sites
 from pyro_mnar.isolation import Session
 from pyro_mnar.table import Table
+from pyro_mnar.weights import Site, sample_sites
 
 MOST_ROWS = 512
 MOST_COLUMNS = 200  # a slope costs one backward pass a column

@@ -18,9 +18,10 @@ from torch import Tensor
 from pyro_mnar.averages import Averages, Weighted
 from pyro_mnar.batch import Batch
 from pyro_mnar.conditions import Conditions
-from pyro_mnar.elbo import ImportanceWeightedELBO, Site, sample_sites
+from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.fitted import Fit
 from pyro_mnar.isolation import Session
+from pyro_mnar.weights import Site, sample_sites
 
 MOST_TRIES = 50  # sets of particles for a draw, before its row's constraints are called unsatisfiable
 # Particles × rows × columns in flight, 8 MB a tensor in float32: much smaller, Pyro's own time shows; larger, tensors
