@@ -12,7 +12,7 @@ from pyro_mnar.identifiability import IdentifiabilityReport, check_identifiabili
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.information_curve import InformationCurve, simulate_acquisition
 from pyro_mnar.primitives import observe_mask, partially_observed, propose_missing, rows
-from pyro_mnar.restarts import RestartSpread, restart_spread
+from pyro_mnar.restart_spread import RestartSpread, restart_spread
 from pyro_mnar.schema import Schema
 from pyro_mnar.svi import TrainingError, fit
 from pyro_mnar.table import Table

@@ -35,7 +35,6 @@ from torch import Tensor
 from pyro_mnar.batch import Batch
 from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.fitted import Fit
-from pyro_mnar.imputation import encoded
 from pyro_mnar.isolation import Session
 from pyro_mnar.sampler import ELEMENTS_AT_ONCE, Chunk, Sampler
 from pyro_mnar.schema import Schema
@@ -80,7 +79,7 @@ def information_reward(
             or gives the same posterior whatever it is told, or a divergence is not finite.
         TypeError: If ``table`` is neither a Table nor a DataFrame.
     """
-    table = encoded(fit, table)
+    table = fit.encoded(table)
     in_target = target_columns(table.schema, target)
     predictive = Predictive(fit, table, num_samples, num_particles, seed, device)
     candidates = table.applicable.numpy() & ~table.mask.numpy() & ~in_target

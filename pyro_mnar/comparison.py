@@ -17,7 +17,6 @@ import torch
 from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.evidence import log_evidence
 from pyro_mnar.fitted import Fit
-from pyro_mnar.imputation import encoded
 from pyro_mnar.isolation import Session
 from pyro_mnar.model_probe import scores_mask
 from pyro_mnar.table import Table
@@ -98,7 +97,7 @@ def compare(
     first, *others = fits
     for other in others:
         _check_same(first, fits[first], other, fits[other])
-    tables = {name: encoded(fit, held_out) for name, fit in fits.items()}
+    tables = {name: fit.encoded(held_out) for name, fit in fits.items()}
     for name, fit in fits.items():
         _check_scores_mask(name, fit, tables[name])
 

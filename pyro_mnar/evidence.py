@@ -23,7 +23,6 @@ from torch import Tensor
 from pyro_mnar.batch import Batch
 from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.fitted import Fit
-from pyro_mnar.imputation import encoded
 from pyro_mnar.isolation import Session
 from pyro_mnar.table import Table
 
@@ -69,7 +68,7 @@ def log_evidence(
     """
     if num_particles < 1:
         raise ValueError(f"num_particles: expected at least 1, got {num_particles}")
-    table = encoded(fit, table)
+    table = fit.encoded(table)
     device = torch.device(device) if device is not None else fit.device
     session = Session(seed, device, fit.store)
     in_u = torch.tensor([column.is_auxiliary for column in table.schema.columns], device=device)
@@ -85,6 +84,17 @@ def log_evidence(
         chunks.append(torch.stack([single, both - single]).double().cpu())
     log_p, gain = torch.cat(chunks, dim=-1).numpy()
     return Evidence(log_p, gain)
+
+
+def mean_and_error(per_row: Float[NDArray, " rows"], name: str = "bound") -> dict[str, float]:
+    """The mean over rows, under a name, and its ``standard_error``."""
+    return {name: float(per_row.mean()), "standard_error": float(standard_errors(per_row))}
+
+
+def standard_errors(per_row: Float[NDArray, "*fits rows"]) -> Any:
+    """Standard error of the mean over rows, the last dimension."""
+    count = per_row.shape[-1]
+    return per_row.std(-1, ddof=1) / np.sqrt(count) if count > 1 else np.full(per_row.shape[:-1], np.inf)
 
 
 def _log_mean_weight(model: Callable, guide: Callable, batch: Batch, num_particles: int) -> Float[Tensor, " rows"]:

@@ -73,6 +73,18 @@ class Fit:
         parameters = [*module_parameters(self.model, self.guide), *self.store["params"].values()]
         return parameters[0].dtype if parameters else torch.get_default_dtype()
 
+    def encoded(self, table: Table | pd.DataFrame) -> Table:
+        """Rows in the units that the fit was trained in; ValueError for other tables, TypeError for other things."""
+        if isinstance(table, pd.DataFrame):
+            return Table.from_frame(table, schema=self.schema, dtype=self.dtype)
+        if not isinstance(table, Table):
+            raise TypeError(f"table: expected a Table or a DataFrame, got {type(table).__name__}")
+        if table.schema != self.schema or table.dtype != self.dtype:
+            raise ValueError(
+                "table: expected the training table's schema and type; make it with training_table.new_rows(frame)"
+            )
+        return table
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters, schema and history: tensors and plain data, which run no code when loaded.
 

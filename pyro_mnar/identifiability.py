@@ -22,7 +22,6 @@ from pyro_mnar.batch import Batch
 from pyro_mnar.fitted import Fit
 from pyro_mnar.graph import MissingnessGraph
 from pyro_mnar.graph_recovery import missingness_graph_of
-from pyro_mnar.imputation import encoded
 from pyro_mnar.isolation import Session
 from pyro_mnar.model_probe import ModelProbe, nothing
 from pyro_mnar.table import Table
@@ -89,7 +88,7 @@ def check_identifiability(
     fit = fit_or_model if isinstance(fit_or_model, Fit) else None
     if fit is None and not isinstance(table, Table):
         raise TypeError(f"table: expected a Table beside a model, got {type(table).__name__}")
-    table = encoded(fit, table) if fit is not None else table
+    table = fit.encoded(table) if fit is not None else table
     owner = fit_or_model if isinstance(fit_or_model, Fit) else Fit(fit_or_model, nothing, table.schema)
     probe = ModelProbe.of(owner.model, owner.guide, table, Session(seed, owner.device, owner.store))
     graph = _graph(owner, table, seed)

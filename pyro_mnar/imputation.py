@@ -192,7 +192,7 @@ def impute(
             raise ValueError(f"{name}: expected at least 1, got {value}")
     if compile not in MODES:
         raise ValueError(f"compile: expected one of {list(MODES)}, got {compile!r}")
-    table = encoded(fit, table)
+    table = fit.encoded(table)
     device = torch.device(device) if device is not None else fit.device
     session = Session(seed, device, fit.store)
     sampler = Sampler(fit, num_draws, num_particles, use_mechanism, session, keep_weight=keep_mechanism_weight)
@@ -239,16 +239,3 @@ def _impute_gaps(table: Table, sampler: Sampler, device: torch.device, mode: str
     if sampler.conditions is not None:
         sampler.conditions.settle(draws, cells)
     return Imputations(table, cells, draws, means, effective, shares)
-
-
-def encoded(fit: Fit, table: Table | pd.DataFrame) -> Table:
-    """The rows in the units that a fit was trained in; ValueError for other tables, TypeError for other things."""
-    if isinstance(table, pd.DataFrame):
-        return Table.from_frame(table, schema=fit.schema, dtype=fit.dtype)
-    if not isinstance(table, Table):
-        raise TypeError(f"table: expected a Table or a DataFrame, got {type(table).__name__}")
-    if table.schema != fit.schema or table.dtype != fit.dtype:
-        raise ValueError(
-            "table: expected the training table's schema and type; make it with training_table.new_rows(frame)"
-        )
-    return table

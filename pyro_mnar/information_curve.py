@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from pyro_mnar.acquisition import Predictive, highest, information_reward, target_columns
 from pyro_mnar.fitted import Fit
-from pyro_mnar.imputation import encoded
 from pyro_mnar.table import Table
 
 
@@ -100,7 +99,7 @@ def simulate_acquisition(
     """
     if policy not in _POLICIES:
         raise ValueError(f"policy: expected one of {sorted(_POLICIES)}, got {policy!r}")
-    table = encoded(fit, table)
+    table = fit.encoded(table)
     in_target = target_columns(table.schema, target)
     in_u = np.array([column.is_auxiliary for column in table.schema.columns])
     values = table.mask.numpy() & ~in_u

@@ -1,15 +1,13 @@
-"""Several initialisations of one fit, and what their spread says about identifiability.
+"""Several initialisations of one fit, of which the best is kept.
 
 Likelihoods of data missing not at random have several maxima, of which the best need not be the one that a start runs
-into; and where two equally good maxima impute differently, the data do not decide between them (section 3, Definition
-2.1).
+into.  What their spread says stands in :mod:`pyro_mnar.restart_spread`.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,19 +17,13 @@ from pyro.infer.autoguide import AutoGuide
 from torch import nn
 
 from pyro_mnar.batch import Batch
-from pyro_mnar.evidence import log_evidence
+from pyro_mnar.evidence import log_evidence, mean_and_error
 from pyro_mnar.fitted import Fit
-from pyro_mnar.imputation import encoded, impute
 from pyro_mnar.isolation import Session, seeded
 from pyro_mnar.parameters import mirrored_parameters
 from pyro_mnar.table import Table
 
-MOST_TOLERANCES = 10  # up to which two standard errors count; a difference too noisy to judge is not equality
 PARTICLES = 100  # of the bounds by which initialisations are compared
-NOTE = (
-    "A wide spread of the imputed means at equal bound is a practical sign that the data do not identify them;"
-    " a narrow one proves nothing."
-)
 
 
 class Start(NamedTuple):
@@ -94,7 +86,7 @@ def best_of(
     rows = []
     for member, fitted in enumerate(members):
         bound = log_evidence(fitted, judges, num_particles=PARTICLES, seed=seed).log_p
-        rows.append({"member": member, "seed": starts[member].seed, **_mean_of(bound, column_of(fitted))})
+        rows.append({"member": member, "seed": starts[member].seed, **mean_and_error(bound, column_of(fitted))})
     report = pd.DataFrame(rows)
     best = int(report[column_of(members[0])].fillna(-np.inf).to_numpy().argmax())
     report["kept"] = report["member"] == best
@@ -161,95 +153,6 @@ def redraw(modules: tuple[Any, ...], store: dict[str, Any], seed: int) -> None:
             value.add_(_noise(value))
 
 
-@dataclass(frozen=True)
-class RestartSpread:
-    """How far initialisations of one fit lie apart.
-
-    Attributes:
-        bounds: One row a member: ``bound`` in nats per row (standardised units), ``standard_error``, ``below_best``
-            with the standard error of that paired difference, and whether it counts as ``equal`` to the best.
-        means: Mean of the imputed values of each column, in the user's units; ``(members, incomplete columns)``.
-        spread: One row a column: ``range`` of the imputed means over members with an equal bound, in the user's units,
-            ``range_in_sd`` in standard deviations of the observed values, and the same over ``all`` members.
-    """
-
-    bounds: pd.DataFrame
-    means: pd.DataFrame
-    spread: pd.DataFrame
-
-    def __repr__(self) -> str:
-        equal = int(self.bounds["equal"].sum())
-        return (
-            f"bounds, nats per row ({equal} of {len(self.bounds)} equal to the best)\n{self.bounds.round(4)}\n\n"
-            f"imputed means of columns\n{self.means.round(4)}\n\ntheir range\n{self.spread.round(4)}\n\n{NOTE}"
-        )
-
-
-def restart_spread(
-    fit: Fit, table: Table | pd.DataFrame, *, num_particles: int = 200, tolerance: float = 0.005, seed: int = 0
-) -> RestartSpread:
-    """Compare the members of ``fit(restarts=R)`` by their bounds and by what they impute.
-
-    Args:
-        fit: What ``fit(restarts=R)`` returned.
-        table: Rows to compare them on.
-        num_particles: K, of bounds and of imputations.
-        tolerance: Nats per row by which a bound may miss the best one and still count as equal; two standard errors of
-            the difference if these are larger, up to ten times the tolerance.
-        seed: Same seed, same numbers.
-
-    Raises:
-        ValueError: If the fit has no members, or the table no cell to impute.
-    """
-    if not fit.members:
-        raise ValueError(
-            "fit: expected one made with fit(..., restarts=R), got one without members (they are not saved)"
-        )
-    table = encoded(fit, table)
-    bounds = bounds_of(fit.members, table, num_particles, tolerance, seed)
-    means = pd.DataFrame(
-        [imputed_means(member, table, num_particles=num_particles, seed=seed) for member in fit.members]
-    )
-    means.index.name = "member"
-    return RestartSpread(bounds, means, spread_of(means, bounds["equal"], table))
-
-
-def bounds_of(fits: list[Fit], table: Table, num_particles: int, tolerance: float, seed: int) -> pd.DataFrame:
-    """Bounds of several fits on the same rows, and which are equal to the best; one row a fit."""
-    log_p = np.stack([log_evidence(fit, table, num_particles=num_particles, seed=seed).log_p for fit in fits])
-    below = log_p[log_p.mean(1).argmax()] - log_p
-    frame = pd.DataFrame([_mean_of(row) for row in log_p])
-    frame["below_best"], frame["below_best_error"] = below.mean(1), _errors(below)
-    frame["equal"] = frame["below_best"] <= np.clip(
-        2 * frame["below_best_error"], tolerance, MOST_TOLERANCES * tolerance
-    )
-    return frame.rename_axis("member")
-
-
-def spread_of(means: pd.DataFrame, equal: pd.Series, table: Table) -> pd.DataFrame:
-    """Range of the imputed means per column, over the members with an equal bound and over all."""
-    units = pd.Series({column.name: column.std for column in table.schema.columns})[means.columns]
-    chosen = means[equal.to_numpy()]
-    ranges, over_all = chosen.max() - chosen.min(), means.max() - means.min()
-    return pd.DataFrame(
-        {"range": ranges, "range_in_sd": ranges / units, "range_all": over_all, "range_all_in_sd": over_all / units}
-    ).rename_axis("column")
-
-
-def imputed_means(fit: Fit, table: Table, *, num_particles: int = 200, seed: int = 0) -> pd.Series:
-    """Mean over its gaps of each column's posterior means, in the user's units; ``(incomplete columns,)``.
-
-    Raises:
-        ValueError: If the table has no cell to impute.
-    """
-    imputations = impute(fit, table, num_draws=1, num_particles=num_particles, seed=seed)
-    if not imputations.means.size:
-        raise ValueError("table: expected a cell to impute, got none")
-    columns = imputations.cells[1]
-    names = table.schema.names
-    return pd.Series({names[d]: imputations.means[columns == d].mean() for d in np.unique(columns)})
-
-
 def member_seed(seed: int, member: int) -> int:
     """A seed of its own for every member; the first has the caller's."""
     return seed if member == 0 else int(np.random.SeedSequence([seed, member]).generate_state(1)[0])
@@ -282,13 +185,3 @@ def _copied(store: dict[str, Any], *owners: Any) -> dict[str, Any]:
 
 def _noise(value: torch.Tensor) -> torch.Tensor:
     return torch.randn_like(value) / (value.shape[-1] ** 0.5 if value.dim() > 1 else 1.0)
-
-
-def _mean_of(per_row: Any, name: str = "bound") -> dict[str, float]:
-    return {name: float(per_row.mean()), "standard_error": float(_errors(per_row))}
-
-
-def _errors(per_row: Any) -> Any:
-    """Standard error of the mean over the last dimension."""
-    count = per_row.shape[-1]
-    return per_row.std(-1, ddof=1) / np.sqrt(count) if count > 1 else np.full(per_row.shape[:-1], np.inf)

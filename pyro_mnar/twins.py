@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from pyro_mnar.batch import Batch
 from pyro_mnar.elbo import ImportanceWeightedELBO
 from pyro_mnar.fitted import Fit
-from pyro_mnar.imputation import encoded, impute
+from pyro_mnar.imputation import impute
 from pyro_mnar.isolation import Session
-from pyro_mnar.restarts import Start, bounds_of, copied_pair, imputed_means, member_seed, redraw, spread_of
+from pyro_mnar.restart_spread import bounds_of, imputed_means, spread_of
+from pyro_mnar.restarts import Start, copied_pair, member_seed, redraw
 from pyro_mnar.svi import Training
 from pyro_mnar.table import Table
 
@@ -39,7 +40,7 @@ class TwinSearch:
     """What refits from other starts reached.
 
     Attributes:
-        bounds: As of :class:`~pyro_mnar.restarts.RestartSpread`, one row a start.
+        bounds: As of :class:`~pyro_mnar.restart_spread.RestartSpread`, one row a start.
         means: Imputed means by start and column, in the user's units.
         spread: Their range over the starts with an equal bound, per column.
         found: Whether two starts with an equal bound impute means that lie ``least_difference`` apart.
@@ -91,7 +92,7 @@ def search_twins(
     Raises:
         ValueError: If the table has no cell to impute, or the model is a function whose parameters cannot be copied.
     """
-    table = encoded(fit, table)
+    table = fit.encoded(table)
     batch = table.batch()
     epochs = epochs or max(10, -(-STEPS * batch_size // len(table)))
     training = Training(
