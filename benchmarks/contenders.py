@@ -20,10 +20,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from pyro_mnar import Batch, propose_missing, rows
 from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.isolation import Session
+from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA
-from pyro_mnar.steps import Steps
-from pyro_mnar.together import StepsTogether
+from pyro_mnar.training.steps import Steps
+from pyro_mnar.training.vectorised import StepsTogether
 
 RATE = 1e-3
 UNIT = 0.5413248546129181  # softplus(UNIT) = 1

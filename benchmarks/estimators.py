@@ -20,7 +20,7 @@ from problem import Problem
 from torch import Tensor
 
 from pyro_mnar import ImportanceWeightedELBO, fit
-from pyro_mnar.tracing import flat
+from pyro_mnar.capture.tracing import flat
 
 GROUPS = 5
 

@@ -28,7 +28,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pyro_mnar import Batch, Fit, ImportanceWeightedELBO, Table, fit, impute, rows
-from pyro_mnar.isolation import Session
+from pyro_mnar.infer.session import Session
 from pyro_mnar.models import NotMIWAE
 from pyro_mnar.training import Trainer
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pyro_mnar import Batch, Fit, ImportanceWeightedELBO, Table
 from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.isolation import Session
+from pyro_mnar.infer.parameters import trainable_parameters
+from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA
-from pyro_mnar.parameters import trainable_parameters
 
 PARTICLES = 5
 BLOCK = 10_000  # rows of a survey that are drawn at a time

@@ -31,12 +31,12 @@ import pandas as pd
 import peers
 import steps
 import torch
-import training
 from apart import apart
 from report import Report, as_text, put_tables, write_tables
 
 import pyro_mnar
-from pyro_mnar.isolation import threads
+import training
+from pyro_mnar.infer.session import threads
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "speed"

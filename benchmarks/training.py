@@ -19,7 +19,7 @@ from report import Report, beside_targets, where_time_goes
 from steps import BY_HAND, MODES, PYRO
 
 from pyro_mnar import Fit, Table, fit
-from pyro_mnar.evidence import log_evidence
+from pyro_mnar.training.evidence import log_evidence
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 RATE = 5e-3

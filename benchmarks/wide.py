@@ -26,12 +26,12 @@ import scipy.sparse
 import torch
 
 from pyro_mnar import ImportanceWeightedELBO, Table
-from pyro_mnar.baselines.rating_networks import LATENT_DIM, linear_in_x, tanh_decoder
+from pyro_mnar.baselines.ratings.rating_networks import LATENT_DIM, linear_in_x, tanh_decoder
 from pyro_mnar.guides import PointNet
-from pyro_mnar.isolation import Session, threads
+from pyro_mnar.infer.parameters import trainable_parameters
+from pyro_mnar.infer.session import Session, threads
 from pyro_mnar.models import GINA
-from pyro_mnar.parameters import trainable_parameters
-from pyro_mnar.steps import Steps
+from pyro_mnar.training.steps import Steps
 
 PARTICLES, BATCH, RATE = 5, 100, 1e-3
 Clock = Callable[[], float]

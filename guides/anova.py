@@ -16,8 +16,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_mnar.batch import Batch
 from pyro_mnar.primitives import rows
+from pyro_mnar.tables.batch import Batch
 
 if TYPE_CHECKING:
     from pyro_mnar.models.anova import ANOVA

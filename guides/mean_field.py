@@ -12,10 +12,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
-from pyro_mnar.batch import Batch
 from pyro_mnar.nn import positive
 from pyro_mnar.primitives import rows
-from pyro_mnar.table import Table
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.table import Table
 
 
 class MeanField(PyroModule):

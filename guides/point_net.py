@@ -15,13 +15,13 @@ from jaxtyping import Float, Int
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_mnar.batch import Batch
-from pyro_mnar.isolation import seeded
-from pyro_mnar.level_likelihoods import Indicators
+from pyro_mnar.infer.session import seeded
 from pyro_mnar.nn import positive
+from pyro_mnar.nn.level_likelihoods import Indicators
 from pyro_mnar.primitives import rows
-from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table, schema_of
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.table import Table, schema_of
 
 FEW_COLUMNS = 64  # up to which masking all cells is cheaper than gathering the observed ones
 

@@ -17,11 +17,11 @@ from jaxtyping import Float
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_mnar.batch import Batch
 from pyro_mnar.nn import positive
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
-from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table, schema_of
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.table import Table, schema_of
 
 
 class ANOVA(PyroModule):

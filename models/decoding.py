@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from pyro_mnar import mechanisms, priors
-from pyro_mnar.graph import MissingnessGraph
+from pyro_mnar import mechanisms
+from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.kinds import Categorical
-from pyro_mnar.level_likelihoods import Indicators
-from pyro_mnar.likelihoods import Decoder, GaussianNoise, likelihood_of
-from pyro_mnar.nn import MLP, ResidualMLP
-from pyro_mnar.schema import Schema
+from pyro_mnar.nn import MLP, ResidualMLP, priors
+from pyro_mnar.nn.level_likelihoods import Indicators
+from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise, likelihood_of
+from pyro_mnar.tables.schema import Schema
 
 DISCRETE = ("summed", "sampled", "straight-through")
 

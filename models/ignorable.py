@@ -15,12 +15,12 @@ from jaxtyping import Float
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_mnar.batch import Batch
-from pyro_mnar.isolation import seeded
+from pyro_mnar.infer.session import seeded
 from pyro_mnar.models.decoding import default_latent_dim, default_prior, linear_decoder
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
-from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table, schema_of
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.table import Table, schema_of
 
 
 class Ignorable(PyroModule):

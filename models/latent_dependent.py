@@ -17,8 +17,7 @@ from pyro.nn import PyroModule
 from torch import nn
 
 from pyro_mnar import mechanisms
-from pyro_mnar.batch import Batch
-from pyro_mnar.isolation import seeded
+from pyro_mnar.infer.session import seeded
 from pyro_mnar.models.decoding import (
     check_discrete,
     default_latent_dim,
@@ -28,8 +27,9 @@ from pyro_mnar.models.decoding import (
     sums_levels,
 )
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
-from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table, schema_of
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.table import Table, schema_of
 
 
 class LatentDependent(PyroModule):

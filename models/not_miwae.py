@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from pyro_mnar import priors
-from pyro_mnar.graph import MissingnessGraph
+from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.models.decoding import default_latent_dim
 from pyro_mnar.models.gina import GINA
-from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table, schema_of
+from pyro_mnar.nn import priors
+from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.table import Table, schema_of
 
 
 class NotMIWAE(GINA):

@@ -13,13 +13,13 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
-from pyro_mnar import priors
-from pyro_mnar.batch import Batch
-from pyro_mnar.isolation import seeded
+from pyro_mnar.infer.session import seeded
 from pyro_mnar.models.decoding import default_decoder, default_latent_dim
+from pyro_mnar.nn import priors
 from pyro_mnar.primitives import partially_observed, rows
-from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table, schema_of
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.table import Table, schema_of
 
 
 class PartialVAE(PyroModule):

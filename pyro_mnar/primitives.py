@@ -23,10 +23,10 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
-from pyro_mnar.batch import Batch
 from pyro_mnar.distributions import Columns, Levels, MissingEntries, Weighed, joined
-from pyro_mnar.scoring import ObservedMask, observed_entries
-from pyro_mnar.truncation import PartlyCensored, Restricted, restricted_levels
+from pyro_mnar.distributions.observed_entries import ObservedMask, observed_entries
+from pyro_mnar.distributions.truncation import PartlyCensored, Restricted, restricted_levels
+from pyro_mnar.tables.batch import Batch
 
 ROWS = "rows"
 
@@ -83,7 +83,7 @@ def partially_observed(
 
     Raises:
         ValueError: If ``fn`` is not column-wise over the batch's columns, or the batch has bounds and ``fn`` is of a
-            family that cannot be held between some (:class:`~pyro_mnar.truncation.Restricted`).
+            family that cannot be held between some (:class:`~pyro_mnar.distributions.truncation.Restricted`).
     """
     parts = list(_parts(name, _columnwise(name, fn, batch), batch))
     values = [_observe_part(*part, batch, mechanism) for part in parts]

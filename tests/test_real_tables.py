@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from pyro_mnar import Table, fit, impute
+from pyro_mnar.cli.demo import iterative_imputer
 from pyro_mnar.datasets.uci import breast_cancer, rmse, self_masked, uci_tables
-from pyro_mnar.demo import iterative_imputer
 from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.isolation import threads
+from pyro_mnar.infer.session import threads
 from pyro_mnar.models import GINA, PartialVAE
 
 DATA = Path(os.environ.get("PYRO_MNAR_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -1,21 +1,10 @@
 """The systems that the paper compares, behind interfaces so small that a table of results is a loop."""
 
-from pyro_mnar.baselines.autorec import AutoRec
-from pyro_mnar.baselines.deletion import CompleteCases, PairwiseDeletion
-from pyro_mnar.baselines.factorization import (
-    Factorization,
-    deconfounded_pmf,
-    ipw_pmf,
-    pmf,
-    pmf_mar,
-    pmf_mnar,
-)
-from pyro_mnar.baselines.filling import ScikitLearn, Zero, knn, mean, mice, miss_forest, regression
-from pyro_mnar.baselines.low_rank import LowRankJoint
-from pyro_mnar.baselines.mixture import RatingMixture, cpt_v, logit_vd
-from pyro_mnar.baselines.normal import FullInformationML
-from pyro_mnar.baselines.oracle import OracleTest
-from pyro_mnar.baselines.pairs import (
+from pyro_mnar.baselines.imputers.deletion import CompleteCases, PairwiseDeletion
+from pyro_mnar.baselines.imputers.filling import ScikitLearn, Zero, knn, mean, mice, miss_forest, regression
+from pyro_mnar.baselines.imputers.low_rank import LowRankJoint
+from pyro_mnar.baselines.imputers.normal import FullInformationML
+from pyro_mnar.baselines.imputers.pairs import (
     Fitted,
     gina,
     gina_self_masking,
@@ -31,9 +20,28 @@ from pyro_mnar.baselines.pairs import (
     pvae,
     pvae_without_weights,
 )
-from pyro_mnar.baselines.propensities import logistic_propensities, naive_bayes_propensities
+from pyro_mnar.baselines.imputers.self_masked_mixture import (
+    SelfMaskedMixture,
+    normal_mixtures_common_sign,
+    normal_mixtures_known_sign,
+)
+from pyro_mnar.baselines.imputers.thresholds import bounded_by_thresholds
+from pyro_mnar.baselines.imputers.validation import extrapolation_errors, hide_further
+from pyro_mnar.baselines.imputers.weighting import InverseProbabilityWeighting
 from pyro_mnar.baselines.protocol import Imputer, MomentEstimator, Moments, RatingPredictor
-from pyro_mnar.baselines.rating_networks import (
+from pyro_mnar.baselines.ratings.autorec import AutoRec
+from pyro_mnar.baselines.ratings.factorization import (
+    Factorization,
+    deconfounded_pmf,
+    ipw_pmf,
+    pmf,
+    pmf_mar,
+    pmf_mnar,
+)
+from pyro_mnar.baselines.ratings.mixture import RatingMixture, cpt_v, logit_vd
+from pyro_mnar.baselines.ratings.oracle import OracleTest
+from pyro_mnar.baselines.ratings.propensities import logistic_propensities, naive_bayes_propensities
+from pyro_mnar.baselines.ratings.rating_networks import (
     RatingNetwork,
     rating_gina,
     rating_miwae,
@@ -41,20 +49,12 @@ from pyro_mnar.baselines.rating_networks import (
     rating_pvae,
     rating_pvae_without_weights,
 )
-from pyro_mnar.baselines.response_networks import (
+from pyro_mnar.baselines.ratings.response_networks import (
     ResponseNetwork,
     response_gina,
     response_not_miwae,
     response_pvae,
 )
-from pyro_mnar.baselines.self_masked_mixture import (
-    SelfMaskedMixture,
-    normal_mixtures_common_sign,
-    normal_mixtures_known_sign,
-)
-from pyro_mnar.baselines.thresholds import bounded_by_thresholds
-from pyro_mnar.baselines.validation import extrapolation_errors, hide_further
-from pyro_mnar.baselines.weighting import InverseProbabilityWeighting
 
 __all__ = [
     "AutoRec",

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from pyro_mnar.imputation import Imputations
-from pyro_mnar.table import Table
+from pyro_mnar.tables.table import Table
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from pyro_mnar.graph import MissingnessGraph
+from pyro_mnar.graphs.graph import MissingnessGraph
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pyro_mnar.sparse import SparseTable
-from pyro_mnar.table import Table
+from pyro_mnar.tables.sparse import SparseTable
+from pyro_mnar.tables.table import Table
 
 
 class Source(NamedTuple):

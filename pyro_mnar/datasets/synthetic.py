@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.datasets.ampute import Amputed, Weights, ampute, threshold
 from pyro_mnar.datasets.complete import Complete, latent_frame
-from pyro_mnar.graph import MissingnessGraph
+from pyro_mnar.graphs.graph import MissingnessGraph
 
 NAMES = ("A", "B", "C")
 COLUMNS = ("X1", "X2", "X3")

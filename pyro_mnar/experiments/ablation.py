@@ -17,16 +17,16 @@ import pyro
 import torch
 
 from pyro_mnar.baselines import Fitted
-from pyro_mnar.batch import Batch
 from pyro_mnar.datasets.synthetic import NAMES, synthetic
 from pyro_mnar.datasets.uci import Loader, self_masked, uci_tables
 from pyro_mnar.experiments.experiment import Experiment, Task
+from pyro_mnar.experiments.metrics import crps
 from pyro_mnar.imputation import impute
 from pyro_mnar.mechanisms import FullyConnected, General, LatentDependent, SelfMasking, log_odds
-from pyro_mnar.metrics import crps
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
-from pyro_mnar.table import Table
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.table import Table
 
 UCI = ("breast cancer", "concrete")
 DRAWS = 20

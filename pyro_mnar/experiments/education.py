@@ -26,14 +26,19 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from pyro_mnar.baselines.response_networks import ResponseNetwork, response_gina, response_not_miwae, response_pvae
+from pyro_mnar.acquisition.question_order import level_changes
+from pyro_mnar.acquisition.simulation import simulate_acquisition
+from pyro_mnar.baselines.ratings.response_networks import (
+    ResponseNetwork,
+    response_gina,
+    response_not_miwae,
+    response_pvae,
+)
 from pyro_mnar.datasets import ItemResponses, Ratings, eedi, item_responses
 from pyro_mnar.experiments.experiment import Experiment, Published, Task
+from pyro_mnar.experiments.metrics import debiased_mse
 from pyro_mnar.imputation import impute
-from pyro_mnar.information_curve import simulate_acquisition
-from pyro_mnar.level_changes import level_changes
 from pyro_mnar.mechanisms import LatentDependent
-from pyro_mnar.metrics import debiased_mse
 
 SOURCE = "Ma & Zhang (2021), table 2"
 PUBLISHED: dict[str, dict[str, tuple[float, float | None]]] = {

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from pyro_mnar import baselines
 from pyro_mnar.baselines import RatingNetwork, RatingPredictor
-from pyro_mnar.baselines.factorization import Training
-from pyro_mnar.baselines.rating_networks import linear_in_x
+from pyro_mnar.baselines.ratings.factorization import Training
+from pyro_mnar.baselines.ratings.rating_networks import linear_in_x
 from pyro_mnar.datasets import Ratings, SyntheticRatings, coat, synthetic_ratings, yahoo_r3
 from pyro_mnar.datasets.yahoo_r3 import STEM
 from pyro_mnar.experiments.experiment import Experiment, Published, Task

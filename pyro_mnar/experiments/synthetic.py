@@ -17,13 +17,13 @@ import numpy as np
 from pyro_mnar.baselines import Fitted
 from pyro_mnar.datasets.synthetic import INCOMPLETE, NAMES, Synthetic, synthetic
 from pyro_mnar.experiments.experiment import Experiment, Task
+from pyro_mnar.experiments.metrics import coverage, crps, energy_distance, sliced_wasserstein
 from pyro_mnar.experiments.synthetic_figures import PICTURED_SEED, PICTURES, draw, keep
-from pyro_mnar.generation import generate
-from pyro_mnar.graph import MissingnessGraph
+from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.imputation import impute
-from pyro_mnar.metrics import coverage, crps, energy_distance, sliced_wasserstein
+from pyro_mnar.imputation.generation import generate
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
-from pyro_mnar.table import Table
+from pyro_mnar.tables.table import Table
 
 LATENT_DIM = 2  # one less than there are columns, so that the decoder can be injective (A5)
 STARTS = 4

@@ -17,11 +17,11 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (regist
 from sklearn.impute import IterativeImputer
 
 from pyro_mnar import baselines
-from pyro_mnar.baselines.low_rank import choose_penalty, fit_low_rank
+from pyro_mnar.baselines.imputers.low_rank import choose_penalty, fit_low_rank
 from pyro_mnar.datasets.uci import Loader, rmse, self_masked, uci_tables
 from pyro_mnar.experiments.experiment import Experiment, Task
 from pyro_mnar.experiments.report import Published
-from pyro_mnar.table import Table
+from pyro_mnar.tables.table import Table
 
 SOURCE = "Ipsen, Mattei & Frellsen (2021), table 1"
 TABLES = ("banknote", "concrete", "red wine", "white wine", "yeast", "breast cancer")

@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from pyro_mnar.batch import Batch
 from pyro_mnar.scale.extra import needed
 from pyro_mnar.scale.streamed import streamed_schema
-from pyro_mnar.schema import Schema
-from pyro_mnar.table import Table
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.table import Table
 
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyro_mnar.fitted import Fit
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.kinds import Categorical
 from pyro_mnar.scale.extra import needed
+from pyro_mnar.training.fitted import Fit
 
 DRAW = "draw"  # name of the column that numbers the draws
 

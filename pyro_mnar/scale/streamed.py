@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pyro_mnar.cells import numbers_of
-from pyro_mnar.kind_choice import MOST_WORDS, ROWS_PER_LEVEL, choice_of
 from pyro_mnar.kinds import Kind
-from pyro_mnar.schema import Schema
+from pyro_mnar.kinds.choice import MOST_WORDS, ROWS_PER_LEVEL, choice_of
+from pyro_mnar.kinds.reading import numbers_of
+from pyro_mnar.tables.schema import Schema
 
 
 def streamed_schema(
@@ -137,6 +137,6 @@ class _Moments:
 
     @property
     def units(self) -> dict[str, float]:
-        """Mean and deviation, one for a constant column, as :class:`~pyro_mnar.schema.Schema` has it."""
+        """Mean and deviation, one for a constant column, as :class:`~pyro_mnar.tables.schema.Schema` has it."""
         std = math.sqrt(self.squares / self.count) if self.count else 0.0
         return {"mean": self.mean, "std": std if std > 1e-12 * max(abs(self.mean), 1e-300) else 1.0}

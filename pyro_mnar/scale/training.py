@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyro_mnar.batch import Batch
-from pyro_mnar.elbo import ImportanceWeightedELBO
-from pyro_mnar.fitted import Fit
-from pyro_mnar.isolation import Session
-from pyro_mnar.parameters import mirrored_parameters, module_parameters
+from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
+from pyro_mnar.infer.session import Session
 from pyro_mnar.scale.extra import needed
 from pyro_mnar.scale.parquet import ParquetRows
-from pyro_mnar.schema import Schema
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.schema import Schema
+from pyro_mnar.training.fitted import Fit
 
 try:
     from lightning import LightningModule as _LightningModule

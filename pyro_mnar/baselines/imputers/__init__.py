@@ -1,0 +1,1 @@
+"""Systems that complete tables, and estimators of their moments."""

@@ -1,0 +1,96 @@
+"""Single imputation (Appendix A): zeros, means, regressions, neighbours, forests, chained equations.
+
+scikit-learn's imputers, on standardised columns and beside the auxiliary ones, behind the interface that all share.
+All of them take missingness for ignorable.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (registers the class)
+from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
+from sklearn.linear_model import LinearRegression
+
+from pyro_mnar.baselines.protocol import completed, predictors_of
+from pyro_mnar.tables.table import Table
+
+
+@dataclass(frozen=True)
+class ScikitLearn:
+    """Any imputer of scikit-learn.
+
+    Attributes:
+        name: What tables and figures call it.
+        make: Makes the imputer from a seed.
+    """
+
+    name: str
+    make: Callable[[int], Any]
+
+    def complete(self, table: Table, *, seed: int) -> pd.DataFrame:
+        """Fit to the table and fill its gaps."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of rounds is each method's own
+            x = self.make(seed).fit_transform(predictors_of(table))
+        return completed(table, np.asarray(x)[:, : table.schema.num_columns])
+
+
+@dataclass(frozen=True)
+class Zero:
+    """Zero, in the user's units.
+
+    Attributes:
+        name: What tables and figures call it.
+    """
+
+    name: str = "zero"
+
+    def complete(self, table: Table, *, seed: int) -> pd.DataFrame:
+        """Fill the gaps by zero; the seed is not used."""
+        zeros = np.zeros((len(table), 1))
+        return completed(table, np.concatenate([column.encode(zeros) for column in table.schema.columns], axis=1))
+
+
+def mean() -> ScikitLearn:
+    """The column's observed mean."""
+    return ScikitLearn("mean", lambda seed: SimpleImputer(keep_empty_features=True))
+
+
+def regression() -> ScikitLearn:
+    """One round of least squares, each column on the others with means in their gaps."""
+    return ScikitLearn(
+        "regression",
+        lambda seed: IterativeImputer(LinearRegression(), max_iter=1, random_state=seed, keep_empty_features=True),
+    )
+
+
+def knn(neighbours: int = 5) -> ScikitLearn:
+    """The average of the nearest rows that have the value; distances are over the columns that both rows have."""
+    return ScikitLearn("kNN", lambda seed: KNNImputer(n_neighbors=neighbours, keep_empty_features=True))
+
+
+def miss_forest(trees: int = 100, rounds: int = 10) -> ScikitLearn:
+    """Chained random forests, after missForest (Stekhoven & Bühlmann 2012); leaves of five and a third of the columns
+    a split, as in R's randomForest.
+    """
+
+    def make(seed: int) -> IterativeImputer:
+        forest = RandomForestRegressor(trees, min_samples_leaf=5, max_features=1 / 3, random_state=seed)
+        return IterativeImputer(forest, max_iter=rounds, random_state=seed, keep_empty_features=True)
+
+    return ScikitLearn("missForest", make)
+
+
+def mice(rounds: int = 10) -> ScikitLearn:
+    """Chained Bayesian ridges: the mean about which MICE (van Buuren & Groothuis-Oudshoorn 2011) draws."""
+    return ScikitLearn(
+        "MICE", lambda seed: IterativeImputer(max_iter=rounds, random_state=seed, keep_empty_features=True)
+    )

@@ -1,0 +1,1 @@
+"""Systems that predict ratings and answers."""

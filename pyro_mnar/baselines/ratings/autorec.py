@@ -1,0 +1,94 @@
+"""AutoRec (Sedhain et al. 2015): an autoencoder of columns of ratings that ignores why ratings are missing (Table 1).
+
+h(r_j) = W·sigmoid(V r_j + μ) + b,   minimising Σ_rated (x - h(r))² + λ/2 (‖W‖² + ‖V‖²)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import nn
+
+from pyro_mnar.baselines.protocol import check_ratings
+from pyro_mnar.infer.session import Session
+
+
+@dataclass
+class AutoRec:
+    """I-AutoRec: the network completes a column from the ratings that it has, with zeros in its gaps.
+
+    Ratings are centred at their mean, so that a gap is no low rating.
+
+    Attributes:
+        name: What tables and figures call it.
+        hidden: Width of the hidden layer.
+        penalty: λ, on sums over all ratings.
+        steps: Steps of Adam on minibatches of columns, its learning rate falling to zero along a cosine.
+        batch_size: Columns of a minibatch.
+        learning_rate: At the start.
+    """
+
+    name: str = "AutoRec"
+    hidden: int = 100
+    penalty: float = 1.0
+    steps: int = 1000
+    batch_size: int = 256
+    learning_rate: float = 5e-3
+
+    def fit(self, train: pd.DataFrame, shape: tuple[int, int], *, seed: int) -> AutoRec:
+        """Learn from ratings.
+
+        Raises:
+            ValueError: If the ratings are not as :class:`~pyro_mnar.baselines.RatingPredictor` takes them.
+        """
+        check_ratings(train, shape)
+        values = train["value"].to_numpy(dtype=np.float64)
+        self._mean = float(values.mean())
+        x = torch.zeros(shape[1], shape[0])
+        seen = torch.zeros(shape[1], shape[0])
+        at = torch.tensor(train["column"].to_numpy(dtype=np.int64)), torch.tensor(train["row"].to_numpy(dtype=np.int64))
+        x[at], seen[at] = torch.tensor(values - self._mean).to(x.dtype), 1.0
+        session = Session(seed)
+        with session.running():
+            network = nn.Sequential(
+                nn.Linear(shape[0], self.hidden), nn.Sigmoid(), nn.Linear(self.hidden, shape[0])
+            )  # fmt: skip
+            self._train(network, x, seen, session.generator)
+            with torch.no_grad():
+                completed = network(x)
+        self._completed = completed.numpy().astype(np.float64)
+        low, high = float(values.min()) - self._mean, float(values.max()) - self._mean
+        self._completed = np.clip(self._completed, low, high) + self._mean
+        return self
+
+    def predict(self, rows: Int[NDArray, " cells"], columns: Int[NDArray, " cells"]) -> Float[NDArray, " cells"]:
+        """The network's completion, within the range of the training ratings."""
+        return self._completed[columns, rows]
+
+    def _train(
+        self,
+        network: nn.Module,
+        x: Float[torch.Tensor, "columns rows"],
+        seen: Float[torch.Tensor, "columns rows"],
+        generator: torch.Generator,
+    ) -> None:
+        parameters = list(network.parameters())
+        weights = [parameter for parameter in parameters if parameter.ndim == 2]
+        optimiser = torch.optim.Adam(parameters, lr=self.learning_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / self.steps, 1.0)))
+        )
+        for _ in range(self.steps):
+            batch = torch.randperm(len(x), generator=generator)[: self.batch_size]
+            squares = (seen[batch] * (network(x[batch]) - x[batch]) ** 2).sum() * len(x) / len(batch)
+            loss = squares + 0.5 * self.penalty * torch.stack([(weight**2).sum() for weight in weights]).sum()
+            optimiser.zero_grad()
+            (loss / seen.sum()).backward()
+            optimiser.step()
+            schedule.step()

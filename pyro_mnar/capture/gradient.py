@@ -1,0 +1,64 @@
+"""Loss and gradient of a training step as one graph (:mod:`pyro_mnar.capture.tracing`), and that over members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from pyro_mnar.capture.noise import CannotCapture
+from pyro_mnar.capture.tracing import Captured, flat, in_one_line, simplified, traced
+from pyro_mnar.tables.batch import Batch
+
+Loss = Callable[[Batch], Tensor]
+
+
+def capture(loss: Loss, parameters: Sequence[Tensor], batch: Batch, buffers: Sequence[Tensor] = ()) -> Captured:
+    """Trace the loss of a minibatch and its gradient, which is one flat tensor as the parameters are.
+
+    Args:
+        loss: Of a batch; draws from torch's default generator and depends on the parameters.
+        parameters: Leaves to differentiate by.
+        batch: An example; the graph holds for batches of its shape.
+        buffers: Other tensors of the model, put back should running it change them.
+
+    Raises:
+        CannotCapture: If no fixed graph does what the loss does; says why.
+    """
+    return traced(lambda given: loss_and_gradient(loss, parameters, given), batch, parameters, buffers)
+
+
+def loss_and_gradient(
+    loss: Loss, parameters: Sequence[Tensor], batch: Batch
+) -> tuple[Float[Tensor, ""], Float[Tensor, " parameters"]]:
+    """Both, run by Python; the gradient is zero where the loss does not depend on a parameter."""
+    value = loss(batch)
+    gradients = torch.autograd.grad(value, parameters, allow_unused=True)
+    pairs = zip(gradients, parameters, strict=True)
+    return value.detach(), flat([torch.zeros_like(p) if g is None else g for g, p in pairs])
+
+
+def mapped(captured: Captured, inputs: Sequence[Tensor]) -> Captured:
+    """The same over a first dimension of members: each has its own parameters, noise and rows; constants are shared.
+
+    Args:
+        captured: The graph of one member.
+        inputs: Of all members: parameters, normal, uniform, rows, then the constants.
+
+    Raises:
+        CannotCapture: If the graph cannot be mapped, or members would share random numbers.
+    """
+    if captured.others:
+        raise CannotCapture(f"all members would draw the same numbers in {captured.others[0]}")
+    count = len(captured.constants)
+    dims = (*(0 for _ in inputs[: len(inputs) - count]), *(None for _ in range(count)))
+    try:
+        with torch.no_grad():
+            graph = make_fx(torch.func.vmap(captured.graph, dims, randomness="error"))(*inputs)
+    except Exception as error:  # such as operations without a rule for it, or too little memory
+        raise CannotCapture(in_one_line(error)) from error
+    return replace(captured, graph=simplified(graph))

@@ -1,0 +1,84 @@
+"""A graph of tensor operations as machine code, made by inductor."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from pyro_mnar.capture.noise import CannotCapture
+from pyro_mnar.capture.tracing import in_one_line
+
+OfTensors = Callable[..., tuple[Tensor, ...]]
+Code = Callable[[list[Tensor]], Sequence[Tensor]]
+
+
+def compiled(function: OfTensors, inputs: Sequence[Tensor], **options: Any) -> Code:
+    """A function of tensors as machine code for inputs of these shapes.
+
+    Args:
+        function: Made of tensor operations only; may change its inputs in place.
+        inputs: An example, which stays as it is.
+        options: Inductor's own, for the CPU.
+
+    Returns:
+        The code; it may empty the list of inputs that it is given.
+
+    Raises:
+        CannotCapture: If there is no compiler, or it fails; says why.
+    """
+    if inputs[-1].device.type != "cpu":
+        return _compiled_for_gpu(function)
+    if (reason := no_compiler()) is not None:
+        raise CannotCapture(reason)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, about its own parts
+            return _compiled_for_cpu(function, inputs, options)
+    except Exception as error:  # inductor's inside has many ways to fail, none of which need stop what Python can do
+        raise CannotCapture(in_one_line(error)) from error
+
+
+def no_compiler() -> str | None:
+    """Why inductor could not compile for the CPU, if no C++ compiler is in sight; looks, but runs nothing."""
+    wanted = os.environ.get("CXX")
+    names = [wanted] if wanted else ["g++", "clang++"]
+    return None if any(shutil.which(name) for name in names) else f"no C++ compiler: looked for {' and '.join(names)}"
+
+
+def _compiled_for_cpu(function: OfTensors, inputs: Sequence[Tensor], options: dict[str, Any]) -> Code:
+    import torch._inductor.config as config
+    from torch._guards import TracingContext, tracing
+    from torch._inductor.compile_fx import compile_fx_inner
+    from torch._inductor.decomposition import select_decomp_table
+    from torch._subclasses import FakeTensorMode
+    from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+
+    with torch.no_grad():
+        kept = [tensor.clone() for tensor in inputs]
+        graph = make_fx(torch.func.functionalize(function), decomposition_table=select_decomp_table())(*kept)
+        fake = FakeTensorMode(allow_non_fake_inputs=True)
+        examples = [fake.from_tensor(tensor) for tensor in inputs]
+        with tracing(TracingContext(fake)), config.patch({"size_asserts": False, **options}):
+            FakeTensorProp(graph, fake).propagate_dont_convert_inputs(*examples)
+            # Called without its wrapper, which checks on every call what here never changes; there, and not here, the
+            # option of a wrapper in C++ would be read from the options.
+            code: Any = compile_fx_inner(graph, examples, cpp_wrapper=config.cpp_wrapper)
+    return code.current_callable
+
+
+def _compiled_for_gpu(function: OfTensors) -> Code:
+    """By torch.compile with CUDA graphs, which launch all kernels at once."""
+    code = torch.compile(function, fullgraph=True, dynamic=False, mode="reduce-overhead")
+
+    def run(inputs: list[Tensor]) -> Sequence[Tensor]:
+        with torch.no_grad():
+            return [tensor.clone() for tensor in code(*inputs)]  # the next replay overwrites its outputs
+
+    return run

@@ -1,0 +1,17 @@
+"""What may be believed of a fit."""
+
+from pyro_mnar.diagnostics.comparison import Comparison, compare
+from pyro_mnar.diagnostics.identifiability import IdentifiabilityReport, check_identifiability
+from pyro_mnar.diagnostics.spread import RestartSpread, restart_spread
+from pyro_mnar.diagnostics.twins import TwinSearch, search_twins
+
+__all__ = [
+    "Comparison",
+    "IdentifiabilityReport",
+    "RestartSpread",
+    "TwinSearch",
+    "check_identifiability",
+    "compare",
+    "restart_spread",
+    "search_twins",
+]

@@ -1,0 +1,188 @@
+"""Choosing among missingness graphs: held-out log p(x_o outside U, r | u), row by row on the same rows.
+
+Only numbers of one and the same quantity compare, so fits that differ in columns, U, units or in what they score are
+refused. And the bound cannot tell graphs apart that agree on the law of what is observed, however they impute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyro.poutine as poutine
+import torch
+
+from pyro_mnar.diagnostics.probe import scores_mask
+from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.weights import sample_sites
+from pyro_mnar.tables.table import Table
+from pyro_mnar.training.evidence import log_evidence
+from pyro_mnar.training.fitted import Fit
+
+LEAST_PARTICLES = 1000
+CAUTION = (
+    "Held-out log p(x_o outside U, r | u), nats per row in standardised units.  The bound alone cannot tell graphs"
+    " apart that agree on the law of what is observed: two of them can reach the same number and impute differently."
+    "  Where the difference is within two of its standard errors, choose by what is known of how values went missing."
+)
+
+
+class Comparison(pd.DataFrame):
+    """Fits in order of their held-out bound, best first; a DataFrame that prints with a caution.
+
+    Columns: ``log_evidence`` (nats per row) and its ``standard_error``; ``difference`` from the first row and its
+        paired
+    ``difference_error``; ``gain_of_2k``, what doubling the particles adds (large: the bound is loose and the ranking
+    with it).
+
+    Attributes:
+        per_row: The bounds of every row of the table; ``(rows, fits)``.
+    """
+
+    _metadata = ["per_row"]
+    per_row: pd.DataFrame
+
+    @property
+    def _constructor(self) -> Any:
+        return pd.DataFrame  # a part or a sum of it is no comparison any more
+
+    def paired(self) -> pd.DataFrame:
+        """Every pair: mean of the row-wise difference, its standard error, and their ratio; ``(pairs, 3)``."""
+        names = list(self.index)
+        pairs = [(a, b) for at, a in enumerate(names) for b in names[at + 1 :]]
+        rows = {pair: _difference(self.per_row[pair[0]], self.per_row[pair[1]]) for pair in pairs}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index=["fit", "other"])
+
+    def __repr__(self) -> str:
+        return f"{pd.DataFrame(self).round(4).to_string()}\n\n{CAUTION}"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return f"{pd.DataFrame(self).round(4)._repr_html_()}<p>{CAUTION}</p>"
+
+
+def compare(
+    fits: Mapping[str, Fit],
+    held_out: Table | pd.DataFrame,
+    *,
+    num_particles: int = LEAST_PARTICLES,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+) -> Comparison:
+    """Rank fits by what they say of rows that none of them has seen.
+
+    Args:
+        fits: Fits of the same training rows, by name.
+        held_out: Other rows: a table in the fits' units (``table.new_rows``, ``table.take``), or a frame.
+        num_particles: K, at least 1,000; 2K are drawn, to see what more of them would change.
+        seed: Same seed, same numbers.
+        device: Where to compute; by default where the parameters are.
+
+    Returns:
+        One row a fit, best first.
+
+    Raises:
+        ValueError: If there are fewer than two fits or than 1,000 particles; if the fits differ in modelled columns, in
+            which of them go missing, in U or in units (names what differs); if a fit tempers the mask's likelihood (β ≠
+            1), does not model the mask, or has the mask as U, so that its number is none of log p(x_o, r | u).
+    """
+    if len(fits) < 2:
+        raise ValueError(f"fits: expected at least two, got {list(fits)!r}")
+    if num_particles < LEAST_PARTICLES:
+        raise ValueError(f"num_particles: expected at least {LEAST_PARTICLES}, got {num_particles}")
+    first, *others = fits
+    for other in others:
+        _check_same(first, fits[first], other, fits[other])
+    tables = {name: fit.encoded(held_out) for name, fit in fits.items()}
+    for name, fit in fits.items():
+        _check_scores_mask(name, fit, tables[name])
+
+    found = {
+        name: log_evidence(fit, tables[name], num_particles=num_particles, outside_u=True, seed=seed, device=device)
+        for name, fit in fits.items()
+    }
+    index = tables[first].frame.index
+    per_row = pd.DataFrame({name: evidence.log_p for name, evidence in found.items()}, index=index)
+    order = per_row.mean().sort_values(ascending=False).index
+    rows = {}
+    for name in order:
+        of_best = _difference(per_row[name], per_row[order[0]])
+        rows[name] = {
+            "log_evidence": per_row[name].mean(),
+            "standard_error": _error(per_row[name]),
+            "difference": of_best["difference"],
+            "difference_error": of_best["error"],
+            "gain_of_2k": found[name].gain.mean(),
+        }
+    comparison = Comparison(pd.DataFrame.from_dict(rows, orient="index"))
+    comparison.per_row = per_row[list(order)]
+    return comparison
+
+
+def _check_same(first: str, one: Fit, second: str, other: Fit) -> None:
+    """Refuse two fits whose numbers are of different quantities; names the first thing that differs."""
+    a, b = one.schema, other.schema
+    told = {
+        "modelled columns": (a.names, b.names),
+        "kinds of columns": ([c.kind for c in a.columns], [c.kind for c in b.columns]),
+        "columns that go missing": (
+            [c.name for c in a.columns if c.incomplete],
+            [c.name for c in b.columns if c.incomplete],
+        ),
+        "U": (
+            (a.auxiliary_source, [u.name for u in a.auxiliaries]),
+            (b.auxiliary_source, [u.name for u in b.auxiliaries]),
+        ),
+        "units of columns (so they were fitted to different rows)": (
+            [(c.name, c.mean, c.std) for c in a.columns],
+            [(c.name, c.mean, c.std) for c in b.columns],
+        ),
+        "units of U (so they were fitted to different rows)": (a.auxiliaries, b.auxiliaries),
+    }
+    for what, (left, right) in told.items():
+        if left != right:
+            raise ValueError(
+                f"{what}: expected the same in every fit, got {left!r} in {first!r} and {right!r} in {second!r}"
+            )
+
+
+def _check_scores_mask(name: str, fit: Fit, table: Table) -> None:
+    """Refuse a fit whose objective is no bound on log p(x_o, r | u)."""
+    if fit.schema.auxiliary_source == "mask":
+        raise ValueError(f"fit {name!r}: U is the mask itself, so its number bounds no log p(x_o, r | u)")
+    batch = table.source().take(torch.arange(min(len(table), 8))).to(fit.device)
+    with Session(0, fit.device, fit.store).running():
+        trace = poutine.trace(fit.model).get_trace(batch)
+        is_bound = ImportanceWeightedELBO(2).is_bound(fit.model, fit.guide, batch)
+    weight = getattr(fit.model, "mechanism_weight", 1.0)
+    if not is_bound or weight != 1:
+        raise ValueError(
+            f"fit {name!r}: expected a mechanism of weight β = 1, got β = {_weight(trace, weight)}: train it with β = 1"
+        )
+    if any(column.incomplete for column in fit.schema.columns) and not scores_mask(trace):
+        raise ValueError(
+            f"fit {name!r}: its model does not score the mask, so its number is log p(x_o | u) and no log p(x_o, r | u)"
+            " (models.Ignorable ignores the mechanism and scores the mask)"
+        )
+
+
+def _weight(trace: poutine.Trace, declared: float) -> float:
+    marks = [
+        s["infer"]["missing_mechanism"]["weight"]
+        for s in sample_sites(trace).values()
+        if "missing_mechanism" in s["infer"]
+    ]
+    return next((weight for weight in marks if weight != 1), declared)
+
+
+def _difference(one: pd.Series, other: pd.Series) -> dict[str, float]:
+    difference, error = float((one - other).mean()), _error(one - other)
+    return {"difference": difference, "error": error, "ratio": difference / error if error > 0 else 0.0}
+
+
+def _error(per_row: pd.Series) -> float:
+    return float(per_row.std(ddof=1) / np.sqrt(len(per_row))) if len(per_row) > 1 else float("inf")

@@ -1,0 +1,198 @@
+"""The search for twins: parameters that explain what is observed as well and impute something else.
+
+Proposition 1 does not rule them out.  For the ANOVA example (Appendix C),
+
+    N(z; μ, ζ²) · σ(λ_0 + λ_1 z) = c · N(z; μ + λ_1 ζ², ζ²) · σ(−λ_0 − λ_1 z),   log c = λ_0 + λ_1 μ + λ_1² ζ² / 2,
+
+so where c = 1 two parameters give one law of (X_o, R), although A1 to A3 hold.  No finite search proves that there is
+none; one that is found proves that the data do not decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyro.poutine as poutine
+import torch
+from jaxtyping import Bool, Float
+from pyro.distributions import constraints
+from pyro.poutine.messenger import Messenger
+from torch import Tensor, nn
+
+from pyro_mnar.diagnostics.spread import bounds_of, imputed_means, spread_of
+from pyro_mnar.imputation import impute
+from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.infer.session import Session
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.table import Table
+from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.restarts import Start, copied_pair, member_seed, redraw
+from pyro_mnar.training.svi import Training
+
+STEPS = 2000  # of each refit
+RIDGE = 1e-2  # per row, in standardised units
+
+
+@dataclass(frozen=True)
+class TwinSearch:
+    """What refits from other starts reached.
+
+    Attributes:
+        bounds: As of :class:`~pyro_mnar.diagnostics.spread.RestartSpread`, one row a start.
+        means: Imputed means by start and column, in the user's units.
+        spread: Their range over the starts with an equal bound, per column.
+        found: Whether two starts with an equal bound impute means that lie ``least_difference`` apart.
+        is_best: Whether the fit itself is among those with an equal bound; if not, it had not converged.
+    """
+
+    bounds: pd.DataFrame
+    means: pd.DataFrame
+    spread: pd.DataFrame
+    found: bool
+    is_best: bool
+
+
+def search_twins(
+    fit: Fit,
+    table: Table | pd.DataFrame,
+    *,
+    fresh: int = 1,
+    epochs: int | None = None,
+    batch_size: int = 128,
+    num_particles: int = 20,
+    learning_rate: float = 2e-2,
+    tolerance: float = 0.005,
+    least_difference: float = 0.25,
+    seed: int = 0,
+    progress: bool = False,
+) -> TwinSearch:
+    """Refit from starts on the other side, and compare bounds and imputed means.
+
+    The starts: the fit trained on; ``reversed``, where what was imputed above its prediction from the rest of the row
+    is now below and the other way round, which reverses slopes and shifts means in any model; ``shifted``, where it
+    lies twice as far out; and ``fresh`` redrawn parameters.  The second and third are reached by training on the
+    completed rows first.
+
+    Args:
+        fit: A trained model and guide; neither is changed.
+        table: The rows it was trained on.
+        fresh: Number of redrawn starts.
+        epochs: Of each refit; by default enough for 2,000 steps.
+        batch_size: Rows of a minibatch.
+        num_particles: K of the refits.
+        learning_rate: Adam's, at the start.
+        tolerance: Nats per row by which a bound may miss the best one and count as equal, as for
+            :func:`~pyro_mnar.diagnostics.spread`.
+        least_difference: Observed standard deviations by which imputed means must differ to be other ones.
+        seed: Same seed, same search.
+        progress: Show a bar.
+
+    Raises:
+        ValueError: If the table has no cell to impute, or the model is a function whose parameters cannot be copied.
+    """
+    table = fit.encoded(table)
+    batch = table.batch()
+    epochs = epochs or max(10, -(-STEPS * batch_size // len(table)))
+    training = Training(
+        ImportanceWeightedELBO(num_particles),
+        table,
+        None,
+        epochs,
+        batch_size,
+        learning_rate,
+        fit.device,
+        progress=progress,
+    )
+    drawn = impute(fit, table, num_draws=1, num_particles=100, seed=seed)
+    completed = batch.x.clone()
+    for position, column in enumerate(table.schema.columns):
+        here = drawn.cells[1] == position
+        completed[drawn.cells[0][here], position] = batch.x.new_tensor(column.encode(drawn.draws[0, here]))
+    expected = predicted(batch)
+    sides = {"reversed": 2 * expected - completed, "shifted": 2 * completed - expected}
+
+    starts = {"as fitted": _refit(fit, training, None, seed)}
+    for name, values in sides.items():
+        starts[name] = _refit(fit, training, values, seed)
+    for member in range(1, fresh + 1):
+        starts[f"fresh {member}"] = _refit(fit, training, None, member_seed(seed, member), fresh=True)
+
+    fits = [fit, *starts.values()]
+    names = pd.Index(["the fit", *starts], name="start")
+    bounds = bounds_of(fits, table, 200, tolerance, seed).set_axis(names)
+    means = pd.DataFrame([imputed_means(one, table, seed=seed) for one in fits]).set_axis(names)
+    spread = spread_of(means, bounds["equal"], table)
+    found = bool((spread["range_in_sd"] > least_difference).any())
+    return TwinSearch(bounds, means, spread, found, bool(bounds["equal"].iloc[0]))
+
+
+def predicted(batch: Batch) -> Float[Tensor, "rows columns"]:
+    """Each cell from the rest of its row and u, by ridge regression where the column is observed; standardised
+    units.
+    """
+    others = torch.cat([batch.x, batch.aux, batch.mask.to(batch.x.dtype), torch.ones_like(batch.x[:, :1])], dim=-1)
+    result = torch.empty_like(batch.x)
+    columns = batch.num_columns
+    for d in range(columns):
+        inputs = others.clone()
+        inputs[:, [d, columns + batch.aux.shape[-1] + d]] = 0.0
+        seen = inputs[batch.mask[:, d]]
+        gram = seen.T @ seen + RIDGE * len(seen) * torch.eye(inputs.shape[-1], dtype=seen.dtype, device=seen.device)
+        result[:, d] = inputs @ torch.linalg.solve(gram, seen.T @ batch.x[batch.mask[:, d], d])
+    return result
+
+
+def _refit(fit: Fit, training: Training, completion: Tensor | None, seed: int, *, fresh: bool = False) -> Fit:
+    (model, guide), store = copied_pair(fit.model, fit.guide, training.table, fit.store, seed)
+    if fresh:
+        redraw((model, guide), store, seed)
+    if completion is not None:
+        completed = _Completed(model, completion, training.table)
+        store = training.run(Start(completed, guide, seed, store, "rows completed")).fit.store
+    return training.run(Start(model, guide, seed, store, "refit")).fit
+
+
+class _Completed(nn.Module):
+    """A model conditioned on values for its gaps; the mask stays what it was."""
+
+    def __init__(self, model: Any, completion: Float[Tensor, "rows columns"], table: Table) -> None:
+        super().__init__()
+        self.model = model
+        batch = table.batch()
+        with Session(0).running(), torch.no_grad():
+            trace = poutine.trace(model).get_trace(batch)
+        self.values: dict[str, Tensor] = {}
+        for name, site in trace.nodes.items():
+            columns = (site.get("infer") or {}).get("partially_observed") if site["type"] == "sample" else None
+            if columns is not None and not site["is_observed"]:
+                chosen = list(columns)
+                self.values[name] = _filled(site, completion[:, chosen], batch.mask[:, chosen])
+
+    def forward(self, batch: Batch) -> Any:
+        with _Given({name: values.to(batch.x.device)[batch.index] for name, values in self.values.items()}):
+            return self.model(batch)
+
+
+class _Given(Messenger):
+    """Conditions as ``poutine.condition`` does, with values repeated over particles, whose shape models rely on."""
+
+    def __init__(self, values: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values:
+            value = self.values[msg["name"]]
+            msg["value"] = value.expand(torch.broadcast_shapes(value.shape, msg["fn"].shape()))
+            msg["is_observed"] = True
+
+
+def _filled(site: Any, completion: Float[Tensor, "rows columns"], mask: Bool[Tensor, "rows columns"]) -> Tensor:
+    """The completion in the gaps, where every number is possible; the model's own draw elsewhere."""
+    support = site["fn"].support
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    value = site["value"].detach()
+    return torch.where(mask, value, completion) if support is constraints.real else value

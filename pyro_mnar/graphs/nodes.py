@@ -1,0 +1,295 @@
+"""Nodes and edges of a missingness graph: what they are called, what may be known, which edges the theory admits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import networkx as nx
+
+from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.table import Table, schema_of
+
+SIGNS = {"high": -1, "low": 1, None: 0, 0: 0, 1: 1, -1: -1}
+FORMS = ("linear", "nonlinear", None)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An arrow, and what is known of it.
+
+    Attributes:
+        parent: A column, an auxiliary, the latent, or an ``R[column]``.
+        child: An ``R[column]``, or a column (X → X, Figure 1 i).
+        sign: Of the effect on the log-odds of being *observed*, other parents held fixed: -1 where high values go
+            missing (also written ``"high"``), +1 where low values do (``"low"``), 0 if unknown.
+        form: ``"linear"`` or ``"nonlinear"`` in those log-odds; None if unknown.
+
+    Raises:
+        ValueError: If sign or form is none of these.
+    """
+
+    parent: Hashable
+    child: Hashable
+    sign: int | str | None = 0
+    form: str | None = None
+
+    def __post_init__(self) -> None:
+        arrow = f"{self.parent} → {self.child}"
+        if self.sign not in SIGNS or isinstance(self.sign, bool):
+            raise ValueError(
+                f"{arrow}: expected sign 'high' (-1: high values go missing), 'low' (+1) or 0, got {self.sign!r}"
+            )
+        if self.form not in FORMS:
+            raise ValueError(f"{arrow}: expected form 'linear', 'nonlinear' or None, got {self.form!r}")
+        object.__setattr__(self, "sign", SIGNS[self.sign])
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Columns, auxiliaries, the latent; R nodes are named after columns.
+
+    Attributes:
+        columns: X, in order.
+        incomplete: Those with an R node.
+        auxiliaries: Name and width (indicators of a text column) of each auxiliary that is no column of X.  Complete
+            columns that serve as U are columns here: given them, their copies in U say nothing more.
+        latent: Name of the node Z.
+        named: Whether the columns were given, by a table or by name, rather than read off the edges.
+    """
+
+    columns: tuple[Hashable, ...]
+    incomplete: tuple[Hashable, ...]
+    auxiliaries: tuple[tuple[Hashable, int], ...]
+    latent: str = "Z"
+    named: bool = True
+
+    def __post_init__(self) -> None:
+        names = [*self.columns, *(name for name, _ in self.auxiliaries), *(self.r(name) for name in self.incomplete)]
+        if self.latent in names:
+            raise ValueError(
+                f"column {self.latent!r}: the latent's node has this name; give it another with latent=..."
+            )
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise ValueError(f"node {name!r}: expected each name once, got it {count} times")
+        for name in self.incomplete:
+            if name not in self.columns:
+                raise ValueError(f"incomplete: expected some of the columns {list(self.columns)!r}, got {name!r}")
+
+    @classmethod
+    def of(
+        cls,
+        table: Table | Schema | Sequence[Hashable] | None,
+        edges: Iterable[Edge],
+        *,
+        incomplete: Iterable[Hashable] | None,
+        auxiliaries: Iterable[Hashable] | Mapping[Hashable, int] | None,
+        latent: str,
+    ) -> Nodes:
+        """From a table, from names, or from the edges themselves."""
+        if isinstance(table, (Table, Schema)):
+            if incomplete is not None or auxiliaries is not None:
+                raise ValueError(
+                    "incomplete, auxiliaries: the table says which they are; give names of columns instead of it"
+                )
+            return cls.of_schema(schema_of(table), latent)
+        if isinstance(table, str) or not isinstance(table, (Sequence, type(None))):
+            raise TypeError(f"table: expected a Table, a Schema or names of columns, got {type(table).__name__}")
+        extra = tuple(
+            auxiliaries.items() if isinstance(auxiliaries, Mapping) else ((name, 1) for name in auxiliaries or ())
+        )
+        if table is not None:
+            return cls(tuple(table), tuple(table if incomplete is None else incomplete), extra, latent)
+        columns, masked = _columns_of(edges, {latent, *(name for name, _ in extra)})
+        chosen = masked if incomplete is None else tuple(incomplete)
+        return cls((*columns, *(name for name in chosen if name not in columns)), chosen, extra, latent, named=False)
+
+    @classmethod
+    def of_schema(cls, schema: Schema, latent: str) -> Nodes:
+        """As the table has them; where U = mask, U is R and has no nodes of its own."""
+        columns = tuple(schema.names)
+        return cls(
+            columns,
+            tuple(column.name for column in schema.columns if column.incomplete),
+            tuple((a.name, a.width) for a in schema.auxiliaries if a.name not in columns),
+            latent,
+        )
+
+    @staticmethod
+    def r(column: Hashable) -> str:
+        """Name of a column's R node."""
+        return f"R[{column}]"
+
+    @cached_property
+    def given(self) -> tuple[Hashable, ...]:
+        """What is never missing: complete columns, then auxiliaries."""
+        can_go_missing = set(self.incomplete)
+        return (*(c for c in self.columns if c not in can_go_missing), *(name for name, _ in self.auxiliaries))
+
+    @property
+    def inputs(self) -> tuple[Hashable, ...]:
+        """Everything that can cause an R, as a mechanism takes it: X, Z, R of every column, U."""
+        return (*self.columns, self.latent, *map(self.r, self.columns), *(name for name, _ in self.auxiliaries))
+
+    def slices(self, latent_dim: int) -> dict[Hashable, slice]:
+        """Where each of :attr:`inputs` stands among a mechanism's inputs side by side."""
+        widths = {self.latent: latent_dim, **dict(self.auxiliaries)}
+        at, slices = 0, {}
+        for name in self.inputs:
+            slices[name] = slice(at, at + widths.get(name, 1))
+            at = slices[name].stop
+        return slices
+
+    def other_columns(self, column: Hashable) -> list[Hashable]:
+        """All columns but one."""
+        return [other for other in self.columns if other != column]
+
+    def role(self, name: Hashable) -> str:
+        """``"X"``, ``"U"``, ``"Z"`` or ``"R"``.
+
+        Raises:
+            ValueError: If there is no such node.
+        """
+        if name in self._roles:
+            return self._roles[name]
+        complete = [column for column in self.columns if self.r(column) == name]
+        if complete:
+            raise ValueError(f"{name}: column {complete[0]!r} is complete, so it has no R node")
+        auxiliary = [u for u in self._u_nodes if self.r(u) == name]
+        if auxiliary:
+            raise ValueError(f"{name}: {auxiliary[0]!r} is an auxiliary, which is always observed, so it has no R node")
+        raise ValueError(
+            f"node {name!r}: expected a column among {list(self.columns)!r}, an auxiliary among"
+            f" {list(self._u_nodes)!r}, {self.latent!r}, or one of {list(self._r_nodes)!r}"
+        )
+
+    def is_r(self, name: Hashable) -> bool:
+        """Whether a node is an R."""
+        return self._roles.get(name) == "R"
+
+    def needs_no_saying(self, edge: Edge) -> bool:
+        """Z → X and U → Z, which every graph has."""
+        is_implied = (self.role(edge.parent), self.role(edge.child)) in (("Z", "X"), ("U", "Z"))
+        return is_implied and not edge.sign and not edge.form
+
+    def check(self, edge: Edge) -> None:
+        """Refuse an edge that the theory excludes, or knowledge that makes no sense."""
+        arrow, parent, child = f"{edge.parent} → {edge.child}", self.role(edge.parent), self.role(edge.child)
+        if edge.parent == edge.child:
+            raise ValueError(f"expected no cycle, got {arrow}")
+        if parent == "R" and child != "R":
+            raise ValueError(
+                f"{arrow}: missingness causes neither X nor Z nor U (data settings D1 and D2); only another R"
+            )
+        if child != "R" and (edge.sign or edge.form):
+            raise ValueError(f"{arrow}: sign and form can be declared of edges into an R only")
+        if child == "U":
+            raise ValueError(f"{arrow}: U is conditioned on, so the graph says nothing of what causes it")
+        if child == "Z":
+            raise ValueError(
+                f"{arrow}: columns come from Z, so this makes a cycle (a column that Z depends on is an auxiliary)"
+            )
+        if edge.sign and parent == "Z":
+            raise ValueError(f"{arrow}: expected no sign, for the latent has no direction of its own")
+        if edge.sign and dict(self.auxiliaries).get(edge.parent, 1) > 1:
+            raise ValueError(f"{arrow}: expected no sign, for {edge.parent!r} has more than two levels and no order")
+
+    def check_covers(self, others: Nodes) -> None:
+        """Refuse a table with a column that goes missing and is not among those that were named."""
+        for name in others.incomplete:
+            if self.named and name not in self.columns:
+                raise ValueError(
+                    f"column {name!r}: goes missing, and the graph, over {list(self.columns)!r}, has no R for it"
+                )
+
+    def dag(self, edges: Iterable[Edge]) -> nx.DiGraph:
+        """The whole graph, with the edges that need no saying (``implied``).
+
+        Nodes carry ``role`` and ``given`` (never missing), R nodes the column they are ``of``; edges ``sign`` and
+        ``form``.
+
+        Raises:
+            ValueError: If there is a cycle.
+        """
+        dag = nx.DiGraph()
+        dag.add_nodes_from(self._u_nodes, role="U", given=True)
+        dag.add_node(self.latent, role="Z", given=False)
+        given = set(self.given)
+        for column in self.columns:
+            dag.add_node(column, role="X", given=column in given)
+        for column in self.incomplete:
+            dag.add_node(self.r(column), role="R", given=True, of=column)
+        dag.add_edges_from(((u, self.latent) for u in self._u_nodes), implied=True, sign=0, form=None)
+        dag.add_edges_from(((self.latent, column) for column in self.columns), implied=True, sign=0, form=None)
+        dag.add_edges_from((e.parent, e.child, {"sign": e.sign, "form": e.form, "implied": False}) for e in edges)
+        if not nx.is_directed_acyclic_graph(dag):
+            cycle = [str(parent) for parent, _ in nx.find_cycle(dag)]
+            raise ValueError(f"expected no cycle, got {' → '.join([*cycle, cycle[0]])}")
+        return nx.freeze(dag)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a JSON file.
+
+        Raises:
+            TypeError: If a label is neither text nor a number.
+        """
+        for name in self.inputs:
+            if not isinstance(name, (str, int, float)):
+                expected = "text or a number as label in a file"
+                raise TypeError(f"column {name!r}: expected {expected}, got {type(name).__name__}")
+        return {
+            "columns": list(self.columns),
+            "named": self.named,
+            "incomplete": list(self.incomplete),
+            "auxiliaries": [[name, width] for name, width in self.auxiliaries],
+            "latent": self.latent,
+        }
+
+    @cached_property
+    def _roles(self) -> dict[Hashable, str]:
+        roles: dict[Hashable, str] = {
+            **dict.fromkeys(self._u_nodes, "U"),
+            self.latent: "Z",
+            **dict.fromkeys(self.columns, "X"),
+        }
+        return {**roles, **dict.fromkeys(self._r_nodes, "R")}
+
+    @property
+    def _u_nodes(self) -> tuple[Hashable, ...]:
+        return tuple(name for name, _ in self.auxiliaries)
+
+    @property
+    def _r_nodes(self) -> tuple[str, ...]:
+        return tuple(map(self.r, self.incomplete))
+
+
+def _columns_of(edges: Iterable[Edge], others: set[Hashable]) -> tuple[tuple[Hashable, ...], tuple[Hashable, ...]]:
+    """Columns and, of them, those with an R node, as edges name them."""
+    ends = list(dict.fromkeys(end for edge in edges for end in (edge.parent, edge.child)))
+    r_nodes = [end for end in ends if isinstance(end, str) and end.startswith("R[") and end.endswith("]")]
+    columns = [end for end in ends if end not in others and end not in r_nodes]
+    by_text = {str(column): column for column in columns}
+    masked = [by_text.get(r[2:-1], r[2:-1]) for r in r_nodes]
+    return tuple(dict.fromkeys([*columns, *masked])), tuple(masked)
+
+
+def edge_of(item: Any) -> Edge:
+    """From an edge, a pair, or a triple with knowledge."""
+    if isinstance(item, Edge):
+        return item
+    if (
+        not isinstance(item, (tuple, list))
+        or len(item) not in (2, 3)
+        or not isinstance({} if len(item) == 2 else item[2], Mapping)
+    ):
+        raise TypeError(
+            f"edge: expected (parent, child) or (parent, child, {{'sign': ..., 'form': ...}}), got {item!r}"
+        )
+    known = {} if len(item) == 2 else item[2]
+    if not set(known) <= {"sign", "form"}:
+        raise ValueError(f"{item[0]} → {item[1]}: expected knowledge of 'sign' and 'form', got {sorted(known)!r}")
+    return Edge(item[0], item[1], **known)

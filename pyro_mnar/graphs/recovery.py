@@ -1,0 +1,338 @@
+"""From a model to its graph: which X, U, Z and R each R_d depends on in the code, to check that it says what was meant.
+
+The log-odds log p(r_d = 1) - log p(r_d = 0) of every mask site are watched while X, U, Z and R are set, independently
+of each other, to many random values: one of them at a time is moved (which finds thresholds and categories), and slopes
+are taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, cast
+
+import pyro
+import pyro.poutine as poutine
+import torch
+from jaxtyping import Bool, Float
+from pyro.distributions import MaskedDistribution, constraints
+from torch import Tensor
+
+from pyro_mnar.graphs.graph import MissingnessGraph
+from pyro_mnar.graphs.nodes import Nodes
+from pyro_mnar.infer.parameters import mirrored_parameters, trainable_parameters
+from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.weights import Site, sample_sites
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.table import Table
+
+MOST_ROWS = 256
+
+
+def missingness_graph_of(
+    model: Callable[[Batch], Any],
+    batch: Batch | Table,
+    *,
+    sites: Mapping[str, Any] | None = None,
+    num_points: int = 500,
+    perturbation: float = 0.3,
+    seed: int = 0,
+    latent: str = "Z",
+) -> MissingnessGraph:
+    """Recover the missingness graph of any Pyro model function.
+
+    Only direct dependence counts: X and Z are set apart from each other, whatever the decoder does, and x to the same
+    value whether seen or not.  Latents outside the rows' plate count as parameters.
+
+    Args:
+        model: Any callable of a :class:`~pyro_mnar.Batch`.
+        batch: Rows to run it on, or a table, whose names the graph then has; columns of a batch are numbered, and its
+            auxiliary variables called ``"U0"``, ``"U1"``, ....
+        sites: What the sites of a model not made with ``partially_observed`` and ``observe_mask`` are: the names of the
+            nodes that a site's columns are, or the one name of a site without columns, such as ``{"r": ["R[income]",
+            "R[age]"], "x": ["income", "age"]}``.  Other latents in the rows' plate are Z.
+        num_points: Random points to look at, at least.
+        perturbation: Standard deviation of noise added to the parameters of the model while looking, and taken back
+            afterwards, for slopes often start at zero; 0 looks at the parameters as they are.
+        seed: Of the points; the caller's generators stay as they are.
+        latent: Name of the latent's node.
+
+    Returns:
+        The graph; nothing is said of signs and forms.
+
+    Raises:
+        ValueError: If the model has no mask site, ``sites`` does not fit it, a number is out of range, or an R depends
+            on itself (on ``batch.mask`` of its own column), so that it is no p(R|X, Z).
+    """
+    if num_points < 1 or perturbation < 0:
+        raise ValueError(f"expected num_points from 1 and perturbation from 0, got {num_points} and {perturbation}")
+    nodes, aux_nodes = _nodes(batch, latent)
+    batch = batch.batch() if isinstance(batch, Table) else batch
+    batch = batch.take(torch.arange(min(len(batch), MOST_ROWS), device=batch.x.device))
+    batch = replace(batch, mask_modelled=torch.ones_like(batch.mask))
+    edges: set[tuple[Hashable, Hashable]] = set()
+    with Session(seed, batch.x.device, _store_without(model)).running():
+        roles = _Roles.of(poutine.trace(model).get_trace(batch), sites or {}, nodes)
+        probe = _Probe(model, batch, roles, list(_causes(nodes, aux_nodes)))
+        with _perturbed(trainable_parameters(model), perturbation):
+            for _ in range(-(-num_points // len(batch))):
+                edges |= probe.edges_seen()
+    for parent, child in edges:
+        if parent == child:
+            raise ValueError(
+                f"the log-odds of {child} depend on {child} itself (on batch.mask), so they are no p(R|X, Z)"
+            )
+    order = {name: at for at, name in enumerate(nodes.inputs)}
+    return MissingnessGraph.of_nodes(nodes, sorted(edges, key=lambda edge: (order[edge[1]], order[edge[0]])))
+
+
+class _Cause(NamedTuple):
+    """A node, and where its values enter: a field of :class:`_Point` and columns there (all, of the latents)."""
+
+    node: Hashable
+    field: str
+    columns: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """Values of all that could cause an R, one point a row."""
+
+    x: Float[Tensor, "rows columns"]
+    aux: Float[Tensor, "rows auxiliaries"]
+    mask: Bool[Tensor, "rows columns"]
+    latents: dict[str, Tensor]
+    parameters: dict[str, Tensor]  # latents outside the plate
+
+    def moved(self, cause: _Cause, there: _Point) -> _Point:
+        """With one cause's values from another point."""
+        if cause.field == "latents":
+            return replace(self, latents=there.latents)
+        values = getattr(self, cause.field).clone()
+        values[:, cause.columns] = getattr(there, cause.field)[:, cause.columns]
+        return replace(self, **{cause.field: values})
+
+    def with_slopes(self) -> _Point:
+        """With leaves to differentiate with respect to."""
+        latents = {name: v.clone().requires_grad_(v.is_floating_point()) for name, v in self.latents.items()}
+        return replace(self, x=self.x.clone().requires_grad_(), aux=self.aux.clone().requires_grad_(), latents=latents)
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """What the model's sites are.
+
+    Attributes:
+        masks: Of each mask site, the R node of each of its columns (None: cannot go missing).
+        values: Of each site that stands for X, the positions of its columns; those that follow ``batch.x`` by
+            themselves are left out.
+        latents: Sites of Z.
+        parameters: Other latent sites.
+    """
+
+    masks: dict[str, list[str | None]]
+    values: dict[str, list[int]]
+    latents: list[str]
+    parameters: list[str]
+
+    @classmethod
+    def of(cls, trace: poutine.Trace, sites: Mapping[str, Any], nodes: Nodes) -> _Roles:
+        found = sample_sites(trace)
+        masks: dict[str, list[str | None]] = {}
+        values: dict[str, list[int]] = {}
+        for name, site in found.items():
+            marks = site["infer"]
+            if name in sites:
+                pass
+            elif "missing_mechanism" in marks:
+                columns = [nodes.columns[d] for d in marks["missing_mechanism"]["columns"]]
+                masks[name] = [nodes.r(column) if column in nodes.incomplete else None for column in columns]
+            elif "partially_observed" in marks and not site["is_observed"]:
+                values[name] = list(marks["partially_observed"])
+        for name, named in sites.items():
+            if name not in found:
+                raise ValueError(f"sites: expected sites of the model, {sorted(found)!r}, got {name!r}")
+            names = named if isinstance(named, list) else [named]
+            roles = {nodes.role(node) for node in names}
+            shape = found[name]["value"].shape
+            if roles not in ({"R"}, {"X"}) or (len(names) > 1 and shape[-1:] != (len(names),)):
+                raise ValueError(
+                    f"site {name!r} of shape {tuple(shape)}: expected an R or a column for each of its columns, got"
+                    f" {named!r}"
+                )
+            if roles == {"R"}:
+                masks[name] = names
+            else:
+                values[name] = [nodes.columns.index(node) for node in names]
+        if not masks:
+            raise ValueError(
+                f"the model has no site made by observe_mask (of weight above 0) among {sorted(found)!r}: name its"
+                " mask, as in sites={'r': ['R[income]', 'R[age]']}"
+            )
+        plates = {frame for name in masks for frame in found[name]["cond_indep_stack"]}
+        free = [n for n, s in found.items() if n not in masks and n not in values and not s["is_observed"]]
+        latents = [n for n in free if not plates or plates & set(found[n]["cond_indep_stack"])]
+        return cls(masks, values, latents, [name for name in free if name not in latents])
+
+
+class _Probe:
+    """Runs the model at chosen points and compares log-odds."""
+
+    def __init__(self, model: Callable[[Batch], Any], batch: Batch, roles: _Roles, causes: list[_Cause]) -> None:
+        self.model, self.batch, self.roles = model, batch, roles
+        self.causes = [cause for cause in causes if cause.field != "latents" or roles.latents]
+        self.r_nodes = [r for named in roles.masks.values() for r in named]
+
+    def edges_seen(self) -> set[tuple[Hashable, Hashable]]:
+        """Edges that show at one random point per row."""
+        here, there = self._draw(), self._draw()
+        there = replace(there, mask=~here.mask)
+        edges: set[tuple[Hashable, Hashable]] = set()
+        with torch.no_grad():
+            before = self._log_odds(here)
+            rounding = 1e3 * torch.finfo(before.dtype).eps
+            for cause in self.causes:
+                after = self._log_odds(here.moved(cause, there))
+                changed = ~torch.isclose(before, after, rtol=rounding, atol=rounding, equal_nan=True)
+                edges |= {
+                    (cause.node, r) for r, moved in zip(self.r_nodes, changed.any(0).tolist(), strict=True) if moved
+                }
+        return {(parent, r) for parent, r in edges | self._slopes(here, rounding) if r is not None}
+
+    def _slopes(self, here: _Point, rounding: float) -> set[tuple[Hashable, Hashable]]:
+        edges: set[tuple[Hashable, Hashable]] = set()
+        with torch.enable_grad():
+            point = here.with_slopes()
+            leaves = {
+                "x": [point.x],
+                "aux": [point.aux],
+                "latents": [v for v in point.latents.values() if v.requires_grad],
+            }
+            flat = [leaf for some in leaves.values() for leaf in some]
+            log_odds = self._log_odds(point)
+            for r, of_r in zip(self.r_nodes, log_odds.unbind(-1), strict=True):
+                if not of_r.requires_grad:  # a threshold
+                    continue
+                found = torch.autograd.grad(of_r.sum(), flat, retain_graph=True, allow_unused=True)
+                slopes = {id(leaf): slope for leaf, slope in zip(flat, found, strict=True) if slope is not None}
+                for cause in self.causes:
+                    for leaf in leaves.get(cause.field, ()):
+                        slope = slopes.get(id(leaf))
+                        if slope is not None and cause.field != "latents":
+                            slope = slope[:, cause.columns]
+                        if slope is not None and bool((slope.abs() > rounding).any()):
+                            edges.add((cause.node, r))
+        return edges
+
+    def _log_odds(self, point: _Point) -> Float[Tensor, "rows masks"]:
+        batch = replace(self.batch, x=point.x, aux=point.aux, mask=point.mask)
+        values = {name: point.x[:, at].reshape(self._shapes[name]) for name, at in self.roles.values.items()}
+        model = poutine.condition(self.model, data={**point.latents, **point.parameters, **values})
+        sites = sample_sites(poutine.trace(model).get_trace(batch))
+        return torch.cat([_log_odds_of(sites[n], len(batch), len(r)) for n, r in self.roles.masks.items()], dim=-1)
+
+    def _draw(self) -> _Point:
+        """A point per row: around the data where numbers are real, or else values that data or model have taken."""
+        batch = self.batch
+        with torch.no_grad():
+            sites = sample_sites(poutine.trace(self.model).get_trace(batch))
+        self._shapes = {name: sites[name]["value"].shape for name in self.roles.values}
+        x, is_real = batch.x.clone(), True
+        for name, at in self.roles.values.items():
+            drawn = sites[name]["value"].detach().reshape(len(batch), len(at)).to(x.dtype)
+            x[:, at] = torch.where(batch.mask[:, at], x[:, at], drawn)
+            is_real = is_real and _is_real(sites[name]["fn"].support)
+        pool = torch.cat([x, *(self._drawn_x(sites, x) if not is_real else [])])
+        mask = (torch.rand_like(batch.x) < 0.5) | ~batch.incomplete
+        return _Point(
+            x=_around(x) if is_real else _resampled(pool, len(batch)),
+            aux=_resampled(batch.aux, len(batch))
+            if bool((batch.aux == batch.aux.round()).all())
+            else _around(batch.aux),
+            mask=mask,
+            latents={name: _spread(sites[name]) for name in self.roles.latents},
+            parameters={name: sites[name]["value"].detach() for name in self.roles.parameters},
+        )
+
+    def _drawn_x(self, sites: Mapping[str, Site], x: Tensor) -> Iterator[Tensor]:
+        """X as the model draws it, so that columns seen with one value only move too."""
+        drawn = x.clone()
+        for name, at in self.roles.values.items():
+            drawn[:, at] = sites[name]["fn"].sample().reshape(len(x), len(at)).to(x.dtype)
+        yield drawn
+
+
+def _nodes(batch: Batch | Table, latent: str) -> tuple[Nodes, list[Hashable | None]]:
+    """The nodes, and which of them each auxiliary variable is."""
+    if isinstance(batch, Table):
+        nodes, schema = Nodes.of_schema(batch.schema, latent), batch.schema
+        if schema.auxiliary_source == "mask":
+            return nodes, [nodes.r(column.name) if column.incomplete else None for column in schema.columns]
+        return nodes, [auxiliary.name for auxiliary in schema.auxiliaries for _ in range(auxiliary.width)]
+    columns = range(batch.num_columns)
+    aux = [f"U{at}" for at in range(batch.aux.shape[-1])]
+    incomplete = tuple(d for d in columns if batch.incomplete[d])
+    return Nodes(tuple(columns), incomplete, tuple((name, 1) for name in aux), latent), list(aux)
+
+
+def _causes(nodes: Nodes, aux_nodes: list[Hashable | None]) -> Iterator[_Cause]:
+    for at, column in enumerate(nodes.columns):
+        yield _Cause(column, "x", [at])
+        if column in nodes.incomplete:
+            yield _Cause(nodes.r(column), "mask", [at])
+    for name in dict.fromkeys(name for name in aux_nodes if name is not None):
+        yield _Cause(name, "aux", [at for at, other in enumerate(aux_nodes) if other == name])
+    yield _Cause(nodes.latent, "latents", [])
+
+
+def _log_odds_of(site: Site, rows: int, columns: int) -> Float[Tensor, "rows columns"]:
+    fn = site["fn"]
+    while fn.event_shape or isinstance(fn, MaskedDistribution):
+        if not hasattr(fn, "base_dist"):
+            raise ValueError(f"site {site['name']!r}: expected a distribution over 0 and 1 for each column, got {fn}")
+        fn = fn.base_dist
+    one = torch.ones(site["fn"].shape(), dtype=site["value"].dtype, device=site["value"].device)
+    return (fn.log_prob(one) - fn.log_prob(torch.zeros_like(one))).reshape(rows, columns)
+
+
+def _is_real(support: Any) -> bool:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support is constraints.real
+
+
+def _spread(site: Site) -> Tensor:
+    value = site["value"].detach()
+    return _around(value) if _is_real(site["fn"].support) else value
+
+
+def _around(values: Tensor) -> Tensor:
+    """Normal, with the mean of the rows and twice their standard deviation."""
+    spread = values.std(0, correction=0)
+    return values.mean(0) + 2 * torch.where(spread > 0, spread, 1.0) * torch.randn_like(values)
+
+
+def _resampled(pool: Tensor, rows: int) -> Tensor:
+    """Each column resampled by itself."""
+    return pool.gather(0, torch.randint(len(pool), (rows, pool.shape[-1]), device=pool.device))
+
+
+def _store_without(model: Any) -> dict[str, Any]:
+    """Pyro's store, less what stands there under names of the model's own tensors and would be taken for them."""
+    own, state = mirrored_parameters(model), cast(dict[str, dict[str, Any]], pyro.get_param_store().get_state())
+    return {part: {n: v for n, v in some.items() if n.replace("$$$", ".") not in own} for part, some in state.items()}
+
+
+@contextlib.contextmanager
+def _perturbed(parameters: Iterable[Tensor], scale: float) -> Iterator[None]:
+    kept = [(parameter, parameter.detach().clone()) for parameter in parameters]
+    try:
+        with torch.no_grad():
+            for parameter, _ in kept:
+                parameter.add_(scale * torch.randn_like(parameter))
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, before in kept:
+                parameter.copy_(before)

@@ -1,0 +1,5 @@
+"""A fit to draws: of a table's gaps, of single cells, of new rows."""
+
+from pyro_mnar.imputation.imputations import Imputations, impute
+
+__all__ = ["Imputations", "impute"]

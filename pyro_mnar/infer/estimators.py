@@ -1,0 +1,103 @@
+"""Gradient estimators of the bound: pathwise with leave-one-out terms (VIMCO), and doubly reparameterised.
+
+Mnih & Rezende (2016), Variational inference for Monte Carlo objectives; Tucker et al. (2018), Doubly reparameterized
+gradient estimators for Monte Carlo objectives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from pyro.poutine import Trace
+from torch import Tensor
+
+from pyro_mnar.infer.weights import Run, Site, bound_of, log_weights_of, sample_sites, stochastic
+
+
+def _pathwise(runs: list[Run]) -> Tensor:
+    """Gradients through the draws; leave-one-out score-function terms where there is no such way."""
+    log_weights = torch.cat([log_weights_of(run) for run in runs])
+    bound = bound_of(log_weights, runs[0].scale)
+    if not _unreparameterised(runs[0]):
+        return bound
+    scores = torch.cat([run.total(_unreparameterised(run)) for run in runs])
+    signal = _leave_one_out_signal(log_weights.detach())
+    surrogate = runs[0].scale * (signal * scores).sum()
+    return bound + surrogate - surrogate.detach()
+
+
+def _unreparameterised(run: Run) -> list[Site]:
+    """Sites whose draws need a score-function term; one that the weight does not depend on has none."""
+    sites = [*run.guide_sites, *run.from_model]
+    return [site for site in sites if not (site["fn"].has_rsample or site["infer"].get("summed_out"))]
+
+
+def _leave_one_out_signal(log_weights: Float[Tensor, "particles rows"]) -> Float[Tensor, "particles rows"]:
+    """L minus what L would be with w_k replaced by the geometric mean of the others (VIMCO, equation 7)."""
+    count = len(log_weights)
+    bound = log_weights.logsumexp(0) - math.log(count)
+    if count == 1:
+        return bound.expand_as(log_weights)
+    others = (log_weights.sum(0) - log_weights) / (count - 1)
+    swapped = log_weights.expand(count, *log_weights.shape).clone()  # [k, j, row]: weights with the k-th one replaced
+    swapped.diagonal(dim1=0, dim2=1).copy_(others.T)
+    return bound - (swapped.logsumexp(1) - math.log(count))
+
+
+def _doubly_reparameterised(runs: list[Run]) -> Tensor:
+    """With draws z_k as leaves, Σ ŵ_k ∂log p(·, z_k) for the model and Σ ŵ_k² ∂log w_k/∂z_k · ∂z_k for the guide.
+
+    Replaying the guide on the leaves keeps how one latent's density depends on another's value, which detaching the
+    distributions' parameters would lose.  Noise of sites proposed from the model counts as part of the model.
+    """
+    for site in (site for run in runs for site in _unreparameterised(run)):
+        raise ValueError(f"site {site['name']!r} cannot be reparameterised: use estimator='pathwise'")
+    log_p = torch.cat([run.total(run.model_sites) for run in runs])
+    has_guide = bool(runs[0].guide_sites)
+    log_weights = log_p - torch.cat([run.total(run.guide_sites) for run in runs]) if has_guide else log_p
+    normalised = log_weights.detach().softmax(0)
+
+    surrogate = (normalised * log_p).sum()
+    drawn = [sample_sites(run.drawn) for run in runs]
+    leaves = [
+        (s["value"], of[s["name"]]["value"]) for run, of in zip(runs, drawn, strict=True) for s in run.guide_sites
+    ]
+    if leaves and torch.is_grad_enabled():
+        squared = (normalised.square() * log_weights).sum()
+        slopes = torch.autograd.grad(squared, [leaf for leaf, _ in leaves], retain_graph=True)
+        surrogate = surrogate + sum((slope * value).sum() for slope, (_, value) in zip(slopes, leaves, strict=True))
+    bound = bound_of(log_weights.detach(), runs[0].scale)
+    return bound + runs[0].scale * (surrogate - surrogate.detach())
+
+
+def with_leaves(trace: Trace) -> Trace:
+    """The same trace with every draw a leaf that asks for a gradient."""
+    leaves = trace.copy()  # shallow: the sites are still the other trace's, so they are replaced, not written to
+    for site in stochastic(trace):
+        if site["value"].is_floating_point():
+            leaf = leaves.nodes[site["name"]].copy()
+            leaf["value"] = site["value"].detach().requires_grad_()
+            leaves.nodes[site["name"]] = leaf
+    return leaves
+
+
+class Estimator(NamedTuple):
+    """How a gradient of the bound is estimated.
+
+    Attributes:
+        bound: The bound of some runs, as a scalar with that gradient.
+        needs_leaves: Whether the guide is to be replayed on its draws as leaves.
+    """
+
+    bound: Callable[[list[Run]], Tensor]
+    needs_leaves: bool
+
+
+ESTIMATORS = {
+    "pathwise": Estimator(_pathwise, needs_leaves=False),
+    "doubly-reparameterized": Estimator(_doubly_reparameterised, needs_leaves=True),
+}

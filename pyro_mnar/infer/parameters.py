@@ -1,0 +1,59 @@
+"""Whose parameters? Modules own theirs; Pyro's global store only mirrors them.
+
+A PyroModule mirrors its parameters in the store under their dotted names, so a second module of the same class finds
+the first one's tensors there, and ``SVI`` would train those: the second module then never moves.  Library code
+therefore runs models only inside a :class:`~pyro_mnar.infer.session.Session`, and the objective refuses a store that
+holds somebody else's tensors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+_CURE = (
+    "train each model in a parameter store of its own, `with pyro.get_param_store().scope():`, or call"
+    " `pyro.clear_param_store()` before it"
+)
+
+
+def check_parameters(model: Any, guide: Any) -> None:
+    """Refuse a parameter store in which a module's name stands for another tensor.
+
+    Raises:
+        ValueError: Names the parameter and the cure.
+    """
+    own, of_guide = mirrored_parameters(model), mirrored_parameters(guide)
+    for name in own:
+        if own[name] is not of_guide.get(name, own[name]):
+            raise ValueError(
+                f"parameter {name!r} is in the model and, another one, in the guide: rename that attribute in one"
+            )
+    own.update(of_guide)
+    for stored_name, stored in pyro.get_param_store()._params.items():
+        tensor = own.get(stored_name.replace("$$$", "."))
+        if tensor is not None and tensor is not stored:
+            raise ValueError(f"parameter {stored_name!r}: Pyro's store holds the tensor of another module; {_CURE}")
+
+
+def mirrored_parameters(module: Any) -> dict[str, Tensor]:
+    """A PyroModule's parameters under the names by which the store mirrors them, with dots throughout."""
+    if not isinstance(module, PyroModule):
+        return {}
+    prefix = f"{module._pyro_name}." if module._pyro_name else ""
+    return {prefix + name.removesuffix("_unconstrained"): value for name, value in module.named_parameters()}
+
+
+def trainable_parameters(*modules: Any) -> list[nn.Parameter | Tensor]:
+    """Every tensor to train, once: the modules' parameters, and what ``pyro.param`` put into the store."""
+    stored = list(pyro.get_param_store()._params.values())
+    unique = {id(value): value for value in [*module_parameters(*modules), *stored] if value.requires_grad}
+    return list(unique.values())
+
+
+def module_parameters(*modules: Any) -> list[nn.Parameter]:
+    """Parameters of those that are modules at all; a model may be a plain function."""
+    return [value for module in modules if isinstance(module, nn.Module) for value in module.parameters()]

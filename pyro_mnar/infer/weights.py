@@ -1,0 +1,96 @@
+"""What one run of guide and model over a set of particles weighs, per particle and row.
+
+log w_k = log p(x_o, r, z^k) - log q(z^k),    L = (N / B) · Σ_rows log( (1/K) Σ_k w_k )
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+from jaxtyping import Float
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine import Trace
+from pyro.poutine.indep_messenger import CondIndepStackFrame
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+from pyro_mnar.distributions.densities import log_density
+
+Site = dict[str, Any]  # narrower than Pyro's type of it, in which every entry may be None
+
+
+def sample_sites(trace: Trace) -> dict[str, Site]:
+    """What a trace sampled or observed, by name, without the rows that plates drew."""
+    nodes = trace.nodes.items()
+    return {n: cast(Site, s) for n, s in nodes if s["type"] == "sample" and not site_is_subsample(s)}
+
+
+class Run:
+    """Traces of guide and model over one set of particles, and what of them enters the weight.
+
+    ``drawn`` is the guide's trace with the draws as they depend on its parameters; ``guide_trace`` is the same trace,
+    or its replay with the draws as leaves of the graph.
+    """
+
+    def __init__(
+        self, model_trace: Trace, guide_trace: Trace, drawn: Trace, plate: str, particle_dim: int | None
+    ) -> None:
+        self.model_trace, self.guide_trace, self.drawn = model_trace, guide_trace, drawn
+        self.plate, self.particle_dim = plate, particle_dim
+        self.guide_sites, sites = stochastic(guide_trace), stochastic(model_trace)
+        self.model_sites = [s for s in sites if s["is_observed"] or s["name"] in guide_trace]
+        self.from_model = [s for s in sites if not s["is_observed"] and s["name"] not in guide_trace]
+        self.frame = self._row_frame([*sites, *self.guide_sites])
+        self.scale = (self.frame.full_size or self.frame.size) / self.frame.size
+        model_names = {s["name"] for s in sites}
+        for site in self.guide_sites:
+            if site["name"] not in model_names and not site["infer"].get("is_auxiliary"):
+                raise ValueError(f"site {site['name']!r}: in the guide, but the model has no such latent site")
+
+    def log_prob(self, site: Site) -> Float[Tensor, "particles rows"]:
+        """Log-density of a site per particle and row, with scales and masks, without the minibatch factor."""
+        log_prob = log_density(site["fn"], site["value"], *site["args"], **site["kwargs"])
+        scale = site["scale"] if self.scale == 1 else site["scale"] / self.scale
+        log_prob = scale_and_mask(log_prob, scale, site["mask"])
+        kept = {self.frame.dim, self.particle_dim}
+        inner = [dim for dim in range(-log_prob.dim(), 0) if dim not in kept]
+        log_prob = log_prob.sum(inner) if inner else log_prob
+        return log_prob if self.particle_dim is not None else log_prob.unsqueeze(0)
+
+    def total(self, sites: list[Site]) -> Float[Tensor, "particles rows"]:
+        """Summed log-density of several sites, at least one."""
+        first, *others = (self.log_prob(site) for site in sites)
+        return sum(others, start=first)
+
+    def _row_frame(self, sites: list[Site]) -> CondIndepStackFrame:
+        frames = []
+        for site in sites:
+            frame = next((f for f in site["cond_indep_stack"] if f.name == self.plate), None)
+            if frame is None:
+                raise ValueError(
+                    f"site {site['name']!r} stands outside the row plate {self.plate!r}, so rows would share a weight:"
+                    " move it inside `with rows(batch):`, make it a parameter, or name the plate with plate=..."
+                )
+            frames.append(frame)
+        if not frames:
+            raise ValueError("the model has no sample site, so there is nothing to weigh")
+        if any((f.size, f.full_size, f.dim) != (frames[0].size, frames[0].full_size, frames[0].dim) for f in frames):
+            raise ValueError(f"model and guide use the row plate {self.plate!r} with different sizes or dimensions")
+        return frames[0]
+
+
+def stochastic(trace: Trace) -> list[Site]:
+    """The sites of a trace that have a density."""
+    return [site for site in sample_sites(trace).values() if not site["infer"].get("_deterministic")]
+
+
+def log_weights_of(run: Run) -> Float[Tensor, "particles rows"]:
+    """Per row, log w_k without the minibatch factor."""
+    log_p = run.total(run.model_sites)
+    return log_p - run.total(run.guide_sites) if run.guide_sites else log_p
+
+
+def bound_of(log_weights: Float[Tensor, "particles rows"], scale: float) -> Float[Tensor, ""]:
+    """L of a minibatch's weights and its factor N/B."""
+    return scale * (log_weights.logsumexp(0) - math.log(len(log_weights))).sum()

@@ -1,0 +1,88 @@
+"""Which kind a column is of: the one that was declared, or what its dtype and its values say."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+import pandas as pd
+
+from pyro_mnar.kinds.numbers import KINDS, Binary, Categorical, Continuous, Datetime, Kind, Ordinal
+from pyro_mnar.kinds.reading import holds_words
+
+MOST_LEVELS = 10  # of whole numbers that are taken for levels
+ROWS_PER_LEVEL = 10  # of these, on average
+MOST_WORDS = 100  # levels of a text column that nobody declared a category
+
+
+class Choice(NamedTuple):
+    """A column's kind.
+
+    Attributes:
+        kind: With what the training rows tell of it.
+        because: What decided it: a declaration, or what the column holds.
+    """
+
+    kind: Kind
+    because: str
+
+
+def kind_of(values: pd.Series, column: Hashable, given: str | Kind | None) -> Kind:
+    """The kind of :func:`choice_of`."""
+    return choice_of(values, column, given).kind
+
+
+def choice_of(values: pd.Series, column: Hashable, given: str | Kind | None) -> Choice:
+    """The kind that was given, or what the dtype says, learned from the training rows.
+
+    Booleans are binary; categories are binary, ordinal if ordered, else categorical; text is a category; whole numbers
+    of few levels, each seen often, are ordinal (binary if there are two); other numbers are continuous.  Numbers that
+    are all whole count as whole beside gaps even if they are floats, since gaps are what made them floats in pandas.
+
+    Raises:
+        ValueError: If the kind is unknown, or the column's values do not fit it.
+    """
+    if isinstance(given, str):
+        if given not in KINDS:
+            raise ValueError(f"column {column!r}: expected a kind among {sorted(KINDS)}, got {given!r}")
+        given = KINDS[given]()
+    if given is not None and not isinstance(given, Kind):
+        raise TypeError(f"column {column!r}: expected a kind or its name, got {given!r}")
+    kind, because = (given, "declared") if given else _inferred(values, column)
+    return Choice(kind.learned(values, column), because)
+
+
+def _inferred(values: pd.Series, column: Hashable) -> Choice:
+    dtype, observed = values.dtype, values.dropna()
+    if isinstance(dtype, pd.CategoricalDtype):
+        count = len(dtype.categories)
+        if count < 2:
+            return Choice(Continuous(), "categories")  # whose error names them
+        because = f"{count} {'ordered ' if dtype.ordered else ''}categories"
+        return Choice(Binary() if count == 2 else Ordinal() if dtype.ordered else Categorical(), because)
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return Choice(Datetime(), "dates")
+    if pd.api.types.is_bool_dtype(dtype) or pd.api.types.infer_dtype(observed, skipna=True) == "boolean":
+        return Choice(Binary((False, True)), "booleans")
+    if _are_whole(values, observed):
+        count = observed.nunique()
+        if 2 <= count <= MOST_LEVELS and len(observed) >= ROWS_PER_LEVEL * count:
+            return Choice(Binary() if count == 2 else Ordinal(), f"{count} whole numbers")
+        return Choice(Continuous(), "whole numbers, too many or too rare for levels")
+    if pd.api.types.is_numeric_dtype(dtype) or not holds_words(observed):
+        return Choice(Continuous(), "numbers")
+    count = observed.nunique()
+    if count > MOST_WORDS:
+        raise ValueError(
+            f"column {column!r}: expected at most {MOST_WORDS} different words, got {count}; leave it out, or make it"
+            f" kinds={{{column!r}: 'categorical'}}"
+        )
+    return Choice(Continuous() if count < 2 else Binary() if count == 2 else Categorical(), f"{count} words")
+
+
+def _are_whole(values: pd.Series, observed: pd.Series) -> bool:
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return True
+    if pd.api.types.is_float_dtype(values.dtype):
+        return 0 < len(observed) < len(values) and bool((observed == observed.round()).all())
+    return values.dtype == object and pd.api.types.infer_dtype(observed, skipna=True) == "integer"

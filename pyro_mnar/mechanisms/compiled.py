@@ -1,0 +1,159 @@
+"""p(R|X,Z) compiled from a graph: Π_d p(R_d | parents of R_d), every column in one computation.
+
+Log-odds of being observed,
+
+    a_d + Σ_p w_dp·v_p + Σ_m softplus(o_dm)·tanh(Σ_p h_dmp·v_p + c_dm),
+
+with v = (x, z, r, u) side by side, w zero off the graph's edges and h zero off the nonlinear ones.  A sign known of an
+edge is that of its w and h, by construction; o is positive, so log-odds are monotone in that parent.  (For the others
+this is no restriction, tanh being odd.)  A column's own value has weights of its own, so self-masking costs D weights
+and not D².
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from numpy import ndarray
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from pyro_mnar.nn.level_likelihoods import Indicators
+
+SMALL = 0.1
+
+
+class GraphMechanism(nn.Module):
+    """The mechanism of a :class:`~pyro_mnar.MissingnessGraph`; made by its ``mechanism(latent_dim)``.
+
+    The linear part starts at slope zero, or at ±log 2 where the sign is known (as
+    :class:`~pyro_mnar.mechanisms.declared.SelfMasking` does); the nonlinear part starts small and random.
+
+    Args:
+        parents: Which inputs cause each R; ``(columns, inputs)``, inputs being x, z, r, u in this order.
+        signs: -1, 0 or 1 for each of these; ``(columns, inputs)``.
+        nonlinear: Which of these enter the network; ``(columns, inputs)``.
+        latent_dim: H.
+        hidden: Hidden units per column.
+        indicators: Makes further inputs of x, which stand between z and r; without, there are none.
+
+    Attributes:
+        needs_mask_and_aux: Whether another R or an auxiliary causes an R, so that ``forward`` needs ``mask`` and
+            ``aux``.
+
+    Raises:
+        ValueError: If ``latent_dim`` or ``hidden`` is below 1.
+    """
+
+    _own_parents: Bool[Tensor, " columns"]
+    _own_signs: Int[Tensor, " columns"]
+    _own_nonlinear: Bool[Tensor, " columns"]
+    _other_parents: Bool[Tensor, "columns used"]
+    _other_signs: Int[Tensor, "columns used"]
+    _other_nonlinear: Bool[Tensor, "columns used"]
+    _used: Int[Tensor, " used"]
+
+    def __init__(
+        self,
+        parents: Bool[ndarray, "columns inputs"],
+        signs: Int[ndarray, "columns inputs"],
+        nonlinear: Bool[ndarray, "columns inputs"],
+        *,
+        latent_dim: int,
+        hidden: int,
+        indicators: Indicators | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("latent_dim", latent_dim), ("hidden", hidden)):
+            if value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")
+        columns = len(parents)
+        self.latent_dim = latent_dim
+        self.indicators = indicators if indicators is not None and len(indicators) else None
+        beside = columns + latent_dim + (len(self.indicators) if self.indicators is not None else 0)
+        self.needs_mask_and_aux = bool(parents[:, beside:].any())
+        across = parents.copy()
+        across[range(columns), range(columns)] = False
+        used = np.flatnonzero(across.any(0))
+        for name, values in (("parents", parents), ("signs", signs), ("nonlinear", nonlinear)):
+            self.register_buffer(f"_own_{name}", torch.from_numpy(values[range(columns), range(columns)]))
+            self.register_buffer(f"_other_{name}", torch.from_numpy((values * across)[:, used]))
+        self.register_buffer("_used", torch.from_numpy(used))
+
+        self.intercept = nn.Parameter(torch.zeros(columns))
+        self.raw_own_slope = nn.Parameter(torch.zeros(columns))
+        self.raw_other_slope = nn.Parameter(torch.zeros(columns, len(used)))
+        self.has_network = bool(nonlinear.any())
+        if self.has_network:
+            self.raw_own_weight = nn.Parameter(torch.empty(hidden, columns))
+            self.raw_other_weight = nn.Parameter(torch.empty(hidden, columns, len(used)))
+            self.bias = nn.Parameter(torch.empty(hidden, columns))
+            self.raw_output = nn.Parameter(torch.empty(hidden, columns))
+            self._draw_network()
+
+    def reset_parameters(self) -> None:
+        """Draw slopes of size about one, of both signs where no sign is known, and a new network, for restarts."""
+        nn.init.zeros_(self.intercept)
+        nn.init.normal_(self.raw_own_slope)
+        nn.init.normal_(self.raw_other_slope, std=max(1, self.raw_other_slope.shape[-1]) ** -0.5)
+        if self.has_network:
+            self._draw_network()
+
+    @property
+    def own_slope(self) -> Float[Tensor, " columns"]:
+        """Slope of each column's linear part in its own value, zero where the graph has no such edge."""
+        return _signed(self.raw_own_slope, self._own_signs, self._own_parents)
+
+    def forward(
+        self,
+        x: Float[Tensor, "*batch columns"],
+        z: Float[Tensor, "... latent_dim"],
+        mask: Shaped[Tensor, "... columns"] | None = None,
+        aux: Float[Tensor, "... auxiliaries"] | None = None,
+    ) -> Float[Tensor, "*batch columns"]:
+        """Log-odds of being observed.
+
+        Args:
+            x: Completed rows, standardised; ``(..., rows, columns)``.
+            z: Latents; ``(..., rows, latent_dim)``.
+            mask: R, for edges R → R; ``(rows, columns)``.
+            aux: U, for edges U → R; ``(rows, auxiliaries)``.
+
+        Raises:
+            ValueError: If another R or an auxiliary causes an R, and ``mask`` or ``aux`` is not given.
+        """
+        others = self._others(x, z, mask, aux)
+        logits = self.intercept + self.own_slope * x
+        logits = logits + others @ _signed(self.raw_other_slope, self._other_signs, self._other_parents).T
+        return logits + self._network(x, others) if self.has_network else logits
+
+    def _draw_network(self) -> None:
+        small = torch.tensor(SMALL).expm1().log().item()  # softplus gives SMALL
+        with torch.no_grad():
+            self.raw_own_weight.normal_(std=SMALL).add_(small * (self._own_signs != 0))
+            self.raw_other_weight.normal_(std=SMALL).add_(small * (self._other_signs != 0))
+            self.bias.uniform_(-1, 1)  # spread, so that units are not copies of each other
+            self.raw_output.fill_(small)
+
+    def _network(self, x: Float[Tensor, "*batch columns"], others: Float[Tensor, "*batch used"]) -> Tensor:
+        own = _signed(self.raw_own_weight, self._own_signs, self._own_nonlinear)
+        other = _signed(self.raw_other_weight, self._other_signs, self._other_nonlinear)
+        units = torch.tanh(own * x.unsqueeze(-2) + torch.einsum("...p,mdp->...md", others, other) + self.bias)
+        is_used = self._own_nonlinear | self._other_nonlinear.any(-1)
+        return (softplus(self.raw_output) * is_used * units).sum(-2)
+
+    def _others(self, x: Tensor, z: Tensor, mask: Tensor | None, aux: Tensor | None) -> Tensor:
+        """The inputs that some R has beside its own column, side by side."""
+        parts = [x, z] if self.indicators is None else [x, z, self.indicators(x)]
+        if self.needs_mask_and_aux:
+            if mask is None or aux is None:
+                raise ValueError("this graph has edges R → R or U → R: expected mask and aux beside x and z")
+            parts += [mask.to(x.dtype), aux]
+        joined = torch.cat([part.expand(*x.shape[:-1], part.shape[-1]) for part in parts], dim=-1)
+        return joined.index_select(-1, self._used)
+
+
+def _signed(raw: Tensor, signs: Tensor, allowed: Tensor) -> Tensor:
+    """Weights of the known signs, and exactly zero where there is no edge."""
+    return torch.where(signs == 0, raw, signs * softplus(raw)) * allowed

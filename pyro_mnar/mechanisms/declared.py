@@ -1,0 +1,149 @@
+"""p(R|X,Z): who causes the missingness of what.
+
+Every mechanism is a module ``(num_columns, latent_dim)`` whose ``forward(x, z)`` gives the log-odds of being
+*observed*, per column, on standardised x.  Written Π_d π_d(x,z)^{R_d} (1 - π_d(x,z))^{1-R_d} in the paper's section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from pyro_mnar.nn import MLP
+from pyro_mnar.tables.batch import Batch
+
+Values = Float[Tensor, "*batch columns"]
+Latent = Float[Tensor, "*batch latent_dim"]
+
+
+class Constant(nn.Module):
+    """Nothing causes it (MCAR, Figure 1 a): log-odds a_d.
+
+    Args:
+        num_columns: D.
+        latent_dim: Not used; every mechanism is made with the same arguments.
+    """
+
+    def __init__(self, num_columns: int, latent_dim: int = 0) -> None:
+        super().__init__()
+        self.intercept = nn.Parameter(torch.zeros(num_columns))
+
+    def forward(self, x: Values, z: Latent) -> Values:
+        """Log-odds of being observed."""
+        return self.intercept.expand_as(x)
+
+
+class SelfMasking(nn.Module):
+    """Its own value causes it (Figure 1 c): log-odds a_d + b_d·x_d.
+
+    Args:
+        num_columns: D.
+        latent_dim: Not used; every mechanism is made with the same arguments.
+        sign: What is known of the slopes: ``-1`` if high values go missing, ``+1`` if low ones do, 0 if unknown; one
+            number, or one per column.
+
+    Raises:
+        ValueError: If a sign is none of -1, 0 and 1, or there are not as many as columns.
+    """
+
+    sign: Int[Tensor, " columns"]
+
+    def __init__(self, num_columns: int, latent_dim: int = 0, *, sign: int | Sequence[int] = 0) -> None:
+        super().__init__()
+        signs = [sign] * num_columns if isinstance(sign, int) else list(sign)
+        if len(signs) != num_columns or not set(signs) <= {-1, 0, 1}:
+            raise ValueError(f"sign: expected -1, 0 or 1, once or for each of {num_columns} columns, got {sign!r}")
+        self.register_buffer("sign", torch.tensor(signs))
+        self.intercept = nn.Parameter(torch.zeros(num_columns))
+        self.raw_slope = nn.Parameter(torch.zeros(num_columns))
+
+    def reset_parameters(self) -> None:
+        """Draw slopes of size about one, of both signs where no sign is declared, for restarts."""
+        nn.init.zeros_(self.intercept)
+        nn.init.normal_(self.raw_slope)
+
+    @property
+    def slope(self) -> Float[Tensor, " columns"]:
+        """b_d, of the declared sign."""
+        return torch.where(self.sign == 0, self.raw_slope, self.sign * softplus(self.raw_slope))
+
+    def forward(self, x: Values, z: Latent) -> Values:
+        """Log-odds of being observed."""
+        return self.intercept + self.slope * x
+
+
+class LatentDependent(SelfMasking):
+    """Its own value and the latent cause it: log-odds a_d + b_d·x_d + c_d·z (the paper's data sets B and C).
+
+    Args:
+        num_columns: D.
+        latent_dim: H.
+        sign: What is known of the slopes b_d, as for :class:`SelfMasking`.
+    """
+
+    def __init__(self, num_columns: int, latent_dim: int, *, sign: int | Sequence[int] = 0) -> None:
+        super().__init__(num_columns, sign=sign)
+        self.of_latent = nn.Linear(latent_dim, num_columns, bias=False)
+        nn.init.zeros_(self.of_latent.weight)
+
+    def forward(self, x: Values, z: Latent) -> Values:
+        """Log-odds of being observed."""
+        return super().forward(x, z) + self.of_latent(z)
+
+
+class FullyConnected(nn.Module):
+    """All of X causes each R_d (Figure 1 d): a network of x.
+
+    Args:
+        num_columns: D.
+        latent_dim: Not used; every mechanism is made with the same arguments.
+        hidden: Widths of the hidden layers; none for a linear map.
+    """
+
+    def __init__(self, num_columns: int, latent_dim: int = 0, *, hidden: Sequence[int] = (10,)) -> None:
+        super().__init__()
+        self.network = MLP([num_columns, *hidden, num_columns])
+
+    def forward(self, x: Values, z: Latent) -> Values:
+        """Log-odds of being observed."""
+        return self.network(x)
+
+
+class General(nn.Module):
+    """All of X and Z cause each R_d (Figure 1 h): a network of (x, z), with 10 hidden units as in B.1.
+
+    Args:
+        num_columns: D.
+        latent_dim: H.
+        hidden: Widths of the hidden layers; none for a linear map.
+    """
+
+    def __init__(self, num_columns: int, latent_dim: int, *, hidden: Sequence[int] = (10,)) -> None:
+        super().__init__()
+        self.network = MLP([num_columns + latent_dim, *hidden, num_columns])
+
+    def forward(self, x: Values, z: Latent) -> Values:
+        """Log-odds of being observed."""
+        z = z.expand(*x.shape[:-1], z.shape[-1])
+        return self.network(torch.cat([x, z], dim=-1))
+
+
+def build(mechanism: Any, num_columns: int, latent_dim: int) -> nn.Module:
+    """A mechanism from a module (taken as it is) or from anything that makes one of ``(num_columns, latent_dim)``."""
+    return mechanism if isinstance(mechanism, nn.Module) else mechanism(num_columns, latent_dim)
+
+
+def log_odds(mechanism: nn.Module, x: Values, z: Float[Tensor, "... latent_dim"], batch: Batch) -> Values:
+    """Log-odds of being observed, from a mechanism of (x, z), or of (x, z, mask, aux) if it has ``needs_mask_and_aux``.
+
+    Cells outside ``mask_modelled`` count as observed where their R causes another's: held-out ones were, and of the
+    others the mechanism says nothing.
+    """
+    if not getattr(mechanism, "needs_mask_and_aux", False):
+        return mechanism(x, z)
+    return mechanism(x, z, batch.mask | ~batch.mask_modelled, batch.aux)

@@ -1,0 +1,220 @@
+"""p(X|Z) from the decoder network's outputs: one small module a column kind, whose ``forward`` gives a distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Bool, Float, Int
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from pyro_mnar import kinds
+from pyro_mnar.distributions import Columns, OnLine
+from pyro_mnar.kinds import LEAST_NOISE
+from pyro_mnar.nn.level_likelihoods import Indicators as Indicators
+from pyro_mnar.nn.level_likelihoods import LevelLikelihood
+from pyro_mnar.tables.schema import Column, Schema
+
+PAPER_NOISE = math.exp(-2.0)  # B.1 fixes log σ = -2 on standardised columns
+
+
+class GaussianNoise(nn.Module):
+    """X_d|Z ~ N(f_d(z), σ_d²), σ_d fixed or learned, per column or shared, in standard deviations of the column.
+
+    A column that also serves as U keeps its noise fixed: z can copy u, and a learned σ would then run to zero.
+
+    Args:
+        learned: Per column, whether σ_d is learned.
+        noise: σ where fixed, and where learning starts; one number, or one a column.
+        shared: Per column, whether a σ_d that is learned is one and the same for all such columns; none if None.
+    """
+
+    learned: Bool[Tensor, " columns"]
+    fixed_log_noise: Float[Tensor, " columns"]
+    source: Int[Tensor, " columns"]
+
+    def __init__(
+        self,
+        learned: Sequence[bool],
+        noise: float | Sequence[float] = PAPER_NOISE,
+        *,
+        shared: Sequence[bool] | None = None,
+    ) -> None:
+        super().__init__()
+        start = torch.as_tensor(noise, dtype=torch.get_default_dtype()).expand(len(learned))
+        if (start <= LEAST_NOISE).any():
+            raise ValueError(f"noise: expected more than {LEAST_NOISE} standard deviations, got {start.min().item()}")
+        of_all = list(shared or [False] * len(learned))
+        # Columns that share a scale read the parameter of the first among them.
+        source = [of_all.index(True) if is_shared else column for column, is_shared in enumerate(of_all)]
+        self.register_buffer("learned", torch.tensor(list(learned)))
+        self.register_buffer("fixed_log_noise", start.log())
+        self.register_buffer("source", torch.tensor(source))
+        self.log_noise = nn.Parameter(start.log().clone())
+
+    @classmethod
+    def of(cls, columns: Sequence[Column]) -> GaussianNoise:
+        """The noise that the columns' kinds ask for."""
+        asked = [getattr(column.kind, "noise", "learned") for column in columns]
+        return cls(
+            [isinstance(noise, str) and not column.is_auxiliary for noise, column in zip(asked, columns, strict=True)],
+            [PAPER_NOISE if isinstance(noise, str) else noise for noise in asked],
+            shared=[noise == "shared" for noise in asked],
+        )
+
+    def reset_parameters(self) -> None:
+        """Draw learned scales anew around where learning starts, for restarts."""
+        with torch.no_grad():
+            self.log_noise.normal_(std=0.5).add_(self.fixed_log_noise)
+
+    @property
+    def noise(self) -> Float[Tensor, " columns"]:
+        """σ per column, in standard deviations of the column."""
+        log_noise = self.log_noise.index_select(0, self.source)
+        return torch.where(self.learned, log_noise, self.fixed_log_noise).exp().clamp_min(LEAST_NOISE)
+
+    def forward(self, mean: Float[Tensor, "*batch columns"]) -> TorchDistributionMixin:
+        """A column-wise distribution of batch shape ``(..., rows, columns)``."""
+        return dist.Normal(mean, self.noise)
+
+
+class StudentNoise(GaussianNoise):
+    """X_d|Z ~ f_d(z) + σ_d·t(ν_d), with ν_d > 2 learned, for columns with outliers.
+
+    Args:
+        learned: As for :class:`GaussianNoise`.
+        noise: As for :class:`GaussianNoise`.
+        shared: As for :class:`GaussianNoise`; of the scale, not of ν_d.
+    """
+
+    def __init__(
+        self,
+        learned: Sequence[bool],
+        noise: float | Sequence[float] = PAPER_NOISE,
+        *,
+        shared: Sequence[bool] | None = None,
+    ) -> None:
+        super().__init__(learned, noise, shared=shared)
+        self.raw_df = nn.Parameter(torch.full((len(self.learned),), 2.0))
+
+    def forward(self, mean: Float[Tensor, "*batch columns"]) -> TorchDistributionMixin:
+        """A column-wise distribution of batch shape ``(..., rows, columns)``."""
+        return dist.StudentT(2 + softplus(self.raw_df), mean, self.noise)
+
+
+class CountLikelihood(nn.Module):
+    """Counts: negative binomial with mean exp(f_d(z))·m_d and a dispersion learned per column, or Poisson.
+
+    Args:
+        columns: The columns, all of kind ``"count"``.
+    """
+
+    offset: Float[Tensor, " columns"]
+    unit: Float[Tensor, " columns"]
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.tensor([column.mean for column in columns]))
+        self.register_buffer("unit", torch.tensor([column.std for column in columns]))
+        self.overdispersed = all(getattr(column.kind, "overdispersed", False) for column in columns)
+        if self.overdispersed:
+            self.log_total = nn.Parameter(torch.full((len(columns),), 3.0))
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the network's output that this likelihood takes."""
+        return len(self.offset)
+
+    def forward(self, outputs: Float[Tensor, "*batch columns"]) -> TorchDistributionMixin:
+        """A column-wise distribution of batch shape ``(..., rows, columns)``."""
+        log_mean = (outputs + self.offset.clamp_min(0.1).log()).clamp(max=15.0)
+        if not self.overdispersed:
+            return OnLine(dist.Poisson(log_mean.exp()), self.offset, self.unit)
+        total = self.log_total.clamp(-5.0, 10.0).exp()  # at the upper end a Poisson's
+        return OnLine(dist.NegativeBinomial(total, logits=log_mean - total.log()), self.offset, self.unit)
+
+
+class MixedLikelihood(nn.Module):
+    """Columns of any kinds: one pass a kind, however many columns.
+
+    A column that also serves as U keeps its noise fixed, as for :class:`GaussianNoise`.
+
+    Args:
+        schema: The columns.
+        straight_through: For discrete columns, as for :class:`~pyro_mnar.distributions.Levels`.
+    """
+
+    def __init__(self, schema: Schema, *, straight_through: bool = False) -> None:
+        super().__init__()
+        grouped: dict[str, list[int]] = {}
+        for position, column in enumerate(schema.columns):
+            grouped.setdefault(_family(column), []).append(position)
+        self.positions = [tuple(positions) for positions in grouped.values()]
+        self.widths: list[int] = []
+        self.parts = nn.ModuleList()
+        for family, positions in grouped.items():
+            columns = [schema.columns[position] for position in positions]
+            part: nn.Module
+            if family in NOISES:
+                part, width = NOISES[family].of(columns), len(columns)
+            elif family.startswith("count"):
+                counts = CountLikelihood(columns)
+                part, width = counts, counts.num_outputs
+            else:
+                levels = LevelLikelihood(columns, straight_through=straight_through)
+                part, width = levels, levels.num_outputs
+            self.parts.append(part)
+            self.widths.append(width)
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the network's output."""
+        return sum(self.widths)
+
+    def forward(self, outputs: Float[Tensor, "*batch outputs"]) -> TorchDistributionMixin:
+        """A column-wise distribution of batch shape ``(..., rows, columns)``."""
+        pieces = outputs.split(self.widths, dim=-1)
+        fns = [part(piece) for part, piece in zip(self.parts, pieces, strict=True)]
+        return fns[0] if len(fns) == 1 else Columns(list(zip(self.positions, fns, strict=True)))
+
+
+def likelihood_of(schema: Schema, *, straight_through: bool = False) -> tuple[nn.Module, int]:
+    """The likelihood of a table's columns, and the width of the network before it."""
+    if {_family(column) for column in schema.columns} == {"normal"}:
+        return GaussianNoise.of(schema.columns), schema.num_columns
+    mixed = MixedLikelihood(schema, straight_through=straight_through)
+    return mixed, mixed.num_outputs
+
+
+class Decoder(nn.Module):
+    """p(X|Z): a network, then a likelihood.
+
+    Args:
+        network: Maps z ``(..., latent_dim)`` to the likelihood's parameters.
+        likelihood: Maps these to a column-wise distribution.
+    """
+
+    def __init__(self, network: nn.Module, likelihood: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.likelihood = likelihood
+
+    def forward(self, z: Float[Tensor, "*batch latent_dim"]) -> TorchDistributionMixin:
+        """A column-wise distribution of batch shape ``(..., rows, columns)``."""
+        return self.likelihood(self.network(z))
+
+
+NOISES: dict[str, type[GaussianNoise]] = {"normal": GaussianNoise, "student": StudentNoise}
+
+
+def _family(column: Column) -> str:
+    """Columns of one family are one computation; logarithms and logits of a column are as normal as numbers are."""
+    if isinstance(column.kind, kinds.Categorical):
+        return column.kind.name
+    if isinstance(column.kind, kinds.Count):
+        return "count" if column.kind.overdispersed else "count, Poisson"
+    return "student" if isinstance(column.kind, kinds.HeavyTailed) else "normal"

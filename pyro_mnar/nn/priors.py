@@ -1,0 +1,53 @@
+"""p(Z|U): what identifies the latent (paper equation 3; Khemakhem et al. 2020), or does not."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+from jaxtyping import Float
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor, nn
+
+from pyro_mnar.nn.networks import positive
+
+
+class StandardNormal(nn.Module):
+    """p(Z) = N(0, I), whatever U is.
+
+    Args:
+        latent_dim: H.
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+
+    def forward(self, aux: Float[Tensor, "rows auxiliaries"]) -> TorchDistributionMixin:
+        """A distribution of batch shape ``(rows,)`` and event shape ``(latent_dim,)``."""
+        zeros = aux.new_zeros(len(aux), self.latent_dim)
+        return dist.Normal(zeros, zeros + 1).to_event(1)
+
+
+class LinearNormal(nn.Module):
+    """p(Z|U) = Π_h N(z_h; m_h(u), s_h(u)²), a linear map of u giving m and the unconstrained s (B.1).
+
+    It starts close to N(0, I).
+
+    Args:
+        num_auxiliaries: Width of u.
+        latent_dim: H.
+    """
+
+    def __init__(self, num_auxiliaries: int, latent_dim: int) -> None:
+        super().__init__()
+        self.parameters_of_u = nn.Linear(num_auxiliaries, 2 * latent_dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw a prior close to N(0, I)."""
+        nn.init.normal_(self.parameters_of_u.weight, std=0.01)
+        nn.init.zeros_(self.parameters_of_u.bias)
+
+    def forward(self, aux: Float[Tensor, "rows auxiliaries"]) -> TorchDistributionMixin:
+        """A distribution of batch shape ``(rows,)`` and event shape ``(latent_dim,)``."""
+        mean, scale = self.parameters_of_u(aux).chunk(2, dim=-1)
+        return dist.Normal(mean, positive(scale)).to_event(1)

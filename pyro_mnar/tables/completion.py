@@ -1,0 +1,102 @@
+"""Frames with their gaps filled, in their own dtypes, index and column order; other cells keep their bits."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from pyro_mnar.kinds import Categorical
+from pyro_mnar.kinds.reading import dates_of, numbers_of
+from pyro_mnar.tables.schema import Column, Schema
+
+
+def completed(
+    frame: pd.DataFrame,
+    schema: Schema,
+    cells: Int[NDArray, "2 cells"],
+    values: Float[NDArray, " cells"],
+    *,
+    keep_integers: bool,
+) -> pd.DataFrame:
+    """The frame with numbers, in the user's units, in some of its cells.
+
+    Args:
+        frame: The user's frame.
+        schema: Its columns.
+        cells: Row and column position of each cell.
+        values: What goes there; of words, the levels' positions.
+        keep_integers: Whether columns of whole numbers stay whole; if not they become floating.
+    """
+    rows, columns = cells
+    filled: dict[Hashable, pd.Series] = {}
+    for position in np.unique(columns):
+        here = columns == position
+        column = schema.columns[position]
+        name = column.name
+        if _takes_levels(column, frame[name]):
+            filled[name] = _with_levels(frame[name], rows[here], column.kind.label(values[here]))  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            filled[name] = _filled(frame[name], rows[here], values[here], keep_integers)
+    arrays = {i: filled.get(name, frame[name]).array for i, name in enumerate(frame.columns)}
+    done = pd.DataFrame(arrays, index=frame.index)
+    done.columns = frame.columns
+    return done
+
+
+def as_held(numbers: Float[NDArray, "*shape"], dtype: Any) -> Float[NDArray, "*shape"]:
+    """Numbers as a column of this dtype gives them back."""
+    numpy_dtype = getattr(dtype, "numpy_dtype", dtype)
+    if pd.api.types.is_integer_dtype(dtype):
+        limits = np.iinfo(numpy_dtype)
+        return np.clip(np.rint(numbers), limits.min, limits.max)
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return numbers_of(dates_of(numbers.ravel(), dtype), None).reshape(numbers.shape)
+    if isinstance(numpy_dtype, np.dtype) and numpy_dtype.kind == "f":
+        return numbers.astype(numpy_dtype).astype(np.float64)
+    return numbers
+
+
+def _takes_levels(column: Column, values: pd.Series) -> bool:
+    """Whether gaps are filled with levels and not with numbers."""
+    is_category = isinstance(values.dtype, pd.CategoricalDtype)
+    return isinstance(column.kind, Categorical) and (is_category or column.kind.holds_words)
+
+
+def _with_levels(values: pd.Series, rows: NDArray[np.int_], levels: NDArray[Any]) -> pd.Series:
+    completed = values.copy()
+    completed.iloc[rows] = levels
+    return completed
+
+
+def _filled(values: pd.Series, rows: NDArray[np.int_], numbers: NDArray[np.float64], keep_integers: bool) -> pd.Series:
+    """The column with numbers in some of its cells; the other cells keep their bits."""
+    dtype, new = values.dtype, cast(NDArray[Any], numbers)
+    floating = "Float64" if pd.api.types.is_extension_array_dtype(dtype) else np.float64
+    if pd.api.types.is_bool_dtype(dtype) or pd.api.types.infer_dtype(values, skipna=True) == "boolean":
+        if keep_integers:
+            new = new > 0.5
+        else:  # an object column of booleans has gaps that only the nullable dtypes take
+            values = values.astype("boolean").astype("Float64") if dtype.kind == "O" else values.astype(floating)
+    elif pd.api.types.is_datetime64_any_dtype(dtype):
+        new = dates_of(numbers, dtype).array
+    elif pd.api.types.is_integer_dtype(dtype):
+        if keep_integers:
+            new = _whole(new, getattr(dtype, "numpy_dtype", dtype))
+        else:
+            values = values.astype(floating)
+    elif isinstance(dtype, np.dtype) and dtype.kind == "f":
+        new = new.astype(dtype)
+    completed = values.sparse.to_dense() if isinstance(dtype, pd.SparseDtype) else values.copy()
+    completed.iloc[rows] = new
+    return completed.astype(dtype) if isinstance(dtype, pd.SparseDtype) else completed
+
+
+def _whole(numbers: NDArray[np.float64], dtype: Any) -> NDArray[Any]:
+    """Nearest whole numbers that the dtype can hold: a small unsigned integer has no room for a draw below zero."""
+    limits = np.iinfo(dtype)
+    return np.array([min(max(int(number), limits.min), limits.max) for number in np.rint(numbers)], dtype=dtype)

@@ -1,0 +1,119 @@
+"""What a user knows of whole rows: an order of columns, parts that sum to a total.
+
+Declared with a table, they are plain data, kept with the fit and checked on the observed values of every row;
+imputation draws from what satisfies them (:mod:`pyro_mnar.imputation.row_conditions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+
+Values = Mapping[Hashable, Float[NDArray, "*rows"]]  # numbers in the user's units, by column; NaN where missing
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """Values that never fall from one column to the next: ``InOrder("start", "end")``.
+
+    Args:
+        *columns: Names, at least two; missing values among them are passed over.
+        strict: Whether equal values are excluded.
+    """
+
+    columns: tuple[Hashable, ...]
+    strict: bool
+    name: ClassVar[str] = "in_order"
+
+    def __init__(self, *columns: Hashable, strict: bool = False) -> None:
+        if len(columns) < 2:
+            raise ValueError(f"InOrder: expected at least two columns, got {list(columns)!r}")
+        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "strict", strict)
+
+    def holds(self, values: Values) -> Bool[NDArray, "*rows"]:
+        """Row by row."""
+        least, ok = np.array(-np.inf), np.array(True)
+        for column in self.columns:
+            value = values[column]
+            ok = ok & ((value > least if self.strict else value >= least) | np.isnan(value))
+            least = np.fmax(least, value)
+        return np.asarray(ok)
+
+
+@dataclass(frozen=True)
+class SumsTo:
+    """Parts that sum to a total: ``SumsTo(["rent", "food", "rest"], "spent")``, ``SumsTo(shares, 100)``.
+
+    Args:
+        parts: Names of the columns.
+        total: A number, or the name of a column.
+        tolerance: Largest error that counts as none, as a share of the total or of the largest part.
+    """
+
+    parts: tuple[Hashable, ...]
+    total: Any
+    tolerance: float
+    name: ClassVar[str] = "sums_to"
+
+    def __init__(self, parts: Sequence[Hashable], total: Any, *, tolerance: float = 1e-6) -> None:
+        if len(parts) < 2 or isinstance(parts, str):
+            raise ValueError(f"SumsTo: expected at least two parts, got {parts!r}")
+        object.__setattr__(self, "parts", tuple(parts))
+        object.__setattr__(self, "total", total)
+        object.__setattr__(self, "tolerance", tolerance)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the total is a number, and no column."""
+        return isinstance(self.total, (int, float, np.number)) and not isinstance(self.total, bool)
+
+    @property
+    def columns(self) -> tuple[Hashable, ...]:
+        """All columns in it, the total last if it is one."""
+        return self.parts if self.is_number else (*self.parts, self.total)
+
+    def rest(self, values: Values, column: Hashable) -> Float[NDArray, "*rows"]:
+        """What one column has to be, given the others."""
+        sign = -1.0 if not self.is_number and column == self.total else 1.0
+        gap = np.asarray(float(self.total) if self.is_number else 0.0)
+        for name in self.columns:
+            if name != column:
+                gap = gap - (-values[name] if not self.is_number and name == self.total else values[name])
+        return sign * gap
+
+    def holds(self, values: Values) -> Bool[NDArray, "*rows"]:
+        """Row by row; rows in which a value is missing are passed over."""
+        total = np.asarray(float(self.total)) if self.is_number else values[self.total]
+        parts = [values[name] for name in self.parts]
+        size = np.maximum(np.abs(total), np.max([np.abs(part) for part in parts], axis=0))
+        error = np.abs(sum(parts) - total)
+        return ~(error > self.tolerance * size)
+
+
+RowConstraint = InOrder | SumsTo
+CONSTRAINTS: dict[str, Any] = {kind.name: kind for kind in (InOrder, SumsTo)}
+
+
+def to_plain(constraint: RowConstraint) -> dict[str, Any]:
+    """A constraint as plain data."""
+    return {"name": constraint.name, **vars(constraint)}
+
+
+def from_plain(data: Mapping[str, Any]) -> RowConstraint:
+    """The inverse of :func:`to_plain`."""
+    if data["name"] == InOrder.name:
+        return InOrder(*data["columns"], strict=data["strict"])
+    return SumsTo(tuple(data["parts"]), data["total"], tolerance=data["tolerance"])
+
+
+def described(constraint: RowConstraint) -> str:
+    """As the user wrote it."""
+    if isinstance(constraint, InOrder):
+        return f"InOrder({', '.join(map(repr, constraint.columns))})"
+    return f"SumsTo({list(constraint.parts)!r}, {constraint.total!r})"

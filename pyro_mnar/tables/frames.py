@@ -1,0 +1,155 @@
+"""Reading frames and CSV files: which columns there are, which cells are gaps, and which codes say why."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pyro_mnar.kinds.reading import cell, row_label
+from pyro_mnar.tables.schema import Schema
+
+Cells = Mapping[Hashable, Any]  # per column one code, several codes, or a boolean per row
+
+
+def read_csv(path: str | PathLike[str]) -> pd.DataFrame:
+    """Read a CSV file as written: whole numbers stay whole beside gaps, and repeated column names are refused."""
+    try:
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"{path}: expected a header and rows, got an empty file") from None
+    repeated = header[header.duplicated()]
+    if len(repeated):
+        raise ValueError(f"{path}: expected each column name once, got {repeated.iloc[0]!r} twice")
+    try:
+        frame = pd.read_csv(path, dtype_backend="numpy_nullable")
+    except pd.errors.ParserError as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError(f"{path}: expected as many fields in every row as in the header, {len(header)}, got more")
+    # Without nullable dtypes pandas turns whole numbers beside a gap into floats, and booleans into objects.
+    return frame.astype(dict.fromkeys(frame.columns[frame.dtypes == "Float64"], "float64"))
+
+
+def dates_of_text(values: pd.Series) -> pd.Series:
+    """Text as dates; of other ways to write one, 01/02 may mean two days."""
+    dates = pd.to_datetime(values, format="ISO8601", errors="coerce")
+    wrong = (dates.isna() & values.notna()).to_numpy()
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise ValueError(
+            f"column {values.name!r}: expected dates such as 2021-12-31 (kind 'datetime'), got {cell(values, at)!r} in"
+            f" row {row_label(values, at)!r}"
+        )
+    return dates
+
+
+def check_frame(frame: pd.DataFrame, auxiliary: object) -> None:
+    """Raise unless it is a frame with rows and columns, each name once, and ``auxiliary`` no stray word."""
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"expected a pandas DataFrame, got {type(frame).__name__}")
+    if isinstance(auxiliary, str) and auxiliary != "mask":
+        raise TypeError(f"auxiliary: expected a list of column names or 'mask', got {auxiliary!r}")
+    if not len(frame.columns):
+        raise ValueError("expected at least one column, got none")
+    if not len(frame):
+        raise ValueError("expected at least one row, got none")
+    repeated = frame.columns[frame.columns.duplicated()]
+    if len(repeated):
+        raise ValueError(
+            f"column {repeated[0]!r}: expected each name once, got it {sum(frame.columns == repeated[0])} times"
+        )
+
+
+def match_columns(frame: pd.DataFrame, schema: Schema) -> None:
+    """Raise ValueError unless new rows have the training table's columns, in any order."""
+    expected = list(dict.fromkeys([*(auxiliary.name for auxiliary in schema.auxiliaries), *schema.names]))
+    for name in expected:
+        if name not in frame.columns:
+            raise ValueError(f"column {name!r}: expected as in the training table, got columns {list(frame.columns)!r}")
+    for name in frame.columns:
+        if name not in expected:
+            raise ValueError(f"column {name!r}: expected only the training table's columns, {expected!r}")
+
+
+def by_column(cells: Cells | None, reason: str) -> dict[Hashable, Any]:
+    """What was given of cells, by column; TypeError for anything but a mapping."""
+    if cells is not None and not isinstance(cells, Mapping):
+        raise TypeError(f"{reason}: expected a mapping from columns to codes, got {type(cells).__name__}")
+    return dict(cells or {})
+
+
+def known_codes(
+    frame: pd.DataFrame, given: Mapping[str, Mapping[Hashable, Any]]
+) -> tuple[tuple[str, Hashable, tuple[Any, ...]], ...]:
+    """The codes among the reasons given, with a warning for columns in which none of them stands."""
+    known = []
+    for reason, cells in given.items():
+        for name, entries in cells.items():
+            codes = tuple(getattr(entry, "item", lambda entry=entry: entry)() for entry in _codes(entries))
+            if not codes or _are_marks(codes):
+                continue
+            known.append((reason, name, codes))
+            if not frame[name].isin(list(codes)).any():
+                warnings.warn(f"{reason} of column {name!r}: none of {list(codes)!r} stands in any row", stacklevel=3)
+    return tuple(known)
+
+
+def _are_marks(entries: Sequence[Any]) -> bool:
+    return bool(entries) and all(isinstance(entry, (bool, np.bool_)) for entry in entries)
+
+
+def read_gaps(
+    frame: pd.DataFrame,
+    na_values: Mapping[Hashable, Any],
+    not_applicable: Cells,
+    by_design: Cells,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[Hashable, tuple[NDArray[np.bool_], NDArray[np.bool_]]]]:
+    """The frame with every coded cell a gap, the codes, and per column which gaps are not applicable or by design."""
+    for name in (*na_values, *not_applicable, *by_design):
+        if name not in frame.columns:
+            raise ValueError(f"column {name!r}: expected one of {list(frame.columns)!r}")
+    gaps, codes, absent = frame.copy(deep=False), {}, {}
+    for name in dict.fromkeys([*na_values, *not_applicable, *by_design]):
+        values = frame[name]
+        missing = values.isna().to_numpy() | values.isin(_codes(na_values.get(name, ()))).to_numpy()
+        inapplicable = _cells(values, missing, not_applicable.get(name, ()), "not_applicable")
+        designed = _cells(values, missing, by_design.get(name, ()), "by_design")
+        coded = (missing | inapplicable | designed) & values.notna().to_numpy()
+        if name in na_values:
+            codes[name] = values.astype(object).where(coded)
+        if inapplicable.any() or designed.any():
+            absent[name] = (inapplicable, designed)
+        if coded.any():
+            gaps[name] = values.mask(coded)
+    return gaps, pd.DataFrame(codes, index=frame.index), absent
+
+
+def _cells(values: pd.Series, missing: NDArray[np.bool_], given: Any, what: str) -> NDArray[np.bool_]:
+    """A boolean per row, from booleans or from codes; booleans may only mark gaps."""
+    entries = _codes(given)
+    if not _are_marks(entries):
+        if len(entries) == len(values) > 2 and pd.Series(entries, dtype=object).dropna().isin([0, 1]).all():
+            raise ValueError(
+                f"{what} of column {values.name!r}: expected booleans without gaps, or codes, got 0s and 1s"
+            )
+        return values.isin(entries).to_numpy()
+    if len(entries) != len(values):
+        raise ValueError(f"{what} of column {values.name!r}: expected {len(values)} booleans, got {len(entries)}")
+    marked = np.array(entries, dtype=bool)
+    seen = marked & ~missing
+    if seen.any():
+        at = int(seen.argmax())
+        label, value = row_label(values, at), cell(values, at)
+        raise ValueError(f"{what} of column {values.name!r}: expected a gap in row {label!r}, got {value!r}")
+    return marked
+
+
+def _codes(given: Any) -> list[Any]:
+    """Codes as a list, from one code or several."""
+    return [given] if pd.api.types.is_scalar(given) else list(given)

@@ -1,0 +1,116 @@
+"""Naming cells of a table: by labels in a long frame, by positions, or by the entries of a sparse matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pyro_mnar.tables.table import Table
+
+CellPositions = Any  # a long frame, a pair of position arrays, or a scipy sparse matrix; see positions_of
+
+
+class LongNames(NamedTuple):
+    """What a long frame calls its columns: whose value, of what, and the value."""
+
+    row: Hashable = "row"
+    column: Hashable = "column"
+    value: Hashable = "value"
+
+
+class Positions(NamedTuple):
+    """Positions of cells.
+
+    Attributes:
+        rows: Of each cell; ``(cells,)``.
+        columns: Of each cell; ``(cells,)``.
+    """
+
+    rows: Int[NDArray, " cells"]
+    columns: Int[NDArray, " cells"]
+
+
+def positions_of(table: Table, cells: CellPositions) -> Positions:
+    """Positions of some cells of a table, in the order given.
+
+    Args:
+        table: The table.
+        cells: A long frame with the labels of rows and columns, in columns called as those of ``Table.from_long`` or
+            else ``"row"`` and ``"column"``; or positions of rows and positions of columns, two arrays; or a scipy
+            sparse matrix, whose explicit entries are meant.
+
+    Raises:
+        ValueError: If a cell is not in the table or is named twice.
+        TypeError: If it is none of these.
+    """
+    names = table.long_names
+    if isinstance(cells, pd.DataFrame):
+        for name in (names.row, names.column):
+            if name not in cells.columns:
+                raise ValueError(
+                    f"cells: expected the columns {names.row!r} and {names.column!r}, got {list(cells.columns)!r}"
+                )
+        rows = located(cells[names.row], table.row_labels, "cells", f"row ({names.row})")
+        of_schema = pd.Index(table.schema.names, tupleize_cols=False)
+        columns = located(cells[names.column], of_schema, "cells", f"column ({names.column})")
+    elif hasattr(cells, "tocoo"):
+        if cells.shape != (len(table), table.schema.num_columns):
+            raise ValueError(
+                f"cells: expected shape {(len(table), table.schema.num_columns)}, got {tuple(cells.shape)}"
+            )
+        entries = cells.tocoo()
+        rows, columns = entries.row.astype(np.int64), entries.col.astype(np.int64)
+    elif isinstance(cells, tuple) and len(cells) == 2:
+        rows, columns = (np.atleast_1d(np.asarray(positions)) for positions in cells)
+        if rows.shape != columns.shape or rows.ndim != 1:
+            raise ValueError(f"cells: expected as many rows as columns, got shapes {rows.shape} and {columns.shape}")
+        for positions, count, what in ((rows, len(table), "row"), (columns, table.schema.num_columns, "column")):
+            _check_positions(positions, count, what)
+        rows, columns = rows.astype(np.int64), columns.astype(np.int64)
+    else:
+        raise TypeError(
+            f"cells: expected a long frame, a pair of position arrays or a sparse matrix, got {type(cells).__name__}"
+        )
+    refuse_duplicates(table.row_labels, table.schema.names, rows, columns, "cells")
+    return Positions(rows, columns)
+
+
+def located(labels: Any, index: pd.Index, what: str, where: str) -> Int[NDArray, " cells"]:
+    """Position of each label in an index; ValueError naming one that is not there."""
+    labels = pd.Index(labels, tupleize_cols=False)
+    found = index.get_indexer(labels)
+    if (found < 0).any():
+        label = labels[found < 0][:1].tolist()[0]
+        known = index[:5].tolist()
+        raise ValueError(
+            f"{what}: expected a {where} of the table, such as {', '.join(map(repr, known))}, got {label!r}"
+        )
+    return found.astype(np.int64)
+
+
+def refuse_duplicates(
+    row_labels: pd.Index, names: list[Hashable], rows: NDArray[np.int64], columns: NDArray[np.int64], what: str
+) -> None:
+    """Raise ValueError, with the labels, if a cell is named twice."""
+    keys = np.sort(rows * len(names) + columns)
+    twice = keys[1:][keys[1:] == keys[:-1]]
+    if len(twice):
+        row, column = divmod(int(twice[0]), len(names))
+        label = row_labels[row : row + 1].tolist()[0]
+        count = int((keys == twice[0]).sum())
+        raise ValueError(f"{what}: expected each cell once, got row {label!r}, column {names[column]!r} {count} times")
+
+
+def _check_positions(positions: NDArray[Any], count: int, what: str) -> None:
+    if positions.size and positions.dtype.kind not in "iu":
+        raise ValueError(f"cells: expected positions of {what}s, whole numbers, got {positions.dtype}")
+    if positions.size and (positions.min() < 0 or positions.max() >= count):
+        raise ValueError(
+            f"cells: expected positions of {what}s from 0 to {count - 1}, got {positions.min()} to {positions.max()}"
+        )

@@ -1,0 +1,293 @@
+"""What a table's columns are: names, kinds, units, and which of them are auxiliary.
+
+A :class:`Schema` is made once, from the training table, and is what a fit keeps of it: new rows are encoded with the
+training rows' means and standard deviations, matched by column name.  It holds one entry a column, so a column kind
+is a matter of one entry and not of the whole table.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pyro_mnar.kinds import Categorical, Datetime, Kind, from_plain, to_plain
+from pyro_mnar.kinds.choice import choice_of
+from pyro_mnar.kinds.reading import cell, dates_of, numbers_of, row_label
+from pyro_mnar.tables.constraints import RowConstraint
+from pyro_mnar.tables.constraints import from_plain as constraint_from_plain
+from pyro_mnar.tables.constraints import to_plain as constraint_to_plain
+
+AuxiliarySource = Literal["named", "complete", "mask", "none"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One modelled column of X.
+
+    Attributes:
+        name: The frame's own label.
+        kind: How the column is modelled.
+        mean: Mean of the observed values on the kind's line (the user's units, but for logarithms and logits).
+        std: Their standard deviation (1 for a constant column).
+        incomplete: Whether a value was missing when the schema was made, so that the column has a mechanism.
+        is_auxiliary: Whether the column also serves as U (it was complete, and no auxiliaries were named).
+        because: What decided the kind; empty if nobody noted it.
+    """
+
+    name: Hashable
+    kind: Kind
+    mean: float
+    std: float
+    incomplete: bool
+    is_auxiliary: bool = False
+    because: str = ""
+
+    def read(self, values: pd.Series) -> NDArray[np.float64]:
+        """Cells to numbers in the user's units, NaN for gaps; a word's number is its level's position."""
+        return self.kind.read(values, self.name)
+
+    def encode(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """User's units to standard deviations from the mean, on the kind's line."""
+        return (self.kind.to_line(numbers) - self.mean) / self.std
+
+    def decode(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Standard deviations from the mean to the user's units, to the nearest value that the column can take."""
+        return self.kind.from_line(np.asarray(values, dtype=np.float64) * self.std + self.mean)
+
+    def labelled(self, numbers: NDArray[np.float64]) -> NDArray[Any]:
+        """Numbers in the user's units, with words for levels that are words and dates for days."""
+        kind = self.kind
+        if isinstance(kind, Datetime):
+            return dates_of(numbers, np.dtype("datetime64[us]")).to_numpy()
+        return kind.label(numbers) if isinstance(kind, Categorical) and kind.holds_words else numbers
+
+    @property
+    def is_nominal(self) -> bool:
+        """Whether it has more than two levels without an order, so that networks see indicators instead of a number."""
+        return self.kind.name == "categorical" and len(self.kind.levels) > 2
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """Its levels on the model's line, ``(levels,)``; empty if it has none."""
+        return self.encode(self.kind.points) if isinstance(self.kind, Categorical) else np.empty(0)
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """One auxiliary column of U: a standardised number, or one indicator per level beyond the first."""
+
+    name: Hashable
+    mean: float = 0.0
+    std: float = 1.0
+    levels: tuple[Any, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Number of columns it takes in ``aux``."""
+        return max(len(self.levels) - 1, 1) if self.levels else 1
+
+    def encode(self, values: pd.Series) -> NDArray[np.float64]:
+        """Encode to ``(rows, width)``.
+
+        Raises:
+            ValueError: If a value is missing, or a level was not there when the schema was made.
+        """
+        if values.isna().any():
+            row = row_label(values, int(values.isna().to_numpy().argmax()))
+            raise ValueError(f"auxiliary column {self.name!r}: expected a value in every row, got none in row {row!r}")
+        if not self.levels:
+            return ((numbers_of(values, self.name) - self.mean) / self.std)[:, None]
+        codes = pd.Index(self.levels, dtype=object, tupleize_cols=False).get_indexer(pd.Index(values.astype(object)))
+        if (codes < 0).any():
+            at = int((codes < 0).argmax())
+            expected, got, row = list(self.levels), cell(values, at), row_label(values, at)
+            raise ValueError(
+                f"auxiliary column {self.name!r}: expected one of {expected!r}, got {got!r} in row {row!r}"
+            )
+        return (codes[:, None] == np.arange(1, self.width + 1)).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table, in order, and where U comes from.
+
+    Attributes:
+        columns: The modelled columns of X.
+        auxiliaries: The columns of U: those named, or the complete ones.
+        auxiliary_source: ``"named"``; ``"complete"`` (the complete columns serve as U and stay in X, as X_1 does in the
+            paper's B.1); ``"mask"`` (U = R); ``"none"``.
+        codes: What codes in a frame mean, ``(reason, column, codes)`` with a reason ``"na_values"``,
+            ``"not_applicable"`` or ``"by_design"``; new rows are read by the same.
+        bounds: What every value of a column keeps to, ``(column, lower, upper)`` in the user's units, infinite where
+            there is no bound; new rows keep to the same.
+        constraints: What every row satisfies.
+    """
+
+    columns: tuple[Column, ...]
+    auxiliaries: tuple[Auxiliary, ...]
+    auxiliary_source: AuxiliarySource
+    codes: tuple[tuple[str, Hashable, tuple[Any, ...]], ...] = ()
+    bounds: tuple[tuple[Hashable, float, float], ...] = ()
+    constraints: tuple[RowConstraint, ...] = ()
+
+    @classmethod
+    def of_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        auxiliary: Collection[Hashable] | Literal["mask"] | None,
+        kinds: Mapping[Hashable, str | Kind] | str | Kind,
+    ) -> Schema:
+        """Read the schema off a training frame in which gaps are NaN, None or pd.NA."""
+        uses_mask = isinstance(auxiliary, str)  # not `==`, which a pandas Index answers entry by entry
+        named = [] if auxiliary is None or uses_mask else list(auxiliary)
+        if not isinstance(kinds, Mapping):
+            kinds = {name: kinds for name in frame.columns if name not in named}
+        absent = [name for name in (*named, *kinds) if name not in frame.columns]
+        if absent:
+            raise ValueError(f"column {absent[0]!r}: expected one of {list(frame.columns)!r}")
+        repeated = [name for at, name in enumerate(named) if name in named[:at]]
+        if repeated:
+            raise ValueError(
+                f"auxiliary column {repeated[0]!r}: expected each name once, got it {named.count(repeated[0])} times"
+            )
+        modelled = [name for name in frame.columns if name not in named]
+        if not modelled:
+            raise ValueError("expected at least one column to model, got auxiliary columns only")
+
+        complete_as_u = auxiliary is None
+        columns = tuple(_column(frame[name], name, kinds.get(name), complete_as_u) for name in modelled)
+        constant = [column.name for column in columns if column.std == 1.0 and _is_constant(frame[column.name])]
+        if constant:
+            warnings.warn(f"constant columns, kept in their own units: {constant!r}", stacklevel=3)
+
+        if uses_mask:
+            return cls(columns, (), "mask")
+        if named:
+            return cls(columns, tuple(auxiliary_of(frame[name], name) for name in named), "named")
+        complete = tuple(auxiliary_of(frame[c.name], c.name) for c in columns if c.is_auxiliary)
+        if complete_as_u and not complete:
+            warnings.warn(
+                "no auxiliary columns were named and no column is complete: the prior of z is standard normal, so"
+                " nothing identifies the latent (auxiliary='mask' is the paper's substitute, auxiliary=[] is silent)",
+                stacklevel=3,
+            )
+        return cls(columns, complete, "complete" if complete else "none")
+
+    def codes_of(self, reason: str) -> dict[Hashable, tuple[Any, ...]]:
+        """The codes of a reason, by column."""
+        return {column: codes for given, column, codes in self.codes if given == reason}
+
+    def bounds_of(self, column: Hashable) -> tuple[float, float]:
+        """What every value of a column keeps to."""
+        return next(((lower, upper) for name, lower, upper in self.bounds if name == column), (-np.inf, np.inf))
+
+    @property
+    def names(self) -> list[Hashable]:
+        """Names of the modelled columns."""
+        return [column.name for column in self.columns]
+
+    @property
+    def kinds(self) -> dict[Hashable, str]:
+        """How each column is modelled."""
+        return {column.name: column.kind.name for column in self.columns}
+
+    def describe_kinds(self) -> pd.DataFrame:
+        """How each column is modelled and why: ``kind``, ``because`` and, if it has any, its ``levels``, in order."""
+        rows = {
+            column.name: (column.kind.name, column.because, ", ".join(map(str, column.kind.levels)))
+            for column in self.columns
+        }
+        index = pd.Index(list(rows), name="column", tupleize_cols=False)
+        return pd.DataFrame(list(rows.values()), index=index, columns=["kind", "because", "levels"])
+
+    @property
+    def num_columns(self) -> int:
+        """D, the number of modelled columns."""
+        return len(self.columns)
+
+    @property
+    def num_auxiliaries(self) -> int:
+        """Width of ``aux`` (levels of a text column count one less than there are)."""
+        if self.auxiliary_source == "mask":
+            return self.num_columns
+        return sum(auxiliary.width for auxiliary in self.auxiliaries)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a file that runs no code when it is read."""
+        return {
+            **asdict(self),
+            "columns": [{**vars(c), "kind": to_plain(c.kind)} for c in self.columns],
+            "constraints": [constraint_to_plain(constraint) for constraint in self.constraints],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Schema:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            tuple(Column(**{**column, "kind": from_plain(column["kind"])}) for column in data["columns"]),
+            tuple(Auxiliary(**{**entry, "levels": tuple(entry["levels"])}) for entry in data["auxiliaries"]),
+            data["auxiliary_source"],
+            tuple((reason, column, tuple(codes)) for reason, column, codes in data["codes"]),
+            tuple(tuple(entry) for entry in data.get("bounds", ())),
+            tuple(constraint_from_plain(entry) for entry in data.get("constraints", ())),
+        )
+
+
+def auxiliary_of(values: pd.Series, name: Hashable) -> Auxiliary:
+    """An auxiliary column's units or levels; ValueError if it has holes."""
+    if _holds_numbers(values):
+        numbers = numbers_of(values, name)
+        mean, std = _moments(numbers[~np.isnan(numbers)])
+        auxiliary = Auxiliary(name, mean, std)
+    else:
+        is_categorical = isinstance(values.dtype, pd.CategoricalDtype)
+        levels = (
+            values.cat.categories if is_categorical else sorted(set(values.dropna()), key=lambda v: (str(type(v)), v))
+        )
+        auxiliary = Auxiliary(name, levels=tuple(levels))
+    auxiliary.encode(values)  # refuses holes, by name
+    return auxiliary
+
+
+def _column(values: pd.Series, name: Hashable, given: str | Kind | None, complete_as_u: bool) -> Column:
+    if not values.notna().any():
+        raise ValueError(f"column {name!r}: expected at least one observed value, got none in {len(values)} rows")
+    kind, because = choice_of(values, name, given)
+    numbers = kind.read(values, name)
+    observed = kind.to_line(numbers[~np.isnan(numbers)])
+    mean, std = _moments(observed)
+    incomplete = observed.size < numbers.size
+    is_auxiliary = complete_as_u and not incomplete
+    return Column(name, kind, mean, std, incomplete, is_auxiliary, because)
+
+
+def _moments(observed: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation, with 1 for a spread of zero; safe for numbers whose squares overflow."""
+    if not observed.size:
+        return 0.0, 1.0
+    largest = float(np.abs(observed).max()) or 1.0
+    scaled = observed / largest
+    mean, std = float(scaled.mean()) * largest, float(scaled.std()) * largest
+    rounding = 1e-12 * max(abs(mean), 1e-300)
+    return (mean, std) if std > rounding else (mean, 1.0)
+
+
+def _holds_numbers(values: pd.Series) -> bool:
+    """Whether these are numbers or dates, by dtype or, in an object column, one by one."""
+    numeric = ("integer", "floating", "mixed-integer-float", "boolean")
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return True
+    return pd.api.types.is_numeric_dtype(values.dtype) or (
+        values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in numeric
+    )
+
+
+def _is_constant(values: pd.Series) -> bool:
+    return values.dropna().nunique() <= 1

@@ -1,0 +1,159 @@
+"""What training leaves: a model and a guide with the schema of their table, and how they go to a file and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+import pandas as pd
+import pyro
+import torch
+from pyro.distributions import constraints
+from torch import Tensor, nn
+
+from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.table import Table
+
+_CONSTRAINTS = {
+    name: constraint
+    for name in constraints.__all__
+    if isinstance(constraint := getattr(constraints, name), constraints.Constraint)
+}
+
+
+@dataclass
+class Fit:
+    """A trained model and guide, with what is needed to use them on tables.
+
+    Attributes:
+        model: The model, with its trained parameters.
+        guide: The guide, with its trained parameters.
+        schema: Columns and units of the training table.
+        history: One row an epoch: ``epoch``, ``bound`` in nats per row (standardised units), ``held_out_bound`` if rows
+            were held out, ``seconds``.  The columns are called ``objective`` where the number bounds nothing (β ≠ 1, U
+            = mask).
+        store: Parameters that models made with ``pyro.param`` or ``pyro.module`` keep in Pyro's store.
+        restarts: After ``fit(restarts=R)``, one row an initialisation: ``member``, ``seed``, ``bound`` in nats per row
+            (or ``objective``, as in ``history``), its ``standard_error``, and whether it was ``kept``.
+        members: After ``fit(restarts=R)``, every initialisation as a fit of its own, in the order of ``restarts``; not
+            saved.
+    """
+
+    model: Callable[[Batch], Any]
+    guide: Callable[[Batch], Any]
+    schema: Schema
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    store: dict[str, Any] = field(default_factory=lambda: {"params": {}, "constraints": {}}, repr=False)
+    restarts: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    members: list[Fit] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def from_svi(cls, model: Callable[[Batch], Any], guide: Callable[[Batch], Any], table: Table) -> Fit:
+        """What plain ``SVI`` trained; call it where Pyro's parameter store still holds the parameters."""
+        return cls(model, guide, table.schema, store=dict(pyro.get_param_store().get_state()))
+
+    def __repr__(self) -> str:
+        epochs = f"{len(self.history)} epochs" if len(self.history) else "no history"
+        model, guide = (getattr(pair, "__name__", type(pair).__name__) for pair in (self.model, self.guide))
+        return f"Fit({model}, {guide}, {self.schema.num_columns} columns, {epochs})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        parameters = [*module_parameters(self.model, self.guide), *self.store["params"].values()]
+        return parameters[0].device if parameters else torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the parameters."""
+        parameters = [*module_parameters(self.model, self.guide), *self.store["params"].values()]
+        return parameters[0].dtype if parameters else torch.get_default_dtype()
+
+    def encoded(self, table: Table | pd.DataFrame) -> Table:
+        """Rows in the units that the fit was trained in; ValueError for other tables, TypeError for other things."""
+        if isinstance(table, pd.DataFrame):
+            return Table.from_frame(table, schema=self.schema, dtype=self.dtype)
+        if not isinstance(table, Table):
+            raise TypeError(f"table: expected a Table or a DataFrame, got {type(table).__name__}")
+        if table.schema != self.schema or table.dtype != self.dtype:
+            raise ValueError(
+                "table: expected the training table's schema and type; make it with training_table.new_rows(frame)"
+            )
+        return table
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write parameters, schema and history: tensors and plain data, which run no code when loaded.
+
+        Raises:
+            TypeError: If a column's name or a level is no plain data (text, number, or a tuple of them), or a parameter
+                made by ``pyro.param`` has a constraint with arguments of its own.
+        """
+        schema = self.schema.to_dict()
+        _check_plain(schema)
+        content = {
+            "format": 1,
+            "model": _state(self.model),
+            "guide": _state(self.guide),
+            "store": _unmirrored(self.store, self.model, self.guide),
+            "schema": schema,
+            "history": self.history.to_dict("list"),
+            "restarts": self.restarts.to_dict("list"),
+        }
+        torch.save(content, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], model: Callable[[Batch], Any], guide: Callable[[Batch], Any]) -> Fit:
+        """Read a file of :meth:`save` into a model and a guide made as the saved ones were.
+
+        Raises:
+            RuntimeError: If the parameters do not fit the model or the guide.
+        """
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        for module, state in ((model, content["model"]), (guide, content["guide"])):
+            if isinstance(module, nn.Module):
+                module.load_state_dict(state)
+        store: dict[str, Any] = {"params": {}, "constraints": {}}
+        for name, (value, constraint) in content["store"].items():
+            store["params"][name] = value.requires_grad_()
+            store["constraints"][name] = _CONSTRAINTS[constraint]
+        history, restarts = pd.DataFrame(content["history"]), pd.DataFrame(content["restarts"])
+        return cls(model, guide, Schema.from_dict(content["schema"]), history, store, restarts)
+
+
+def _state(module: Any) -> dict[str, Any]:
+    return module.state_dict() if isinstance(module, nn.Module) else {}
+
+
+def _unmirrored(store: dict[str, Any], *modules: Any) -> dict[str, tuple[Tensor, str]]:
+    """What ``pyro.param`` put into the store: unconstrained value and name of the constraint."""
+    mirrored = {name for module in modules for name in mirrored_parameters(module)}
+    own = {}
+    for name, value in store["params"].items():
+        if name.replace("$$$", ".") in mirrored:
+            continue
+        constraint = store["constraints"][name]
+        known = [key for key, other in _CONSTRAINTS.items() if other is constraint]
+        if not known:
+            raise TypeError(
+                f"parameter {name!r}: expected a constraint among {sorted(_CONSTRAINTS)} to save, got {constraint}"
+            )
+        own[name] = (value.detach(), known[0])
+    return own
+
+
+def _check_plain(schema: dict[str, Any]) -> None:
+    """A file that runs no code when it is read holds no objects."""
+    coded = [{"name": column, "levels": codes} for _, column, codes in schema["codes"]]
+    for entry in (*schema["columns"], *schema["auxiliaries"], *coded):
+        parts = [entry["name"], *entry.get("levels", ())]
+        for part in parts:
+            for value in part if isinstance(part, tuple) else (part,):
+                if type(value) not in (str, int, float, bool, type(None)):
+                    raise TypeError(
+                        f"column {entry['name']!r}: expected names and levels of plain text or numbers to save, got"
+                        f" {value!r}"
+                    )

@@ -1,0 +1,212 @@
+"""Fit a model and a guide to a table by stochastic variational inference."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from pyro_mnar.capture.noise import CannotCapture
+from pyro_mnar.capture.tracing import MODES
+from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.infer.session import Session
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.table import Table
+from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.restarts import Start, Trained, best_of
+from pyro_mnar.training.steps import best_mode
+from pyro_mnar.training.trainer import Trainer, TrainingError
+from pyro_mnar.training.vectorised import Together
+
+DEFAULT_STEPS = 3_000
+LEAST_EPOCHS = 30
+
+log = logging.getLogger(__name__)
+__all__ = ["Training", "TrainingError", "fit"]
+
+
+def fit(
+    model: Callable[[Batch], Any],
+    guide: Callable[[Batch], Any],
+    table: Table,
+    *,
+    epochs: int | None = None,
+    batch_size: int = 128,
+    num_particles: int = 5,
+    learning_rate: float = 2e-2,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    estimator: str = "pathwise",
+    held_out: float | Table = 0.0,
+    patience: int | None = None,
+    restarts: int = 1,
+    progress: bool = True,
+    compile: str = "auto",  # noqa: A002  (the word that torch has for it)
+) -> Fit:
+    """Train by SVI: Adam on minibatches of the importance-weighted bound, with a learning rate that falls to zero.
+
+    Ctrl-C ends training early and returns what was fitted so far.
+
+    Args:
+        model: Any callable of a :class:`~pyro_mnar.Batch`.
+        guide: Its guide; latents that it leaves out are proposed from the model.
+        table: The rows to fit.
+        epochs: Passes over the table; by default enough for 3,000 steps, and at least 30.
+        batch_size: Rows of a minibatch.
+        num_particles: K.
+        learning_rate: Adam's, at the start.
+        seed: Of minibatches, noise and held-out rows; the caller's generators stay as they are.
+        device: Where to train; by default where the parameters are.
+        estimator: As for :class:`~pyro_mnar.ImportanceWeightedELBO`.
+        held_out: A share of the rows to hold out, or a table of other rows, whose bound is reported every epoch.
+        patience: Stop when the monitored bound (held-out if there is one, else the training bound's running mean) has
+            not improved for so many epochs.
+        restarts: R, initialisations to train: the model as given, and R - 1 copies with parameters drawn anew; where
+            steps are captured, all at once, as one batched computation.  The best by the bound (held-out if rows are)
+            is kept; all are in ``Fit.members``, their bounds in ``Fit.restarts``.
+        progress: Show a bar.
+        compile: How steps are run: ``"eager"``, by Python; ``"graph"``, captured once as a list of tensor operations;
+            ``"inductor"``, captured and compiled; ``"auto"``, what pays for the number of steps ahead.  A model that
+            cannot be captured is run by Python; the log (``logging``, logger ``pyro_mnar``) says why.
+
+    Returns:
+        The trained model and guide (the same objects), with the best parameters by the monitored bound, and the
+        history.
+
+    Raises:
+        ValueError: If an argument is out of range, the table's floating type is not the model's, or a model to restart
+            is a function whose parameters cannot be copied.
+        TrainingError: (a ValueError) If the objective is not finite: names epoch, batch and site, and keeps the last
+            good fit.
+    """
+    if not isinstance(table, Table):
+        raise TypeError(f"table: expected a Table, such as Table.from_frame makes, got {type(table).__name__}")
+    _check_arguments(epochs, batch_size, learning_rate, patience, restarts, compile)
+    objective = ImportanceWeightedELBO(num_particles, estimator)
+    table, validation = _split(table, held_out, seed)
+    epochs = epochs or max(LEAST_EPOCHS, math.ceil(DEFAULT_STEPS * batch_size / len(table)))
+    device = torch.device(device) if device is not None else Fit(model, guide, table.schema).device
+    for module in (model, guide):
+        if isinstance(module, nn.Module):
+            module.to(device)
+    training = Training(
+        objective, table, validation, epochs, batch_size, learning_rate, device, patience, progress, compile
+    )
+    if restarts == 1:
+        return training.run(Start(model, guide, seed)).fit
+    return best_of(restarts, training.run_all, model, guide, table, validation or table, seed)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What all initialisations of one fit share; arguments as for :func:`fit`, with ``validation`` the held-out
+    rows.
+    """
+
+    objective: ImportanceWeightedELBO
+    table: Table
+    validation: Table | None
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    device: torch.device
+    patience: int | None = None
+    progress: bool = True
+    mode: str = "auto"
+
+    def run(self, start: Start) -> Trained:
+        """Train one initialisation."""
+        trainer = self._trainer(start)
+        interrupted = self._train(trainer, start.label)
+        return Trained(trainer.result(), interrupted)
+
+    def run_all(self, starts: Sequence[Start]) -> list[Trained]:
+        """Train several: at once if their step can be captured and the run is long enough for it, else in turn.
+
+        Ctrl-C ends the training of all.
+        """
+        mode, reason = (self.mode, "") if self.mode != "auto" else best_mode(self._steps(), self.device)
+        if mode != "eager":
+            trainers = [self._trainer(start) for start in starts]
+            try:
+                together = Together(trainers, self.mode, self.batch_size)
+            except CannotCapture as cause:
+                reason = str(cause)
+            else:
+                log.info("restarts: %d at once (%s)", len(starts), together.mode)
+                interrupted = self._train(together, f"{len(starts)} starts")
+                return [Trained(trainer.result(), interrupted) for trainer in trainers]
+        log.info("restarts: in turn (%s)", reason or "as asked for")
+        trained: list[Trained] = []
+        for start in starts:
+            trained.append(self.run(start))
+            if trained[-1].interrupted:
+                break
+        return trained
+
+    def _steps(self) -> int:
+        return self.epochs * math.ceil(len(self.table) / self.batch_size)
+
+    def _trainer(self, start: Start) -> Trainer:
+        fitted = Fit(start.model, start.guide, self.table.schema)
+        validation = None if self.validation is None else self.validation.source(self.device)
+        session = Session(start.seed, self.device, start.store)
+        trainer = Trainer(fitted, self.objective, self.table.source(self.device), validation, session)
+        trainer.check()
+        trainer.prepare(self.learning_rate, self._steps(), self.mode, self.batch_size)
+        return trainer
+
+    def _train(self, trainer: Trainer | Together, label: str) -> bool:
+        """Run the epochs; whether Ctrl-C ended them early."""
+        bar = tqdm(total=self.epochs, unit="epoch", desc=label or None, disable=None if self.progress else True)
+        interrupted = False
+        try:
+            for _ in range(self.epochs):
+                value = trainer.epoch(self.batch_size)
+                bar.set_postfix_str(f"{trainer.column} {value:.3f} nats/row")
+                bar.update()
+                if self.patience is not None and trainer.epochs_since_best >= self.patience:
+                    break
+        except KeyboardInterrupt:
+            interrupted = True
+            bar.set_postfix_str("interrupted")
+        finally:
+            bar.close()
+            trainer.finish()
+        return interrupted
+
+
+def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Table | None]:
+    if isinstance(held_out, Table):
+        if held_out.schema != table.schema or held_out.dtype != table.dtype:
+            raise ValueError("held_out: expected the table's own schema and type; make it with table.new_rows(frame)")
+        return table, held_out
+    if not 0 <= held_out < 1:
+        raise ValueError(f"held_out: expected a share from 0 to below 1, or a Table, got {held_out}")
+    count = round(held_out * len(table))
+    if count == 0:
+        return table, None
+    if count == len(table):
+        raise ValueError(f"held_out: expected a share that leaves rows to train on, got {held_out} of {count} rows")
+    order = np.random.default_rng(seed).permutation(len(table))
+    return table.take(np.sort(order[count:])), table.take(np.sort(order[:count]))
+
+
+def _check_arguments(
+    epochs: int | None, batch_size: int, learning_rate: float, patience: int | None, restarts: int, mode: str
+) -> None:
+    counts = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "restarts": restarts}
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate: expected more than 0, got {learning_rate}")
+    if mode not in MODES:
+        raise ValueError(f"compile: expected one of {list(MODES)}, got {mode!r}")

@@ -1,0 +1,51 @@
+"""What training on a large, nearly empty table takes: memory that is the minibatch's, not the table's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+MOST = (
+    1_500  # MB, of which Python and its libraries take some 365; the dense table alone would be 2,000 and its mask 500
+)
+
+
+@pytest.mark.slow
+def test_100_000_rows_of_5_000_columns_train_in_little_memory() -> None:
+    script = """
+        import resource
+        import numpy as np, scipy.sparse, torch
+        from pyro_mnar import ImportanceWeightedELBO, Table
+        from pyro_mnar.guides import PointNet
+        from pyro_mnar.models import GINA
+        from pyro_mnar.training.steps import Steps
+
+        rng, rows, columns = np.random.default_rng(0), 100_000, 5_000
+        cells = np.unique(rng.integers(0, rows * columns, rows * columns // 1000))
+        matrix = scipy.sparse.coo_array((rng.normal(size=len(cells)), np.divmod(cells, columns)), (rows, columns))
+        table = Table.from_sparse(matrix, auxiliary=[], dtype=torch.float32)
+        model, guide = GINA(table, latent_dim=8, seed=0), PointNet(table, 8, seed=0)
+        bound, source = ImportanceWeightedELBO(5), table.source()
+        parameters = [*model.parameters(), *guide.parameters()]
+        steps = Steps(
+            lambda batch: bound.differentiable_loss(model, guide, batch) / batch.size,
+            parameters,
+            source,
+            torch.full((5,), 1e-2, dtype=torch.float64),
+            "eager",
+        )
+        before = [parameter.detach().clone() for parameter in parameters]
+        losses = list(steps.run(torch.randint(rows, (5, 128))))
+        assert np.isfinite(losses).all()
+        assert any(not torch.equal(old, new) for old, new in zip(before, parameters))
+        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(kilobytes / 1024 ** (2 if __import__("sys").platform == "darwin" else 1))
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    assert 100 < float(run.stdout) < MOST

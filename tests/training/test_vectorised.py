@@ -1,0 +1,196 @@
+"""Restarts at once: every member is what it would be alone, with random numbers of its own."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.nn import PyroModule
+from torch import nn
+
+from checks import gina_pair, table_with_gaps
+from pyro_mnar import Batch, Fit, fit, partially_observed, rows
+from pyro_mnar.capture.noise import CannotCapture
+from pyro_mnar.capture.tracing import flat
+from pyro_mnar.training.svi import Together, TrainingError
+
+RUN = {"epochs": 4, "batch_size": 16, "restarts": 3, "progress": False, "compile": "graph"}
+
+
+class Factor(PyroModule):
+    """A user's own model."""
+
+    def __init__(self):
+        super().__init__()
+        self.location = nn.Parameter(torch.full((3,), 0.1))
+        self.log_noise = nn.Parameter(torch.zeros(3))
+
+    def forward(self, batch: Batch):
+        with rows(batch):
+            z = pyro.sample("z", dist.Normal(batch.x.new_zeros(len(batch), 1), 1.0).to_event(1))
+            return partially_observed("x", dist.Normal(self.location + z, self.log_noise.exp()), batch)
+
+
+class Encoder(PyroModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, batch: Batch):
+        mean, scale = self.layer(batch.x).chunk(2, dim=-1)
+        with rows(batch):
+            pyro.sample("z", dist.Normal(mean, scale.exp()).to_event(1))
+
+
+def pair():
+    torch.manual_seed(0)
+    return Factor(), Encoder()
+
+
+def parameters_of(fitted: Fit) -> torch.Tensor:
+    return flat([*fitted.model.parameters(), *fitted.guide.parameters()])
+
+
+def lines(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("pyro_mnar")]
+
+
+def refused(*arguments):
+    raise CannotCapture("asked to")
+
+
+@pytest.mark.parametrize("options", [{}, {"held_out": 0.2}])
+def test_members_trained_at_once_are_those_trained_in_turn(options, monkeypatch, caplog):
+    table = table_with_gaps()
+    with caplog.at_level(logging.INFO, logger="pyro_mnar"):
+        at_once = fit(*gina_pair(table), table, seed=3, **RUN, **options)
+        monkeypatch.setattr("pyro_mnar.training.svi.Together", refused)
+        in_turn = fit(*gina_pair(table), table, seed=3, **RUN, **options)
+    assert lines(caplog)[0] == "restarts: 3 at once (graph)"
+    assert "restarts: in turn (asked to)" in lines(caplog)
+    for one, other in zip(at_once.members, in_turn.members, strict=True):
+        torch.testing.assert_close(parameters_of(one), parameters_of(other), rtol=1e-8, atol=1e-9)
+        for column in one.history.columns.drop("seconds"):
+            assert one.history[column].tolist() == pytest.approx(other.history[column].tolist(), rel=1e-9)
+    values = [parameters_of(member) for member in at_once.members]
+    assert not torch.allclose(values[0], values[1], atol=0.1) and not torch.allclose(values[1], values[2], atol=0.1)
+    assert at_once.restarts["kept"].tolist() == in_turn.restarts["kept"].tolist()
+    assert torch.equal(parameters_of(at_once), values[int(at_once.restarts["kept"].argmax())])
+
+
+def test_members_draw_noise_and_rows_of_their_own(monkeypatch):
+    table = table_with_gaps()
+    seen = []
+    start = Together.__init__
+
+    def watched(self, *arguments):
+        start(self, *arguments)
+        step = self.steps.step
+        self.steps.step = lambda inputs: seen.append([tensor.clone() for tensor in inputs[4:11]]) or step(inputs)
+
+    monkeypatch.setattr(Together, "__init__", watched)
+    fit(*pair(), table, **RUN)
+    assert len(seen) == 4 * 3
+    for normal, _, x, *_ in seen:
+        assert normal.shape[0] == x.shape[0] == 3
+        for one, other in ((0, 1), (0, 2), (1, 2)):
+            assert not torch.isclose(normal[one], normal[other]).any()
+            assert not torch.equal(x[one], x[other])
+    steps = torch.stack([step[0] for step in seen]).flatten(0, 1)  # every draw of every member at every step
+    correlation = torch.corrcoef(steps)
+    assert (correlation - torch.eye(len(steps))).abs().max() < 0.6
+    assert abs(steps.mean()) < 0.05 and abs(steps.std() - 1) < 0.05
+
+
+def test_samplers_that_stay_inside_a_graph_send_members_in_turn(caplog):
+    class WithGamma(Factor):
+        def forward(self, batch: Batch):
+            with rows(batch):
+                g = pyro.sample("g", dist.Gamma(2.0 * batch.x.new_ones(len(batch), 1), 1.0).to_event(1))
+                z = pyro.sample("z", dist.Normal(batch.x.new_zeros(len(batch), 1), 1.0).to_event(1))
+                return partially_observed("x", dist.Normal(self.location + g * z, 1.0), batch)
+
+    table = table_with_gaps()
+    guide = Encoder()
+    with caplog.at_level(logging.INFO, logger="pyro_mnar"):
+        result = fit(WithGamma(), guide, table, **RUN)
+    assert "restarts: in turn (all members would draw the same numbers in aten._standard_gamma.default)" in lines(
+        caplog
+    )
+    assert len(result.members) == 3
+
+
+def test_auto_trains_them_at_once_where_a_capture_pays(monkeypatch, caplog):
+    table, options = table_with_gaps(), {**RUN, "epochs": 1, "compile": "auto"}
+    with caplog.at_level(logging.INFO, logger="pyro_mnar"):
+        fit(*gina_pair(table), table, **options)
+        monkeypatch.setattr("pyro_mnar.training.steps.STEPS_TO_CAPTURE", 1)
+        fit(*gina_pair(table), table, **options)
+    said = [line for line in lines(caplog) if line.startswith("restarts")]
+    assert said[0].startswith("restarts: in turn (3 steps are too few")
+    assert said[1] == "restarts: 3 at once (graph)"
+
+
+def test_a_model_that_changes_in_python_goes_on_in_turn(monkeypatch, caplog):
+    class Counting(Factor):
+        calls = 0
+
+        def forward(self, batch: Batch):
+            self.calls += torch.is_grad_enabled()
+            with pyro.poutine.scale(scale=1.0 if self.calls < 7 else 3.0):
+                return super().forward(batch)
+
+    monkeypatch.setattr("pyro_mnar.training.steps.STEPS_BETWEEN_CHECKS", 1)
+    table = table_with_gaps()
+    result = fit(Counting(), Encoder(), table, **{**RUN, "epochs": 8})
+    assert any(line.startswith("restarts: in turn from epoch") for line in lines(caplog))
+    assert [len(member.history) for member in result.members] == [8, 8, 8]
+
+
+def test_ctrl_c_returns_all_members(monkeypatch):
+    epoch = Together.epoch
+
+    def interrupted(self, batch_size):
+        if len(self.trainers[0].history) == 2:
+            raise KeyboardInterrupt
+        return epoch(self, batch_size)
+
+    monkeypatch.setattr(Together, "epoch", interrupted)
+    result = fit(*pair(), table_with_gaps(), **RUN)
+    assert [len(member.history) for member in result.members] == [2, 2, 2]
+
+
+def test_a_member_whose_loss_is_not_finite_is_named():
+    class Failing(Factor):
+        def forward(self, batch: Batch):
+            bad = torch.where(batch.index == 17, torch.nan, 0.0)[:, None]
+            with rows(batch):
+                z = pyro.sample("z", dist.Normal(batch.x.new_zeros(len(batch), 1), 1.0).to_event(1))
+                return partially_observed("x", dist.Normal(self.location + z + bad, 1.0), batch)
+
+    with pytest.raises(TrainingError, match=r"epoch 1, batch .*: the objective is nan; offending site: 'x_"):
+        fit(Failing(), Encoder(), table_with_gaps(), **RUN)
+
+
+def test_patience_waits_for_the_last_member():
+    table = table_with_gaps()
+    above = table.new_rows(table.frame + 5)
+    result = fit(*pair(), table, held_out=above, patience=2, **{**RUN, "epochs": 30})
+    lengths = {len(member.history) for member in result.members}
+    assert len(lengths) == 1
+    best = max(member.history["held_out_bound"].idxmax() for member in result.members)
+    assert lengths == {min(30, best + 1 + 2)}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")
+def test_members_compiled_at_once_are_the_captured_ones(caplog):
+    table = table_with_gaps()
+    results = [fit(*pair(), table, **{**RUN, "compile": mode}) for mode in ("inductor", "graph")]
+    assert not lines(caplog)
+    for one, other in zip(*(result.members for result in results), strict=True):
+        torch.testing.assert_close(parameters_of(one), parameters_of(other), rtol=1e-7, atol=1e-8)
