@@ -24,6 +24,7 @@ from pyro_mnar.imputation.captured_sampler import CapturedSampler, Resampled
 from pyro_mnar.imputation.chunks import ELEMENTS_TO_CAPTURE, ELEMENTS_TO_COMPILE, best_mode
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.infer.session import Session
+from pyro_mnar.kinds import Bounded
 
 CPU = torch.device("cpu")
 
@@ -54,9 +55,7 @@ def mixed_frame(num_rows: int = 40) -> pd.DataFrame:
 
 def of_kinds() -> tuple[Fit, Table]:
     """Positive, bounded, levels summed out of the weight, continuous."""
-    table = Table.from_frame(
-        mixed_frame(), auxiliary=[], kinds={"amount": "positive", "share": pyro_mnar.kinds.Bounded(0.0, 1.0)}
-    )
+    table = Table.from_frame(mixed_frame(), auxiliary=[], kinds={"amount": "positive", "share": Bounded(0.0, 1.0)})
     return fitted(table, mechanisms.SelfMasking), table
 
 
