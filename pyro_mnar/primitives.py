@@ -23,7 +23,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
-from pyro_mnar.distributions import Columns, Levels, MissingEntries, Weighed, joined
+from pyro_mnar.distributions import Columns, ImportanceRatio, Levels, MissingEntries, joined
 from pyro_mnar.distributions.observed_entries import ObservedMask, observed_entries
 from pyro_mnar.distributions.truncation import PartlyCensored, Restricted, restricted_levels
 from pyro_mnar.tables.batch import Batch
@@ -157,14 +157,14 @@ def _observe_part(
     if mechanism is not None and isinstance(fn, Levels):
         proposal = _within_bounds(_given_missing(fn, columns, batch, mechanism), columns, batch)
         missing = _sample_missing(name, proposal, mask, {**infer, "summed_out": True})
-        scored = Weighed(fn, proposal, mask)
+        scored = ImportanceRatio(fn, proposal, mask)
     else:
         proposal = _within_bounds(fn, columns, batch)
         missing = _sample_missing(name, proposal, mask, infer)
         if isinstance(proposal, Restricted):
             scored = PartlyCensored(proposal, mask)
         else:
-            scored = observed_entries(fn, mask, batch) if proposal is fn else Weighed(fn, proposal, mask)
+            scored = observed_entries(fn, mask, batch) if proposal is fn else ImportanceRatio(fn, proposal, mask)
     filled = torch.where(mask, x, missing.detach())
     observed = pyro.sample(f"{name}_observed", scored.to_event(1), obs=filled, infer=infer)
     if observed is filled and not missing.requires_grad:

@@ -1,5 +1,9 @@
 """The Pyro distributions that a partly observed row needs."""
 
-from pyro_mnar.distributions.missing_entries import Columns, Levels, MissingEntries, OnLine, Weighed, codes_of, joined
+from pyro_mnar.distributions.columns import Columns, joined
+from pyro_mnar.distributions.counts import StandardizedCounts
+from pyro_mnar.distributions.importance_ratio import ImportanceRatio
+from pyro_mnar.distributions.levels import Levels, codes_of
+from pyro_mnar.distributions.missing_entries import MissingEntries
 
-__all__ = ["Columns", "Levels", "MissingEntries", "OnLine", "Weighed", "codes_of", "joined"]
+__all__ = ["Columns", "ImportanceRatio", "Levels", "MissingEntries", "StandardizedCounts", "codes_of", "joined"]

@@ -15,7 +15,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from pyro_mnar.distributions.missing_entries import Levels
+from pyro_mnar.distributions.levels import Levels
 from pyro_mnar.tables.batch import Batch
 
 _BY_PARAMETERS = (dist.Normal, dist.StudentT, dist.Poisson)  # whose arguments are one number a cell

@@ -20,7 +20,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from pyro_mnar.distributions import tails
-from pyro_mnar.distributions.missing_entries import OnLine
+from pyro_mnar.distributions.counts import StandardizedCounts
 
 NARROW = 1e-5  # in scales: below, density times width is right to ten digits, and a difference of tails is not
 CANDIDATES = 16  # draws of a count among which one inside is looked for before its quantile is
@@ -222,8 +222,8 @@ class _Counts:
         self.lower, self.upper, self.cells = lower, upper, cells
         shape, base = fn.batch_shape, fn
         self.offset, self.unit = lower.new_zeros(()), lower.new_ones(())
-        if isinstance(fn, OnLine):
-            base = fn.base
+        if isinstance(fn, StandardizedCounts):
+            base = fn.counts
             self.offset, self.unit = (v.expand(shape)[..., cells].double() for v in (fn.offset, fn.unit))
         names = ("rate",) if isinstance(base, torch.distributions.Poisson) else ("total_count", "logits")
         self.parameters = [getattr(base, name).double().expand(shape)[..., cells] for name in names]
@@ -330,5 +330,5 @@ _FAMILIES: dict[type, Callable[..., Between]] = {
     torch.distributions.StudentT: _StudentT,
     torch.distributions.Poisson: _Counts,
     torch.distributions.NegativeBinomial: _Counts,
-    OnLine: _Counts,
+    StandardizedCounts: _Counts,
 }

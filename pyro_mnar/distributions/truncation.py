@@ -20,7 +20,7 @@ from pyro.distributions import TorchDistribution
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
-from pyro_mnar.distributions.missing_entries import Levels
+from pyro_mnar.distributions.levels import Levels
 from pyro_mnar.distributions.truncated_families import between, takes_all_cells
 
 FEW_COLUMNS = 64  # up to which all cells are computed where the family allows

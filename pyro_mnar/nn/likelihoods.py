@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pyro_mnar import kinds
-from pyro_mnar.distributions import Columns, OnLine
+from pyro_mnar.distributions import Columns, StandardizedCounts
 from pyro_mnar.kinds import LEAST_NOISE
 from pyro_mnar.nn.level_likelihoods import Indicators as Indicators
 from pyro_mnar.nn.level_likelihoods import LevelLikelihood
@@ -133,9 +133,9 @@ class CountLikelihood(nn.Module):
         """A column-wise distribution of batch shape ``(..., rows, columns)``."""
         log_mean = (outputs + self.offset.clamp_min(0.1).log()).clamp(max=15.0)
         if not self.overdispersed:
-            return OnLine(dist.Poisson(log_mean.exp()), self.offset, self.unit)
+            return StandardizedCounts(dist.Poisson(log_mean.exp()), self.offset, self.unit)
         total = self.log_total.clamp(-5.0, 10.0).exp()  # at the upper end a Poisson's
-        return OnLine(dist.NegativeBinomial(total, logits=log_mean - total.log()), self.offset, self.unit)
+        return StandardizedCounts(dist.NegativeBinomial(total, logits=log_mean - total.log()), self.offset, self.unit)
 
 
 class MixedLikelihood(nn.Module):

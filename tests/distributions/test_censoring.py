@@ -16,7 +16,7 @@ from torch import Tensor
 
 from checks import FALSE_ALARM, check_mean
 from pyro_mnar import Batch, ImportanceWeightedELBO, observe_mask, partially_observed, propose_missing, rows
-from pyro_mnar.distributions import Columns, Levels, OnLine
+from pyro_mnar.distributions import Columns, Levels, StandardizedCounts
 from pyro_mnar.distributions.tails import normal_quantile, student_quantile
 from pyro_mnar.distributions.truncation import Restricted
 
@@ -207,7 +207,7 @@ LOGITS = torch.tensor([0.2, -0.4, 0.6], dtype=torch.float64)
 def decoder(z: Tensor) -> Columns:
     """Normal, log-normal and Student's t columns, levels, and counts on a line."""
     mean = z.unsqueeze(-1) * LOADING
-    counts = OnLine(dist.Poisson(mean[..., 4:].exp() * 3), torch.tensor([3.0]), torch.tensor([2.0]))
+    counts = StandardizedCounts(dist.Poisson(mean[..., 4:].exp() * 3), torch.tensor([3.0]), torch.tensor([2.0]))
     return Columns(
         [
             ((0,), dist.Normal(mean[..., :1], 0.7)),
