@@ -1,22 +1,30 @@
-"""Imputation of data that are missing not at random, in Pyro."""
+"""Imputation of data that are missing not at random, in Pyro.
 
-from pyro_mnar.acquisition import information_reward, next_best
-from pyro_mnar.acquisition.simulation import InformationCurve, simulate_acquisition
-from pyro_mnar.diagnostics.comparison import Comparison, compare
-from pyro_mnar.diagnostics.identifiability import IdentifiabilityReport, check_identifiability
-from pyro_mnar.diagnostics.spread import RestartSpread, restart_spread
-from pyro_mnar.diagnostics.twins import TwinSearch, search_twins
-from pyro_mnar.graphs.graph import MissingnessGraph
-from pyro_mnar.graphs.recovery import missingness_graph_of
-from pyro_mnar.imputation import Imputations, impute
-from pyro_mnar.infer.objective import ImportanceWeightedELBO
-from pyro_mnar.primitives import observe_mask, partially_observed, propose_missing, rows
-from pyro_mnar.tables.batch import Batch
-from pyro_mnar.tables.constraints import InOrder, SumsTo
-from pyro_mnar.tables.schema import Schema
-from pyro_mnar.tables.table import Table
-from pyro_mnar.training.fitted import Fit
-from pyro_mnar.training.svi import TrainingError, fit
+A public name is loaded when it is first used, and with it the room that holds it: a user of tables waits for no graph,
+and the command line prints its help before torch is there.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyro_mnar.acquisition import InformationCurve, information_reward, next_best, simulate_acquisition
+    from pyro_mnar.diagnostics import (
+        Comparison,
+        IdentifiabilityReport,
+        RestartSpread,
+        TwinSearch,
+        check_identifiability,
+        compare,
+        restart_spread,
+        search_twins,
+    )
+    from pyro_mnar.graphs import MissingnessGraph, missingness_graph_of
+    from pyro_mnar.imputation import Imputations, impute
+    from pyro_mnar.infer import ImportanceWeightedELBO
+    from pyro_mnar.primitives import observe_mask, partially_observed, propose_missing, rows
+    from pyro_mnar.tables import Batch, InOrder, Schema, SumsTo, Table
+    from pyro_mnar.training import Fit, TrainingError, fit
 
 __all__ = [
     "Batch",
@@ -50,3 +58,42 @@ __all__ = [
     "simulate_acquisition",
 ]
 __version__ = "0.1.0"
+
+# The imports above, for Python; tests/test_layout.py compares the two.
+_NAMES_OF_ROOMS = {
+    "acquisition": ("InformationCurve", "information_reward", "next_best", "simulate_acquisition"),
+    "diagnostics": (
+        "Comparison",
+        "IdentifiabilityReport",
+        "RestartSpread",
+        "TwinSearch",
+        "check_identifiability",
+        "compare",
+        "restart_spread",
+        "search_twins",
+    ),
+    "graphs": ("MissingnessGraph", "missingness_graph_of"),
+    "imputation": ("Imputations", "impute"),
+    "infer": ("ImportanceWeightedELBO",),
+    "primitives": ("observe_mask", "partially_observed", "propose_missing", "rows"),
+    "tables": ("Batch", "InOrder", "Schema", "SumsTo", "Table"),
+    "training": ("Fit", "TrainingError", "fit"),
+}
+_ROOM_OF = {name: room for room, names in _NAMES_OF_ROOMS.items() for name in names}
+# Rooms that hold no public name of the package itself, as attributes: `pyro_mnar.models.GINA` after `import pyro_mnar`.
+_ROOMS = (*_NAMES_OF_ROOMS, "baselines", "datasets", "guides", "kinds", "mechanisms", "models")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOM_OF:
+        value = getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+    elif name in _ROOMS:
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # found without this function from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})

@@ -5,6 +5,7 @@ The import hook stands before the first import of the package, so beartype check
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -26,9 +27,10 @@ PYRO_HINTS = "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning"
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", beartype.roar.BeartypeDecorHintPep585DeprecationWarning)
-    import pyro_mnar  # noqa: F401  (now, so that no test is the one that pays for it)
+    from pyro_mnar import *  # noqa: F403  (each name loads its room: now, so that no test is the one that pays for it)
 
 SEED = 20210
+QUICK_SECONDS = 5  # on an idle machine; what takes longer is listed after a run
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # a pause of a busy machine is no failure
 hypothesis.settings.load_profile("no deadline")
@@ -37,6 +39,19 @@ hypothesis.settings.load_profile("no deadline")
 def pytest_configure(config: pytest.Config) -> None:
     """Warnings are errors; this one is another library's, and comes up at a module's first import."""
     config.addinivalue_line("filterwarnings", PYRO_HINTS)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """List the quick tests that are not quick, so that `make quick` stays what it says."""
+    seconds: dict[str, float] = {}
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport) and "slow" not in report.keywords:
+            seconds[report.nodeid] = seconds.get(report.nodeid, 0.0) + report.duration
+    slow = sorted(((taken, test) for test, taken in seconds.items() if taken > QUICK_SECONDS), reverse=True)
+    if slow:
+        terminalreporter.section(f"quick tests of more than {QUICK_SECONDS} s: shrink them, or mark them slow")
+        for taken, test in slow:
+            terminalreporter.write_line(f"{taken:6.1f} s  {test}")
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,17 @@
 """The command line: what it writes, and that every error is one line with exit status 2."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pyro_mnar.cli import main
+from pyro_mnar.cli import completion, main, options
+from pyro_mnar.experiments import EXPERIMENTS
+from pyro_mnar.graphs.graph import PRESETS
+from pyro_mnar.kinds import KINDS
 
 CSV = """age,sex,income,happy,kids
 20,m,1.5,True,1
@@ -172,3 +177,26 @@ def test_words_off_end_with_status_two(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["impute"])
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize("command", [[], ["impute"], ["demo"], ["experiment"]], ids=" ".join)
+def test_help_appears_before_anything_heavy_is_loaded(command):
+    code = f"""
+import sys
+from pyro_mnar.cli import main
+try:
+    main({[*command, "--help"]})
+except SystemExit as stopped:
+    heavy = {{"numpy", "pandas", "pyro", "torch"}} & set(sys.modules)
+    sys.exit(f"loaded: {{heavy}}" if heavy else stopped.code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(" ".join(["usage: pyro-mnar", *command]))
+
+
+def test_the_names_that_help_lists_are_those_of_the_package():
+    assert list(options.MECHANISMS) == list(completion.MECHANISMS)
+    assert list(options.GRAPHS) == sorted(name.replace("_", "-") for name in PRESETS)
+    assert list(options.KINDS) == sorted(KINDS)
+    assert list(options.EXPERIMENTS) == sorted(EXPERIMENTS)

@@ -1,0 +1,152 @@
+"""What `pyro-mnar` takes: commands, options, their help.  Nothing heavy is imported here: help appears at once."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+# Names that the help lists and the parser checks.  They are written out, since the registries that hold what they stand
+# for load torch; tests/cli compares the two.
+MECHANISMS = ("self-masking", "self-masking-high", "self-masking-low", "latent-dependent", "general", "mcar")
+GRAPHS = (
+    "fully-connected",
+    "general",
+    "latent",
+    "latent-dependent",
+    "mar",
+    "mcar",
+    "no-self-censoring",
+    "no-self-censoring-given-z",
+    "self-masking",
+)
+KINDS = (
+    "binary",
+    "bounded",
+    "categorical",
+    "continuous",
+    "count",
+    "datetime",
+    "heavy_tailed",
+    "ordinal",
+    "positive",
+)
+EXPERIMENTS = ("ablation", "education", "recommender", "synthetic", "uci")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line; ``command`` of what it returns is the command's name."""
+    parser = argparse.ArgumentParser(prog="pyro-mnar", description="Imputation of data that are missing not at random.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_impute(commands)
+    _add_demo(commands)
+    _add_experiment(commands)
+    return parser
+
+
+def _add_impute(commands: Any) -> None:
+    complete = commands.add_parser(
+        "impute",
+        help="complete a CSV file",
+        description="Fit GINA to a CSV file and write completed tables (draw_01.csv, ...), their mean (mean.csv) and"
+        " the history.",
+    )
+    complete.add_argument("data", type=Path, help="CSV file with a header; empty cells are gaps")
+    complete.add_argument("--out", type=Path, required=True, help="folder for the completed tables (made if absent)")
+    complete.add_argument(
+        "--auxiliary",
+        metavar="A,B",
+        help="complete columns to condition on, or 'mask'; by default the complete columns, which are modelled too",
+    )
+    cause = complete.add_mutually_exclusive_group()
+    cause.add_argument(
+        "--mechanism",
+        choices=MECHANISMS,
+        default="self-masking",
+        help="who causes the missingness (default %(default)s)",
+    )
+    cause.add_argument(
+        "--graph",
+        metavar="FILE|PRESET",
+        help=f"the same as a missingness graph: a JSON file, or one of {', '.join(GRAPHS)}",
+    )
+    complete.add_argument("--draws", type=int, default=20, metavar="N", help="completed tables (default %(default)s)")
+    complete.add_argument(
+        "--na-values",
+        action="append",
+        default=[],
+        metavar="COLUMN=CODE,CODE",
+        help="codes that stand for a missing value, such as income=-98,-99; once for every such column",
+    )
+    complete.add_argument(
+        "--kinds",
+        action="append",
+        default=[],
+        metavar="COLUMN=KIND",
+        help=f"how a column is modelled, one of {', '.join(KINDS)}; once for every column that is not what its"
+        " values say",
+    )
+    for end, which in (("lower", "least"), ("upper", "greatest")):
+        complete.add_argument(
+            f"--{end}",
+            action="append",
+            default=[],
+            metavar="COLUMN=NUMBER",
+            help=f"the {which} value of a column, to which its imputations keep; once for every such column",
+        )
+    complete.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the table (default: enough for 3,000 steps)"
+    )
+    complete.add_argument("--particles", type=int, default=20, metavar="K", help="while training (default %(default)s)")
+    complete.add_argument("--latent-dim", type=int, metavar="H", help="dimension of the latent")
+    complete.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="same seed, same tables (default %(default)s)"
+    )
+    complete.add_argument("--device", default="cpu", help="such as cpu, cuda or cuda:1 (default %(default)s)")
+    _add_threads(complete)
+    complete.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="compare GINA with the usual imputers",
+        description="Fit GINA to a real table whose values are missing not at random, and compare it with the usual"
+        " imputers.",
+    )
+    demo.add_argument("--seed", type=int, default=0, metavar="N", help="(default %(default)s)")
+    demo.add_argument(
+        "--out", type=Path, default=Path("demo"), help="folder for figure and tables (default %(default)s)"
+    )
+    _add_threads(demo)
+
+
+def _add_experiment(commands: Any) -> None:
+    experiment = commands.add_parser(
+        "experiment",
+        help="make a table of the paper",
+        description="Run an experiment of the paper: a CSV of its runs, tables beside the published figures, figures."
+        " Called again it continues: runs that --out holds are not run again.",
+    )
+    experiment.add_argument("name", choices=EXPERIMENTS, metavar="NAME", help=", ".join(EXPERIMENTS))
+    experiment.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1 (default %(default)s)")
+    experiment.add_argument("--quick", action="store_true", help="a few minutes, to see that everything runs")
+    experiment.add_argument("--data", type=Path, metavar="DIR", help="folder with your copies of the data sets")
+    experiment.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for runs, tables and figures (default experiments/NAME, or NAME-quick)",
+    )
+    _add_threads(experiment)
+
+
+def _add_threads(command: argparse.ArgumentParser) -> None:
+    # With networks of this size a second thread waits longer than it computes, and much longer on a busy machine.
+    command.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of PyTorch; more pay off for wide tables (default %(default)s)",
+    )
