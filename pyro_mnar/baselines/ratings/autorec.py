@@ -5,7 +5,6 @@ h(r_j) = W·sigmoid(V r_j + μ) + b,   minimising Σ_rated (x - h(r))² + λ/2 (
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pyro_mnar.baselines.protocol import check_ratings
+from pyro_mnar.baselines.ratings.optimisation import minimise
 from pyro_mnar.infer.session import Session
 
 
@@ -80,15 +80,11 @@ class AutoRec:
     ) -> None:
         parameters = list(network.parameters())
         weights = [parameter for parameter in parameters if parameter.ndim == 2]
-        optimiser = torch.optim.Adam(parameters, lr=self.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / self.steps, 1.0)))
-        )
-        for _ in range(self.steps):
+
+        def loss() -> torch.Tensor:
             batch = torch.randperm(len(x), generator=generator)[: self.batch_size]
             squares = (seen[batch] * (network(x[batch]) - x[batch]) ** 2).sum() * len(x) / len(batch)
-            loss = squares + 0.5 * self.penalty * torch.stack([(weight**2).sum() for weight in weights]).sum()
-            optimiser.zero_grad()
-            (loss / seen.sum()).backward()
-            optimiser.step()
-            schedule.step()
+            penalised = squares + 0.5 * self.penalty * torch.stack([(weight**2).sum() for weight in weights]).sum()
+            return penalised / seen.sum()
+
+        minimise(loss, parameters, steps=self.steps, learning_rate=self.learning_rate)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,7 @@ from pyro.infer.autoguide import AutoDelta, AutoNormal, init_to_sample
 from torch import Tensor
 
 from pyro_mnar.baselines.protocol import check_ratings
+from pyro_mnar.baselines.ratings.optimisation import minimise
 from pyro_mnar.baselines.ratings.propensities import Propensities, logistic_propensities
 from pyro_mnar.infer.session import Session
 from pyro_mnar.models.matrix_factorization import PMF, Cells, DeconfoundedPMF, ExposurePF, NonRandomPMF, OrdinalPMF
@@ -52,20 +52,15 @@ class Training:
         with session.running():
             first = gaps.draw(1)
             guide(observed.take(torch.arange(1)), first)
-            optimiser = torch.optim.Adam(guide.parameters(), lr=self.learning_rate)
-            schedule = torch.optim.lr_scheduler.LambdaLR(
-                optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / self.steps, 1.0)))
-            )
-            for _ in range(self.steps):
+
+            def loss() -> Tensor:
                 batch = observed
                 if len(observed) > self.batch_size:
                     at = torch.randint(len(observed), (self.batch_size,), generator=session.generator)
                     batch = observed.take(at)
-                loss = Trace_ELBO().differentiable_loss(model, guide, batch, gaps.draw(len(batch)))
-                optimiser.zero_grad()
-                (loss / len(observed)).backward()
-                optimiser.step()
-                schedule.step()
+                return Trace_ELBO().differentiable_loss(model, guide, batch, gaps.draw(len(batch))) / len(observed)
+
+            minimise(loss, guide.parameters(), steps=self.steps, learning_rate=self.learning_rate)
             return {name: value.detach() for name, value in guide.median().items()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from pyro.infer.autoguide import AutoDelta, init_to_sample
 from pyro.poutine import block
 
 from pyro_mnar.baselines.protocol import check_ratings
+from pyro_mnar.baselines.ratings.optimisation import minimise
 from pyro_mnar.infer.session import Session
 from pyro_mnar.models.rating_mixture import CPTv, LogitVD, RatedRows
 
@@ -74,19 +74,14 @@ class RatingMixture:
 
     def _train(self, guide: Any, data: RatedRows, generator: torch.Generator) -> None:
         guide(data)
-        optimiser = torch.optim.Adam(guide.parameters(), lr=self.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / self.steps, 1.0)))
-        )
-        for _ in range(self.steps):
+
+        def loss() -> torch.Tensor:
             batch = data
             if len(data) > self.batch_size:
                 batch = data.take(torch.randint(len(data), (self.batch_size,), generator=generator))
-            loss = TraceEnum_ELBO(max_plate_nesting=2).differentiable_loss(self.model, guide, batch)
-            optimiser.zero_grad()
-            (loss / len(data)).backward()
-            optimiser.step()
-            schedule.step()
+            return TraceEnum_ELBO(max_plate_nesting=2).differentiable_loss(self.model, guide, batch) / len(data)
+
+        minimise(loss, guide.parameters(), steps=self.steps, learning_rate=self.learning_rate)
 
 
 def cpt_v(**options: Any) -> RatingMixture:
