@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from pyro_mnar.datasets.ampute import Amputed
+from pyro_mnar.datasets.amputation import Amputed
 from pyro_mnar.datasets.complete import latent_frame
 
 QUADRATURE_NODES = 40

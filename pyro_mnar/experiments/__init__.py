@@ -6,14 +6,14 @@ a second call continues, tables beside the published figures, and the figures.
 
 from collections.abc import Callable
 
-from pyro_mnar.experiments.ablation import ablation
-from pyro_mnar.experiments.education import education
+from pyro_mnar.experiments.ablation_experiment import ablation
+from pyro_mnar.experiments.education_experiment import education
 from pyro_mnar.experiments.experiment import Experiment, Published, Task
-from pyro_mnar.experiments.recommender import recommender
+from pyro_mnar.experiments.recommender_experiment import recommender
 from pyro_mnar.experiments.report import paired
 from pyro_mnar.experiments.runner import run_experiment
 from pyro_mnar.experiments.synthetic import synthetic_experiment
-from pyro_mnar.experiments.uci import uci
+from pyro_mnar.experiments.uci_experiment import uci
 
 EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
     "ablation": ablation,

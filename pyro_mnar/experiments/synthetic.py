@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pyro_mnar.baselines import Fitted
-from pyro_mnar.datasets.synthetic import INCOMPLETE, NAMES, Synthetic, synthetic
+from pyro_mnar.datasets.synthetic_tables import INCOMPLETE, NAMES, Synthetic, synthetic
 from pyro_mnar.experiments.experiment import Experiment, Task
 from pyro_mnar.experiments.metrics import coverage, crps, energy_distance, sliced_wasserstein
 from pyro_mnar.experiments.synthetic_figures import PICTURED_SEED, PICTURES, draw, keep

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
-from pyro_mnar.datasets.synthetic import INCOMPLETE, NAMES, synthetic
+from pyro_mnar.datasets.synthetic_tables import INCOMPLETE, NAMES, synthetic
 from pyro_mnar.experiments.experiment import Task
 
 PICTURED_SEED = 0

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 
 from pyro_mnar import Batch, Fit, Table, fit, partially_observed, rows
 from pyro_mnar.datasets import synthetic
-from pyro_mnar.datasets.synthetic import INCOMPLETE
+from pyro_mnar.datasets.synthetic_tables import INCOMPLETE
 from pyro_mnar.experiments.metrics import energy_distance
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation.generation import generate

@@ -11,7 +11,7 @@ import pytest
 
 from pyro_mnar.datasets import Ratings, item_responses
 from pyro_mnar.experiments import Task, education, run_experiment
-from pyro_mnar.experiments.education import KnownTruth, Outcome, ShareCorrect, run, split
+from pyro_mnar.experiments.education_experiment import KnownTruth, Outcome, ShareCorrect, run, split
 
 
 def test_quick_runs_every_system_and_resumes(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_files_of_eedi_give_a_table_without_what_only_a_world_knows(
 ) -> None:
     world = item_responses(0, shape=(80, 10), answered=0.5)
     real = Ratings(world.train, world.test, world.shape, world.row_labels, world.column_labels, world.row_features)
-    monkeypatch.setattr(import_module("pyro_mnar.experiments.education"), "eedi", lambda folder: real)
+    monkeypatch.setattr(import_module("pyro_mnar.experiments.education_experiment"), "eedi", lambda folder: real)
     experiment = education(folder=tmp_path, quick=True)
     assert list(experiment.data) == ["Eedi"] and "debiased_mse_skipped" not in experiment.metrics
     found = run_experiment(experiment.only(systems=["GINA"]), tmp_path, seeds=[0], progress=False)

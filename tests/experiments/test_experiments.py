@@ -31,6 +31,7 @@ from pyro_mnar.datasets.uci import (
     uci_tables,
 )
 from pyro_mnar.experiments import (
+    EXPERIMENTS,
     Experiment,
     Published,
     Task,
@@ -40,12 +41,12 @@ from pyro_mnar.experiments import (
     synthetic_experiment,
     uci,
 )
-from pyro_mnar.experiments.ablation import MeanInMechanism
+from pyro_mnar.experiments.ablation_experiment import MeanInMechanism
 from pyro_mnar.experiments.configuration import configuration_of
 from pyro_mnar.experiments.runner import RUNS_FILE, TABLES_FILE
 from pyro_mnar.experiments.runs import COLUMNS, Key, Runs
 from pyro_mnar.experiments.synthetic import SIGNED, Declared
-from pyro_mnar.experiments.uci import LowRankAsPublished, MiceAsPublished
+from pyro_mnar.experiments.uci_experiment import LowRankAsPublished, MiceAsPublished
 from pyro_mnar.training import Trainer
 
 
@@ -203,13 +204,13 @@ class TestCommandLine:
             asked.append((folder, quick))
             return toy(Adder("one", 1))
 
-        monkeypatch.setattr("pyro_mnar.cli.command_line.EXPERIMENTS", {"toy": make})
+        monkeypatch.setitem(EXPERIMENTS, "uci", make)
         monkeypatch.chdir(tmp_path)
-        assert main(["experiment", "toy", "--seeds", "2", "--data", "mine", "--out", "there"]) == 0
-        assert main(["experiment", "toy", "--quick", "--seeds", "1"]) == 0
+        assert main(["experiment", "uci", "--seeds", "2", "--data", "mine", "--out", "there"]) == 0
+        assert main(["experiment", "uci", "--quick", "--seeds", "1"]) == 0
         assert asked == [(Path("mine"), False), (None, True)]
         assert Runs(tmp_path / "there" / RUNS_FILE).read()["seed"].nunique() == 2
-        assert (tmp_path / "experiments" / "toy-quick" / TABLES_FILE).exists()
+        assert (tmp_path / "experiments" / "uci-quick" / TABLES_FILE).exists()
         assert "| one | 6.000 ± 5.000 | 11.5 ± 0.25 |" in capsys.readouterr().out
 
     def test_errors_are_one_line(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,10 +225,8 @@ class TestCommandLine:
         def run(task: Task) -> dict[str, float]:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(
-            "pyro_mnar.cli.command_line.EXPERIMENTS", {"toy": lambda **options: toy(Adder("one", 1), run=run)}
-        )
-        assert main(["experiment", "toy", "--out", str(tmp_path)]) == 130
+        monkeypatch.setitem(EXPERIMENTS, "uci", lambda **options: toy(Adder("one", 1), run=run))
+        assert main(["experiment", "uci", "--out", str(tmp_path)]) == 130
         assert f"pyro-mnar: interrupted; {tmp_path} keeps what is finished" in capsys.readouterr().err
 
 

@@ -11,7 +11,7 @@ import pytest
 from pyro_mnar.baselines import RatingNetwork
 from pyro_mnar.datasets import synthetic_ratings
 from pyro_mnar.experiments import Task, recommender, run_experiment
-from pyro_mnar.experiments.recommender import PUBLISHED, Truth, run, split
+from pyro_mnar.experiments.recommender_experiment import PUBLISHED, Truth, run, split
 
 
 def test_quick_runs_every_system_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

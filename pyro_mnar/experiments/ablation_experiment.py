@@ -17,7 +17,7 @@ import pyro
 import torch
 
 from pyro_mnar.baselines import Fitted
-from pyro_mnar.datasets.synthetic import NAMES, synthetic
+from pyro_mnar.datasets.synthetic_tables import NAMES, synthetic
 from pyro_mnar.datasets.uci import Loader, self_masked, uci_tables
 from pyro_mnar.experiments.experiment import Experiment, Task
 from pyro_mnar.experiments.metrics import crps

@@ -24,7 +24,7 @@ from pyro_mnar.baselines import RatingNetwork, RatingPredictor
 from pyro_mnar.baselines.ratings.factorization import Training
 from pyro_mnar.baselines.ratings.rating_networks import linear_in_x
 from pyro_mnar.datasets import Ratings, SyntheticRatings, coat, synthetic_ratings, yahoo_r3
-from pyro_mnar.datasets.yahoo_r3 import STEM
+from pyro_mnar.datasets.yahoo_ratings import STEM
 from pyro_mnar.experiments.experiment import Experiment, Published, Task
 from pyro_mnar.mechanisms import LatentDependent
 

@@ -17,7 +17,7 @@ import pandas as pd
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from pyro_mnar.datasets.ampute import Amputed, Weights, ampute, threshold
+from pyro_mnar.datasets.amputation import Amputed, Weights, ampute, threshold
 from pyro_mnar.datasets.complete import Complete, latent_frame
 from pyro_mnar.graphs.graph import MissingnessGraph
 
