@@ -1,8 +1,8 @@
 """Log-densities in as few passes over memory as the shapes allow; the values are those of ``fn.log_prob``.
 
 Pyro and torch expand a distribution's parameters to its full batch shape and compute with the expanded ones: a noise
-scale of D numbers is then squared, divided by and put through a logarithm (particles × rows × columns) times.  Here
-what is constant along a dimension is computed once along it.  Whatever is not known here computes its own.
+scale of D numbers is then squared, divided by and put through a logarithm (particles × rows × columns) times.  Here,
+what is constant along a dimension is computed once along it.  Any other family computes its own ``log_prob``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def log_density(fn: Any, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def without_repeats(tensor: Tensor) -> Tensor:
-    """The tensor with every dimension that was only expanded at size one, so that it still broadcasts."""
+    """The tensor with expanded dimensions cut back to size one; it broadcasts to its former shape."""
     for dim, (size, stride) in enumerate(zip(tensor.shape, tensor.stride(), strict=True)):
         if stride == 0 and size > 1:
             tensor = tensor.narrow(dim, 0, 1)

@@ -1,7 +1,7 @@
 """Scoring masks and observed entries of wide tables: the same log-probabilities in fewer passes over rows × columns.
 
-A mask's log-probability is log σ(±logit), one pass.  Of a row of a thousand columns and twenty values only the twenty
-are scored where it is known where they stand (:class:`~pyro_mnar.tables.batch.Entries`), Σ_{d observed} log p(x_d|z).
+A mask's log-probability is log σ(±logit), one pass.  A row's is Σ_{d observed} log p(x_d|z): if a row has a thousand
+columns and twenty values, only the twenty are scored, given their positions (:class:`~pyro_mnar.tables.batch.Entries`).
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from torch.nn.functional import logsigmoid
 from pyro_mnar.distributions.levels import Levels
 from pyro_mnar.tables.batch import Batch
 
-_BY_PARAMETERS = (dist.Normal, dist.StudentT, dist.Poisson)  # whose arguments are one number a cell
+_BY_PARAMETERS = (dist.Normal, dist.StudentT, dist.Poisson)  # families with one number per cell for each argument
 
 
 class ObservedMask(dist.Bernoulli):
-    """Bernoulli with logits, of values that are 0 or 1: log σ(logit) or log σ(-logit)."""
+    """Bernoulli with logits, scored as log σ(logit) at 1 and log σ(-logit) at 0."""
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Per entry."""
+        """Log-probability per entry."""
         if self._validate_args:
             self._validate_sample(value)
         return logsigmoid((2 * value - 1) * self.logits)
 
 
 class ObservedEntries(dist.MaskedDistribution):
-    """``fn`` masked to the observed entries, whose row (``to_event(1)``) scores these alone.
+    """``fn`` masked to the observed entries; as a row (``to_event(1)``), it computes these entries alone.
 
     Args:
         fn: p(x|z) of a family that :func:`of_cells` knows; batch shape ``(..., rows, columns)``.
         mask: True where observed; ``(rows, columns)``.
         row: Row of each observed entry; ``(entries,)``.
-        column: Column of each; ``(entries,)``.
+        column: Column of each observed entry; ``(entries,)``.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class _Row(dist.Independent):
 
 
 def observed_entries(fn: TorchDistributionMixin, mask: Bool[Tensor, "rows _"], batch: Batch) -> TorchDistributionMixin:
-    """``fn`` masked to the observed entries of some columns of a batch."""
+    """``fn`` masked to the observed entries; the positions are used if the batch has them for this very mask."""
     entries = batch.entries
     if entries is None or entries.mask is not mask or len(fn.batch_shape) < 2 or fn.batch_shape[-2:] != mask.shape:
         return fn.mask(mask)

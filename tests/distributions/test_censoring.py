@@ -17,8 +17,8 @@ from torch import Tensor
 from checks import FALSE_ALARM, check_mean
 from pyro_mnar import Batch, ImportanceWeightedELBO, observe_mask, partially_observed, propose_missing, rows
 from pyro_mnar.distributions import Columns, Levels, StandardizedCounts
-from pyro_mnar.distributions.tails import normal_quantile, student_quantile
 from pyro_mnar.distributions.truncation import Restricted
+from pyro_mnar.distributions.truncation.tails import normal_quantile, student_quantile
 
 INF = math.inf
 # Open on either side, straddling the centre, far out on either side, narrow.

@@ -1,12 +1,12 @@
-"""Distributions held between bounds: what a censored cell is scored with, and what it is drawn from.
+"""Distributions between bounds: how a censored cell is scored, and how its value is drawn.
 
-A cell that is known to lie between a and b, and nothing more, enters the likelihood with log p(a ≤ x ≤ b | z).  Its
-value is drawn from p(x | z, a ≤ x ≤ b), so the draw cancels from the importance weight, whatever it is.  How each
-family does both stands in :mod:`pyro_mnar.distributions.truncated_families`.
+A censored cell is known only to lie between a and b.  It enters the likelihood with log p(a ≤ x ≤ b | z).  Its value is
+drawn from p(x | z, a ≤ x ≤ b), so the draw cancels from the importance weight.  Each family's probabilities and draws
+are in :mod:`pyro_mnar.distributions.truncation.families`.
 
-Normal, log-normal and logit-normal columns are computed at all cells, with or without bounds: then no shape depends on
-values, and a training step can be captured.  The other families, whose tails are SciPy's or are iterated until every
-cell has converged, are computed at the cells with bounds alone, as are tables of so many columns that this is dearer.
+Normal, log-normal and logit-normal columns are computed at all cells, with or without bounds.  No shape then depends on
+values, so a training step can be captured.  The other families are computed only at cells with bounds, because their
+tails come from SciPy or are iterated until every cell has converged.  So are wide tables, where this is cheaper.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from pyro_mnar.distributions.levels import Levels
-from pyro_mnar.distributions.truncated_families import between, takes_all_cells
+from pyro_mnar.distributions.truncation.families import takes_all_cells, truncate
 
-FEW_COLUMNS = 64  # up to which all cells are computed where the family allows
+FEW_COLUMNS = 64  # most columns of which all cells are computed, if the family allows
 
 
 class Restricted(TorchDistribution):
-    """``fn`` given that x lies between bounds, entry by entry; ``fn`` itself where there are none.
+    """``fn`` given that x lies between bounds, entry by entry; ``fn`` itself at entries without bounds.
 
     Args:
-        fn: A univariate distribution of batch shape ``(..., rows, columns)``: normal, Student's t, their exponential or
-            logistic function (log-normal), of counts, or any with ``cdf`` and ``icdf``.
-        lower: Least value, -inf where there is no bound; a count at a bound lies inside.
+        fn: A univariate distribution of batch shape ``(..., rows, columns)``: normal or Student's t; the exponential or
+            logistic function of one, such as log-normal; Poisson or negative binomial, standardised or not; or any
+            other with ``cdf`` and ``icdf``.
+        lower: Least value, -inf where there is no bound.  Both bounds belong to the interval.
         upper: Greatest value, inf where there is no bound.
 
     Raises:
-        ValueError: If ``fn`` is of another family.
+        ValueError: If ``fn`` is of any other family.
     """
 
     arg_constraints: dict[str, Any] = {}
@@ -55,16 +56,16 @@ class Restricted(TorchDistribution):
         super().__init__(shape, torch.Size(), validate_args=validate_args)
         is_whole = takes_all_cells(self.fn) and lower.shape[-1] <= FEW_COLUMNS
         self.cells = slice(None) if is_whole else self.bounded
-        self._family = between(self.fn, lower[self.cells], upper[self.cells], self.cells)
+        self._family = truncate(self.fn, lower[self.cells], upper[self.cells], self.cells)
 
     @property
     def has_rsample(self) -> bool:
-        """Whether draws can be reparameterised: if those of ``fn`` can."""
+        """True if ``fn`` can be reparameterised."""
         return self.fn.has_rsample
 
     @property
     def support(self) -> Any:
-        """The support of ``fn``; beyond the bounds the density is zero."""
+        """The support of ``fn``; the density is zero outside the bounds."""
         return self.fn.support
 
     @cached_property
@@ -86,7 +87,7 @@ class Restricted(TorchDistribution):
         return self._draw(sample_shape, self.fn.rsample)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Per entry; -inf outside the bounds."""
+        """Log-density per entry; -inf outside the bounds."""
         outside = (value < self.lower) | (value > self.upper)
         return (self.fn.log_prob(value) - self.log_mass).masked_fill(outside, -torch.inf)
 
@@ -95,7 +96,7 @@ class Restricted(TorchDistribution):
         if not sample_shape:
             return self._with(drawn, self._family.draw())
         larger = self.fn.expand(drawn.shape)
-        return self._with(drawn, between(larger, self._family.lower, self._family.upper, self.cells).draw())
+        return self._with(drawn, truncate(larger, self._family.lower, self._family.upper, self.cells).draw())
 
     def _with(self, values: Tensor, inside: Float[Tensor, "*_"]) -> Tensor:
         if self.cells is not self.bounded:
@@ -106,11 +107,12 @@ class Restricted(TorchDistribution):
 
 
 class PartlyCensored(TorchDistribution):
-    """What is scored of a row: the density where a value is observed, the probability of lying between the bounds where
-    only these are known, nothing of other gaps.
+    """The likelihood of a partly censored row.
+
+    An observed entry has its density, a censored one the probability of its interval.  Other gaps have probability one.
 
     Args:
-        restricted: p(x|z) between the bounds.
+        restricted: p(x|z) between bounds.
         mask: True where observed.
     """
 
@@ -130,16 +132,16 @@ class PartlyCensored(TorchDistribution):
         return PartlyCensored(self.restricted.expand(batch_shape), self.mask_observed, validate_args=False)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        """Draw from p(x|z), which knows no bounds."""
+        """Draw from p(x|z), ignoring the bounds."""
         return self.restricted.fn.sample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Per entry."""
+        """Log-density or log-probability per entry."""
         return torch.where(self.mask_observed, self.restricted.fn.log_prob(value), self.restricted.log_mass)
 
 
 def restricted_levels(fn: Levels, lower: Float[Tensor, "rows columns"], upper: Float[Tensor, "rows columns"]) -> Levels:
-    """Levels given that they lie between bounds: the others are struck out."""
+    """``fn`` given that the level lies between bounds: levels outside have probability zero."""
     outside = (fn.points < lower.unsqueeze(-1)) | (fn.points > upper.unsqueeze(-1))
     return Levels(
         fn.logits.masked_fill(outside, -torch.inf), fn.points, straight_through=fn.straight_through, validate_args=False

@@ -1,7 +1,7 @@
-"""Logarithms of tail probabilities, right to the last digits where the probabilities themselves round to 0 or 1.
+"""Logarithms of tail probabilities, accurate where the probabilities themselves round to 0 or 1.
 
-A limit of detection can lie far out in a distribution's tail, above all early in training; what is scored there is
-log p(a < x < b), and its gradient must not vanish or be NaN.  All functions take and give tensors of equal shape.
+A limit of detection can lie far out in a distribution's tail, above all early in training.  The score there is
+log p(a < x < b), whose gradient must neither vanish nor be NaN.  All functions take and return tensors of equal shape.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def log_normal_tail(z: Numbers) -> Numbers:
 
 
 def normal_quantile(log_p: Numbers) -> Numbers:
-    """The z of which log P(Z ≤ z) = log_p; no gradient."""
+    """The z with log P(Z ≤ z) = log_p, Z standard normal; no gradient."""
     with torch.no_grad():
         central = torch.special.ndtri(log_p.clamp_min(-5.0).exp())
         far = log_p.clamp_max(-5.0)
         z = -torch.sqrt(-2 * far)
-        for _ in range(6):  # Newton, quadratic from here: the logarithm is nearly a parabola
+        for _ in range(6):  # Newton: log P is nearly a parabola here, so it converges quadratically
             log_tail = torch.special.log_ndtr(z)
             log_density = -0.5 * z.square() - 0.5 * math.log(2 * math.pi)
             z = z - (log_tail - far) * (log_tail - log_density).exp()
@@ -43,21 +43,21 @@ def normal_quantile(log_p: Numbers) -> Numbers:
 
 def log_student_tail(z: Numbers, df: Numbers) -> Numbers:
     """Log P(T ≤ z), T of Student's t with ``df`` degrees of freedom."""
-    # 2 P(T ≤ -|z|) = I_x(df/2, 1/2) at x = df / (df + z²), whose gradient has no value at z = 0.
+    # 2 P(T ≤ -|z|) = I_x(df/2, 1/2) at x = df / (df + z²); its gradient is undefined at z = 0.
     z = torch.where(z.abs() < 1e-8, z - 1e-8, z)
     total = df + z.square()
     half = torch.full_like(df, 0.5)
     log_outer = log_incomplete_beta(df / 2, half, df / total, z.square() / total) - math.log(2.0)
-    inner = torch.where(z > 0, log_outer, -torch.ones_like(z))  # keeps the branch not taken from NaN
+    inner = torch.where(z > 0, log_outer, -torch.ones_like(z))  # so that the branch not taken has no NaN
     return torch.where(z > 0, torch.log1p(-inner.exp()), log_outer)
 
 
 def student_quantile(log_p: Numbers, df: Numbers) -> Numbers:
-    """The t of which log P(T ≤ t) = log_p; no gradient, computed on the CPU."""
+    """The t with log P(T ≤ t) = log_p, T of Student's t; no gradient.  Computed on the CPU."""
     p, nu = log_p.detach().exp().cpu().numpy(), df.detach().cpu().numpy()
     outer = torch.as_tensor(scipy.special.betaincinv(nu / 2, 0.5, 2 * p.clip(max=0.5)))
     inner = torch.as_tensor(scipy.special.betaincinv(0.5, nu / 2, abs(1 - 2 * p)))
-    # Of x and 1 - x, the smaller is the one that was computed to its last digits.
+    # The smaller of x and 1 - x is the accurate one.
     x, rest = torch.where(outer < 0.5, outer, 1 - inner), torch.where(outer < 0.5, 1 - outer, inner)
     size = torch.sqrt(torch.as_tensor(nu) * rest / x).to(log_p)
     size = torch.where(size.isfinite(), size, _far_student_quantile(log_p, df))
@@ -65,8 +65,9 @@ def student_quantile(log_p: Numbers, df: Numbers) -> Numbers:
 
 
 def _far_student_quantile(log_p: Numbers, df: Numbers) -> Numbers:
-    """Size of the quantile by Newton on log P as a function of log size, which is concave; right in the far tail, where
-    SciPy's inverse gives up.
+    """Absolute value of the quantile in the far tail, where SciPy's inverse fails.
+
+    Newton's method on log P as a function of the quantile's logarithm, which is concave.
     """
     with torch.no_grad():
         log_p = log_p.clamp_max(-10.0)
@@ -105,8 +106,9 @@ def log_poisson_tail(count: Numbers, rate: Numbers, upper: bool) -> Numbers:
 
 
 def log_negative_binomial_tail(count: Numbers, total: Numbers, log_odds: Numbers, upper: bool) -> Numbers:
-    """Log P(N ≥ count) or, not ``upper``, log P(N ≤ count), N negative binomial as torch has it (``log_odds`` of a
-    success, ``total`` failures); gradients in both parameters.
+    """Log P(N ≥ count) if ``upper``, else log P(N ≤ count), N negative binomial; gradients in both parameters.
+
+    The parameters are torch's: N counts the successes before ``total`` failures, ``log_odds`` is that of a success.
     """
     success, failure = log_odds.sigmoid(), (-log_odds).sigmoid()
     if not upper:
@@ -117,10 +119,12 @@ def log_negative_binomial_tail(count: Numbers, total: Numbers, log_odds: Numbers
 
 
 def log_incomplete_beta(a: Numbers, b: Numbers, x: Numbers, rest: Numbers) -> Numbers:
-    """Log I_x(a, b), with ``rest`` = 1 - x; gradients in all of them, through the continued fraction.
+    """Log I_x(a, b), the regularised incomplete beta function, where ``rest`` = 1 - x.
+
+    Gradients in all arguments, through the continued fraction.
 
     References:
-        Press et al. (2007), Numerical Recipes, section 6.4; the fraction is evaluated by Lentz's method.
+        Press et al. (2007), Numerical Recipes, section 6.4.  The fraction is evaluated by Lentz's method.
     """
     a, b, x, rest = torch.broadcast_tensors(a, b, x, rest)
     swapped = x > (a + 1) / (a + b + 2)
@@ -134,7 +138,7 @@ def log_incomplete_beta(a: Numbers, b: Numbers, x: Numbers, rest: Numbers) -> Nu
 
 
 def _log_complement(log_p: Numbers, where: Tensor) -> Numbers:
-    """log(1 - p), computed only where it is wanted, since elsewhere its gradient may be NaN."""
+    """log(1 - p) at the cells of ``where``; a constant elsewhere, where its gradient could be NaN."""
     log_p = torch.where(where, log_p, -1.0).clamp_max(-torch.finfo(log_p.dtype).eps)
     return torch.where(log_p < -0.7, torch.log1p(-log_p.exp()), torch.log(-torch.expm1(log_p)))
 
