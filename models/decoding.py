@@ -11,7 +11,6 @@ from torch import nn
 
 from pyro_mnar import mechanisms
 from pyro_mnar.graphs.graph import MissingnessGraph
-from pyro_mnar.kinds import Categorical
 from pyro_mnar.nn import MLP, ResidualMLP, priors
 from pyro_mnar.nn.level_likelihoods import Indicators
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise, likelihood_of
@@ -98,7 +97,7 @@ def sums_levels(schema: Schema, mechanism: Any, graph: MissingnessGraph | None, 
     """Whether missing levels are summed out of the weight: there are some, and no other R depends on them."""
     if discrete != "summed":
         return False
-    levels = {c.name for c in schema.columns if c.incomplete and isinstance(c.kind, Categorical)}
+    levels = {c.name for c in schema.columns if c.incomplete and c.kind.has_levels}
     if not levels:
         return False
     if graph is not None:

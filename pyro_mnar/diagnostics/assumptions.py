@@ -18,7 +18,6 @@ import torch
 from pyro_mnar.diagnostics.probe import ModelProbe
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.imputation import impute
-from pyro_mnar.kinds import Categorical, Count
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 
@@ -228,7 +227,7 @@ def shadow_variables(table: Table, graph: MissingnessGraph | None) -> Line:
 
 def continuous_columns(table: Table) -> Line:
     """Theorem 1 is about x = f(z) + ε with ε of a density."""
-    discrete = [repr(c.name) for c in table.schema.columns if isinstance(c.kind, (Categorical, Count))]
+    discrete = [repr(c.name) for c in table.schema.columns if c.kind.is_discrete]
     few = []
     for d, column in enumerate(table.schema.columns):
         values = np.unique(table.x[table.mask[:, d], d].numpy())

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mnar.distributions import codes_of
-from pyro_mnar.kinds import Bounded, Categorical, Kind, Positive
+from pyro_mnar.kinds import Kind
 from pyro_mnar.tables.schema import Schema
 
 
 class Averages:
     """What of x is averaged over particles.
 
-    Positive and bounded columns enter in the user's units (the mean of a value is not the value at the mean logarithm),
-    columns of levels as an indicator of every level, the others as they are.
+    Columns whose scale is not linear enter in the user's units (the mean of a value is not the value at the mean
+    logarithm), columns of levels as an indicator of every level, the others as they are.
 
     Args:
         schema: The columns.
@@ -31,10 +31,8 @@ class Averages:
 
     def __init__(self, schema: Schema) -> None:
         self.columns = schema.columns
-        self.widths = {
-            d: len(column.kind.levels) for d, column in enumerate(self.columns) if isinstance(column.kind, Categorical)
-        }
-        self.curved = [d for d, column in enumerate(self.columns) if isinstance(column.kind, (Positive, Bounded))]
+        self.widths = {d: len(column.kind.levels) for d, column in enumerate(self.columns) if column.kind.has_levels}
+        self.nonlinear = [d for d, column in enumerate(self.columns) if not column.kind.scale.is_linear]
 
     @property
     def num_features(self) -> int:
@@ -43,16 +41,12 @@ class Averages:
 
     def features(self, x: Float[Tensor, "particles rows columns"]) -> Float[Tensor, "particles rows features"]:
         """What is averaged; ``(particles, rows, features)``."""
-        if not self.curved and not self.widths:
+        if not self.nonlinear and not self.widths:
             return x
-        parts = [x.clone() if self.curved else x]
-        for d in self.curved:
+        parts = [x.clone() if self.nonlinear else x]
+        for d in self.nonlinear:
             column = self.columns[d]
-            line = x[..., d] * column.std + column.mean
-            if isinstance(column.kind, Bounded):
-                parts[0][..., d] = column.kind.lower + (column.kind.upper - column.kind.lower) * line.sigmoid()
-            else:
-                parts[0][..., d] = line.exp()
+            parts[0][..., d] = column.kind.scale.constrained_tensor(x[..., d] * column.std + column.mean)
         for d, width in self.widths.items():
             codes = codes_of(
                 x[..., d : d + 1], torch.as_tensor(self.columns[d].points, dtype=x.dtype)[None].to(x.device)
@@ -66,12 +60,11 @@ class Averages:
         """Means in the user's units (of words, the position of the most probable), and the shares of levels."""
         decoded, shares, at = means[:, : len(self.columns)].copy(), {}, len(self.columns)
         for d, column in enumerate(self.columns):
-            if d not in self.curved:
+            if d not in self.nonlinear:
                 decoded[:, d] = decoded[:, d] * column.std + column.mean
         for d, width in self.widths.items():
             shares[d], at = means[:, at : at + width], at + width
-            kind = self.columns[d].kind
-            if isinstance(kind, Categorical) and kind.holds_words:
+            if self.columns[d].kind.holds_words:
                 decoded[:, d] = np.argmax(shares[d], axis=1)
         return decoded, shares
 
@@ -105,10 +98,8 @@ class CellAverages:
         value = x * std + mean
         for kind, here in self._of_kinds(columns):
             at = torch.from_numpy(here).to(x.device)
-            if isinstance(kind, Bounded):
-                value[:, at] = kind.lower + (kind.upper - kind.lower) * value[:, at].sigmoid()
-            elif isinstance(kind, Positive):
-                value[:, at] = value[:, at].exp()
+            if not kind.scale.is_linear:
+                value[:, at] = kind.scale.constrained_tensor(value[:, at])
         parts = [value.unsqueeze(-1)]
         if self.num_levels:
             codes = codes_of(x, self.points[torch.from_numpy(columns).to(x.device)])
@@ -121,7 +112,7 @@ class CellAverages:
         """Means in the user's units (of words, the position of the most probable), and the shares of levels."""
         values, shares = means[:, 0].copy(), means[:, 1:].copy()
         for kind, here in self._of_kinds(columns):
-            if not isinstance(kind, Categorical):
+            if not kind.has_levels:
                 shares[here] = 0.0
             elif kind.holds_words:
                 values[here] = np.argmax(shares[here], axis=1)
@@ -134,7 +125,7 @@ class CellAverages:
         mean, std = self.moments[:, columns]
         values = draws * std + mean
         for kind, here in self._of_kinds(columns):
-            values[:, here] = kind.from_line(values[:, here])
+            values[:, here] = kind.nearest(kind.scale.constrained(values[:, here]))
         return values
 
     def _of_kinds(self, columns: Int[NDArray, " cells"]) -> Iterator[tuple[Kind, NDArray[np.int64]]]:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pyro_mnar.infer.objective import ImportanceWeightedELBO, Particles
 from pyro_mnar.infer.weights import sample_sites
-from pyro_mnar.kinds import Bounded, Categorical, Count, Datetime, Positive
+from pyro_mnar.kinds.kind import is_near_whole
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.completion import as_held, completed
 from pyro_mnar.tables.constraints import InOrder, RowConstraint, SumsTo, described
@@ -120,8 +120,8 @@ class Conditions:
             for at in np.flatnonzero(determined.any(0)):
                 column = self.table.schema.columns[at]
                 here = torch.from_numpy(determined[:, at] & ok).to(x.device)
-                line = column.encode(np.where(determined[:, at] & ok, values[at], column.decode(np.zeros(1))))
-                x[..., at] = torch.where(here, torch.from_numpy(line).to(x), x[..., at])
+                encoded = column.encode(np.where(determined[:, at] & ok, values[at], column.decode(np.zeros(1))))
+                x[..., at] = torch.where(here, torch.from_numpy(encoded).to(x), x[..., at])
             at_cells = torch.from_numpy(determined).to(x.device)
             log_weights = _weighed_anew(objective, run, model, batch, x, at_cells)
             log_weights = log_weights + torch.from_numpy(jacobian).to(x)
@@ -154,7 +154,7 @@ class Conditions:
     def _put_in(
         self, values: dict[int, NDArray[np.float64]], rows: Int[NDArray, " rows"]
     ) -> tuple[Bool[NDArray, "particles rows"], Float[NDArray, "particles rows"], Bool[NDArray, "rows columns"]]:
-        """Put determined parts in, in place: whether they can be, the Jacobian of their lines, and which they are."""
+        """Put determined parts in, in place: whether they can be, the Jacobian of their scales, and which they are."""
         names = self.table.schema.names
         shape = next(iter(values.values())).shape
         ok, jacobian = np.ones(shape, dtype=bool), np.zeros(shape)
@@ -170,7 +170,8 @@ class Conditions:
                 possible = self._is_possible(int(at), rest, rows)
                 ok &= possible | ~here
                 values[at] = np.where(here & possible, as_held(rest, self._dtype(int(at))), values[at])
-                jacobian += np.where(here & possible, self._log_slope(int(at), values[at]), 0.0)
+                log_slope = self.table.schema.columns[at].kind.scale.log_slope(values[at])
+                jacobian += np.where(here & possible, log_slope, 0.0)
                 determined[here, at] = True
         return ok, jacobian, determined
 
@@ -246,31 +247,12 @@ class Conditions:
         self, at: int, numbers: Float[NDArray, "*particles rows"], rows: Int[NDArray, " rows"]
     ) -> NDArray[np.bool_]:
         """Whether a column can take these values."""
-        kind, bounds, ok = self.table.schema.columns[at].kind, self.table.bounds, np.isfinite(numbers)
-        if isinstance(kind, Categorical):
-            ok &= np.isclose(kind.from_line(numbers), numbers)
-        elif isinstance(kind, Positive):
-            ok &= numbers > 0
-        elif isinstance(kind, Bounded):
-            ok &= (numbers > kind.lower) & (numbers < kind.upper)
-        elif isinstance(kind, Count):
-            ok &= numbers >= 0
-        whole_days = isinstance(kind, Datetime) and bool(kind.whole_days)
-        if isinstance(kind, Count) or whole_days or pd.api.types.is_integer_dtype(self._dtype(at)):
-            ok &= np.isclose(numbers, np.rint(numbers))
+        bounds, ok = self.table.bounds, self.table.schema.columns[at].kind.contains(numbers)
+        if pd.api.types.is_integer_dtype(self._dtype(at)):
+            ok &= is_near_whole(numbers)
         if bounds is not None:
             ok &= (numbers >= bounds.lower[rows, at]) & (numbers <= bounds.upper[rows, at])
         return ok
-
-    def _log_slope(self, at: int, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Log-derivative of the kind's line, up to a constant: densities there to densities in the user's units."""
-        kind = self.table.schema.columns[at].kind
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if isinstance(kind, Positive):
-                return -np.log(numbers)
-            if isinstance(kind, Bounded):
-                return -np.log(numbers - kind.lower) - np.log(kind.upper - numbers)
-        return np.zeros_like(numbers)
 
 
 def _weighed_anew(

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from pyro_mnar.imputation.averages import CellAverages, Weighted
 from pyro_mnar.imputation.sampler import ELEMENTS_AT_ONCE, Sampler
-from pyro_mnar.kinds import Categorical, Count, Kind
 from pyro_mnar.tables.positions import CellPositions, positions_of
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
@@ -63,7 +62,7 @@ class CellImputations:
         """Long frames, one a draw."""
         columns = self.cells[1]
         kinds = {column.kind for column in (self.table.schema.columns[at] for at in np.unique(columns).tolist())}
-        are_whole = bool(kinds) and all(_is_whole(kind) for kind in kinds)
+        are_whole = bool(kinds) and all(kind.holds_integers for kind in kinds)
         for draw in self.draws:
             yield self._long(draw.astype(np.int64) if are_whole else draw)
 
@@ -74,7 +73,7 @@ class CellImputations:
             ValueError: If the cells' columns do not share one set of levels.
         """
         columns = [self.table.schema.columns[position] for position in np.unique(self.cells[1]).tolist()]
-        levels = {getattr(column.kind, "levels", ()) for column in columns}
+        levels = {column.kind.levels for column in columns}
         if len(levels) != 1 or not (shared := levels.pop()):
             raise ValueError("cells: expected columns that share one set of levels, got others too")
         names = self.table.long_names
@@ -142,17 +141,10 @@ def _refuse_what_is_no_gap(table: Table, rows: NDArray[np.int64], columns: NDArr
             raise ValueError(f"cells: expected gaps, got row {label!r}, column {name!r}, {got}")
 
 
-def _is_whole(kind: Kind) -> bool:
-    """Whether its values are whole numbers."""
-    return isinstance(kind, Count) or (
-        isinstance(kind, Categorical) and all(isinstance(level, (int, np.integer)) for level in kind.levels)
-    )
-
-
 def _labelled(schema: Schema, columns: Int[NDArray, " cells"], values: Real[NDArray, " cells"]) -> NDArray[Any]:
     """Numbers in the user's units, with words for levels that are words."""
     of_columns = [schema.columns[position] for position in np.unique(columns).tolist()]
-    if not any(isinstance(column.kind, Categorical) and column.kind.holds_words for column in of_columns):
+    if not any(column.kind.holds_words for column in of_columns):
         return values
     labelled = values.astype(object)
     for position, column in zip(np.unique(columns).tolist(), of_columns, strict=True):

@@ -1,22 +1,12 @@
 """What a column's values are: numbers, levels, counts, dates."""
 
 from pyro_mnar.kinds.choice import Choice, choice_of
-from pyro_mnar.kinds.numbers import (
-    KINDS,
-    LEAST_NOISE,
-    Binary,
-    Bounded,
-    Categorical,
-    Continuous,
-    Count,
-    Datetime,
-    HeavyTailed,
-    Kind,
-    Ordinal,
-    Positive,
-    from_plain,
-    to_plain,
-)
+from pyro_mnar.kinds.counts import Count
+from pyro_mnar.kinds.dates import Datetime
+from pyro_mnar.kinds.kind import Kind
+from pyro_mnar.kinds.levels import Binary, Categorical, Ordinal
+from pyro_mnar.kinds.numbers import LEAST_NOISE, Bounded, Continuous, HeavyTailed, Positive
+from pyro_mnar.kinds.registry import KINDS, from_plain, register, to_plain
 
 __all__ = [
     "KINDS",
@@ -34,5 +24,6 @@ __all__ = [
     "Positive",
     "choice_of",
     "from_plain",
+    "register",
     "to_plain",
 ]

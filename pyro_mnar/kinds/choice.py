@@ -7,8 +7,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pyro_mnar.kinds.numbers import KINDS, Binary, Categorical, Continuous, Datetime, Kind, Ordinal
+from pyro_mnar.kinds.dates import Datetime
+from pyro_mnar.kinds.kind import Kind
+from pyro_mnar.kinds.levels import Binary, Categorical, Ordinal
+from pyro_mnar.kinds.numbers import Continuous
 from pyro_mnar.kinds.reading import holds_words
+from pyro_mnar.kinds.registry import named
 
 MOST_LEVELS = 10  # of whole numbers that are taken for levels
 ROWS_PER_LEVEL = 10  # of these, on average
@@ -27,11 +31,6 @@ class Choice(NamedTuple):
     because: str
 
 
-def kind_of(values: pd.Series, column: Hashable, given: str | Kind | None) -> Kind:
-    """The kind of :func:`choice_of`."""
-    return choice_of(values, column, given).kind
-
-
 def choice_of(values: pd.Series, column: Hashable, given: str | Kind | None) -> Choice:
     """The kind that was given, or what the dtype says, learned from the training rows.
 
@@ -42,13 +41,7 @@ def choice_of(values: pd.Series, column: Hashable, given: str | Kind | None) -> 
     Raises:
         ValueError: If the kind is unknown, or the column's values do not fit it.
     """
-    if isinstance(given, str):
-        if given not in KINDS:
-            raise ValueError(f"column {column!r}: expected a kind among {sorted(KINDS)}, got {given!r}")
-        given = KINDS[given]()
-    if given is not None and not isinstance(given, Kind):
-        raise TypeError(f"column {column!r}: expected a kind or its name, got {given!r}")
-    kind, because = (given, "declared") if given else _inferred(values, column)
+    kind, because = _inferred(values, column) if given is None else (named(given, column), "declared")
     return Choice(kind.learned(values, column), because)
 
 

@@ -100,3 +100,16 @@ def dates_of(days: NDArray[np.float64], dtype: Any) -> pd.Series:
     if zone is not None:
         dates = dates.dt.tz_localize(zone, nonexistent="shift_forward", ambiguous=np.ones(len(dates), dtype=bool))
     return dates.astype(dtype)
+
+
+def dates_of_text(values: pd.Series) -> pd.Series:
+    """Text as dates; of other ways to write one, 01/02 may mean two days."""
+    dates = pd.to_datetime(values, format="ISO8601", errors="coerce")
+    wrong = (dates.isna() & values.notna()).to_numpy()
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise ValueError(
+            f"column {values.name!r}: expected dates such as 2021-12-31 (kind 'datetime'), got {cell(values, at)!r} in"
+            f" row {row_label(values, at)!r}"
+        )
+    return dates

@@ -15,13 +15,12 @@ from pyro_mnar.tables.schema import Column, Schema
 
 
 class LevelLikelihood(nn.Module):
-    """Binary, categorical and ordinal columns: the log-probability of each level.
+    """Binary and categorical columns: the log-probability of each level.
 
     Binary: logit f_d(z).  Categorical: one output of the network for each level beyond the first, whose own is zero.
-    Ordinal: P(X_d ≤ l | z) = σ(c_dl - f_d(z)), the cutpoints c_dl learned and kept in order (McCullagh 1980).
 
     Args:
-        columns: The columns, all of one kind.
+        columns: The columns, all of one family.
         straight_through: As for :class:`~pyro_mnar.distributions.Levels`.
     """
 
@@ -31,30 +30,50 @@ class LevelLikelihood(nn.Module):
     def __init__(self, columns: Sequence[Column], *, straight_through: bool = False) -> None:
         super().__init__()
         self.straight_through = straight_through
-        self.is_ordinal = columns[0].kind.name == "ordinal"
         points, has_level = _padded_points(columns)
         self.register_buffer("points", points)
         self.register_buffer("has_level", has_level)
         # Outputs beyond a column's own levels are masked, so that all columns are one computation.
-        self.outputs_per_column = 1 if self.is_ordinal else points.shape[1] - 1
-        if self.is_ordinal:
-            self.raw_cutpoints = nn.Parameter(torch.zeros(len(columns), points.shape[1] - 1))
-            self.reset_parameters()
+        self.outputs_per_column = points.shape[1] - 1
 
     @property
     def num_outputs(self) -> int:
         """Width of the network's output that this likelihood takes."""
         return len(self.points) * self.outputs_per_column
 
+    def forward(self, outputs: Float[Tensor, "*batch outputs"]) -> TorchDistributionMixin:
+        """A column-wise distribution of batch shape ``(..., rows, columns)``."""
+        logits = self.logits(outputs.unflatten(-1, (len(self.points), self.outputs_per_column)))
+        logits = logits.masked_fill(~self.has_level, -torch.inf)
+        return Levels(logits, self.points, straight_through=self.straight_through)
+
+    def logits(self, outputs: Float[Tensor, "*batch columns outputs"]) -> Float[Tensor, "*batch columns levels"]:
+        """Unnormalised log-probabilities of levels, whatever of those that a column does not have."""
+        return pad(outputs, (1, 0))
+
+
+class OrdinalLikelihood(LevelLikelihood):
+    """Ordinal columns: P(X_d ≤ l | z) = σ(c_dl - f_d(z)), cutpoints c_dl learned and kept in order (McCullagh 1980).
+
+    Args:
+        columns: The columns.
+        straight_through: As for :class:`~pyro_mnar.distributions.Levels`.
+    """
+
+    def __init__(self, columns: Sequence[Column], *, straight_through: bool = False) -> None:
+        super().__init__(columns, straight_through=straight_through)
+        self.outputs_per_column = 1
+        self.raw_cutpoints = nn.Parameter(torch.zeros(len(columns), self.points.shape[1] - 1))
+        self.reset_parameters()
+
     def reset_parameters(self) -> None:
         """Put cutpoints where all levels are equally likely at f_d(z) = 0."""
-        if self.is_ordinal:
-            levels = self.has_level.sum(1, keepdim=True)
-            share = torch.arange(1, self.points.shape[1]) / levels
-            cut = torch.logit(share.clamp(max=0.99))
-            gaps = cut.diff(dim=1).clamp_min(1e-3)
-            with torch.no_grad():
-                self.raw_cutpoints.copy_(torch.cat([cut[:, :1], gaps.expm1().log()], dim=1))
+        levels = self.has_level.sum(1, keepdim=True)
+        share = torch.arange(1, self.points.shape[1]) / levels
+        cut = torch.logit(share.clamp(max=0.99))
+        gaps = cut.diff(dim=1).clamp_min(1e-3)
+        with torch.no_grad():
+            self.raw_cutpoints.copy_(torch.cat([cut[:, :1], gaps.expm1().log()], dim=1))
 
     @property
     def cutpoints(self) -> Float[Tensor, "columns cutpoints"]:
@@ -62,16 +81,9 @@ class LevelLikelihood(nn.Module):
         first, gaps = self.raw_cutpoints[:, :1], softplus(self.raw_cutpoints[:, 1:])
         return torch.cat([first, gaps], dim=1).cumsum(1)
 
-    def forward(self, outputs: Float[Tensor, "*batch outputs"]) -> TorchDistributionMixin:
-        """A column-wise distribution of batch shape ``(..., rows, columns)``."""
-        outputs = outputs.unflatten(-1, (len(self.points), self.outputs_per_column))
-        logits = self._cumulative(outputs) if self.is_ordinal else pad(outputs, (1, 0))
-        logits = logits.masked_fill(~self.has_level, -torch.inf)
-        return Levels(logits, self.points, straight_through=self.straight_through)
-
-    def _cumulative(self, location: Float[Tensor, "*batch columns 1"]) -> Float[Tensor, "*batch columns levels"]:
+    def logits(self, outputs: Float[Tensor, "*batch columns 1"]) -> Float[Tensor, "*batch columns levels"]:
         """log(σ(upper) - σ(lower)), without the cancellation of the difference."""
-        cuts = self.cutpoints - location
+        cuts = self.cutpoints - outputs
         lower, upper = cuts[..., :-1], cuts[..., 1:]
         inner = (
             nn.functional.logsigmoid(upper) + nn.functional.logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))

@@ -1,9 +1,13 @@
-"""p(X|Z) from the decoder network's outputs: one small module a column kind, whose ``forward`` gives a distribution."""
+"""p(X|Z) from the decoder network's outputs: one small module a family, whose ``forward`` gives a distribution.
+
+A column's kind names its family, and :data:`LIKELIHOODS` says what makes a likelihood of the family's columns.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import pyro.distributions as dist
 import torch
@@ -12,11 +16,10 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from pyro_mnar import kinds
 from pyro_mnar.distributions import Columns, StandardizedCounts
 from pyro_mnar.kinds import LEAST_NOISE
 from pyro_mnar.nn.level_likelihoods import Indicators as Indicators
-from pyro_mnar.nn.level_likelihoods import LevelLikelihood
+from pyro_mnar.nn.level_likelihoods import LevelLikelihood, OrdinalLikelihood
 from pyro_mnar.tables.schema import Column, Schema
 
 PAPER_NOISE = math.exp(-2.0)  # B.1 fixes log σ = -2 on standardised columns
@@ -57,14 +60,24 @@ class GaussianNoise(nn.Module):
         self.log_noise = nn.Parameter(start.log().clone())
 
     @classmethod
-    def of(cls, columns: Sequence[Column]) -> GaussianNoise:
-        """The noise that the columns' kinds ask for."""
+    def of(cls, columns: Sequence[Column], *, straight_through: bool = False) -> GaussianNoise:
+        """The noise that the columns' kinds ask for, which is learned where they ask for none.
+
+        Args:
+            columns: The columns.
+            straight_through: Without effect: gradients pass draws of numbers anyway.
+        """
         asked = [getattr(column.kind, "noise", "learned") for column in columns]
         return cls(
             [isinstance(noise, str) and not column.is_auxiliary for noise, column in zip(asked, columns, strict=True)],
             [PAPER_NOISE if isinstance(noise, str) else noise for noise in asked],
             shared=[noise == "shared" for noise in asked],
         )
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the network's output that this likelihood takes."""
+        return len(self.learned)
 
     def reset_parameters(self) -> None:
         """Draw learned scales anew around where learning starts, for restarts."""
@@ -110,17 +123,18 @@ class CountLikelihood(nn.Module):
     """Counts: negative binomial with mean exp(f_d(z))·m_d and a dispersion learned per column, or Poisson.
 
     Args:
-        columns: The columns, all of kind ``"count"``.
+        columns: The columns, all of kind ``"count"``, all overdispersed or none.
+        straight_through: Without effect: no gradient passes a draw of a count.
     """
 
     offset: Float[Tensor, " columns"]
     unit: Float[Tensor, " columns"]
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], *, straight_through: bool = False) -> None:
         super().__init__()
         self.register_buffer("offset", torch.tensor([column.mean for column in columns]))
         self.register_buffer("unit", torch.tensor([column.std for column in columns]))
-        self.overdispersed = all(getattr(column.kind, "overdispersed", False) for column in columns)
+        self.overdispersed = columns[0].kind.likelihood == "negative binomial"
         if self.overdispersed:
             self.log_total = nn.Parameter(torch.full((len(columns),), 3.0))
 
@@ -138,37 +152,59 @@ class CountLikelihood(nn.Module):
         return StandardizedCounts(dist.NegativeBinomial(total, logits=log_mean - total.log()), self.offset, self.unit)
 
 
+class LikelihoodFactory(Protocol):
+    """What makes p(X|Z) of the columns of one family: a module's class, or a function that returns one.
+
+    The module has ``num_outputs``, the width of the network's output that it takes, and its ``forward`` maps such an
+    output to a column-wise distribution of standardised values.
+    """
+
+    def __call__(self, columns: Sequence[Column], *, straight_through: bool) -> nn.Module:
+        """The module of some columns; ``straight_through`` as for :class:`MixedLikelihood`."""
+        ...
+
+
+LIKELIHOODS: dict[str, LikelihoodFactory] = {
+    "normal": GaussianNoise.of,
+    "student": StudentNoise.of,
+    "negative binomial": CountLikelihood,
+    "poisson": CountLikelihood,
+    "binary": LevelLikelihood,
+    "categorical": LevelLikelihood,
+    "ordinal": OrdinalLikelihood,
+}  # by the ``likelihood`` of a kind; a kind of one's own may bring an entry of its own
+
+
 class MixedLikelihood(nn.Module):
-    """Columns of any kinds: one pass a kind, however many columns.
+    """Columns of any kinds: one pass a family, however many columns.
 
     A column that also serves as U keeps its noise fixed, as for :class:`GaussianNoise`.
 
     Args:
         schema: The columns.
         straight_through: For discrete columns, as for :class:`~pyro_mnar.distributions.Levels`.
+
+    Raises:
+        ValueError: If a kind names a family that :data:`LIKELIHOODS` does not hold.
     """
 
     def __init__(self, schema: Schema, *, straight_through: bool = False) -> None:
         super().__init__()
         grouped: dict[str, list[int]] = {}
         for position, column in enumerate(schema.columns):
-            grouped.setdefault(_family(column), []).append(position)
+            family = column.kind.likelihood
+            if family not in LIKELIHOODS:
+                raise ValueError(
+                    f"column {column.name!r} of kind {column.kind.name!r}: expected a likelihood among"
+                    f" {sorted(LIKELIHOODS)}, got {family!r} (add it to pyro_mnar.nn.likelihoods.LIKELIHOODS)"
+                )
+            grouped.setdefault(family, []).append(position)
         self.positions = [tuple(positions) for positions in grouped.values()]
-        self.widths: list[int] = []
-        self.parts = nn.ModuleList()
-        for family, positions in grouped.items():
-            columns = [schema.columns[position] for position in positions]
-            part: nn.Module
-            if family in NOISES:
-                part, width = NOISES[family].of(columns), len(columns)
-            elif family.startswith("count"):
-                counts = CountLikelihood(columns)
-                part, width = counts, counts.num_outputs
-            else:
-                levels = LevelLikelihood(columns, straight_through=straight_through)
-                part, width = levels, levels.num_outputs
-            self.parts.append(part)
-            self.widths.append(width)
+        self.parts = nn.ModuleList(
+            LIKELIHOODS[family]([schema.columns[at] for at in positions], straight_through=straight_through)
+            for family, positions in grouped.items()
+        )
+        self.widths: list[int] = [part.num_outputs for part in self.parts]
 
     @property
     def num_outputs(self) -> int:
@@ -184,7 +220,7 @@ class MixedLikelihood(nn.Module):
 
 def likelihood_of(schema: Schema, *, straight_through: bool = False) -> tuple[nn.Module, int]:
     """The likelihood of a table's columns, and the width of the network before it."""
-    if {_family(column) for column in schema.columns} == {"normal"}:
+    if {column.kind.likelihood for column in schema.columns} == {"normal"}:
         return GaussianNoise.of(schema.columns), schema.num_columns
     mixed = MixedLikelihood(schema, straight_through=straight_through)
     return mixed, mixed.num_outputs
@@ -206,15 +242,3 @@ class Decoder(nn.Module):
     def forward(self, z: Float[Tensor, "*batch latent_dim"]) -> TorchDistributionMixin:
         """A column-wise distribution of batch shape ``(..., rows, columns)``."""
         return self.likelihood(self.network(z))
-
-
-NOISES: dict[str, type[GaussianNoise]] = {"normal": GaussianNoise, "student": StudentNoise}
-
-
-def _family(column: Column) -> str:
-    """Columns of one family are one computation; logarithms and logits of a column are as normal as numbers are."""
-    if isinstance(column.kind, kinds.Categorical):
-        return column.kind.name
-    if isinstance(column.kind, kinds.Count):
-        return "count" if column.kind.overdispersed else "count, Poisson"
-    return "student" if isinstance(column.kind, kinds.HeavyTailed) else "normal"

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from pyro_mnar.imputation import Imputations, impute
-from pyro_mnar.kinds import Categorical
 from pyro_mnar.scale.extra import needed
 from pyro_mnar.training.fitted import Fit
 
@@ -56,10 +55,9 @@ def mean_partitions(fit: Fit, frame: Any, *, seed: int = 0, **options: Any) -> A
     meta = _meta(frame)
     for column in fit.schema.columns:
         dtype = meta[column.name].dtype
-        holds_words = isinstance(column.kind, Categorical) and column.kind.holds_words
         if (
             (column.incomplete or pd.api.types.is_extension_array_dtype(dtype))
-            and not holds_words
+            and not column.kind.holds_words
             and (pd.api.types.is_integer_dtype(dtype) or pd.api.types.is_bool_dtype(dtype))
         ):
             floating = "Float64" if pd.api.types.is_extension_array_dtype(dtype) else "float64"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.choice import MOST_WORDS, ROWS_PER_LEVEL, choice_of
 from pyro_mnar.kinds.reading import numbers_of
+from pyro_mnar.kinds.registry import named
 from pyro_mnar.tables.schema import Schema
 
 
@@ -47,13 +48,13 @@ def streamed_schema(
         kinds={**kinds, **{name: choice.kind for name, choice in choices.items()}},
     )
 
-    # A column that serves as U beside being modelled has units of its own in U: the numbers', not the line's.
+    # A column that serves as U beside being modelled has units of its own in U: the user's, without logarithm or logit.
     of_x = {column.name: _Moments() for column in schema.columns}
     of_u = {u.name: _Moments() for u in schema.auxiliaries if not u.levels}
     for frame in frames():
         for column in schema.columns:
             numbers = column.read(frame[column.name])
-            of_x[column.name].add(column.kind.to_line(numbers[~np.isnan(numbers)]))
+            of_x[column.name].add(column.kind.scale.unconstrained(numbers[~np.isnan(numbers)]))
         for u in schema.auxiliaries:
             u.encode(frame[u.name])  # refuses holes, by name
             if u.name in of_u:
@@ -107,15 +108,13 @@ def _values_of(
         for name in frame.columns:
             if name not in values:
                 is_words = not pd.api.types.is_numeric_dtype(frame[name].dtype)
-                keeps_all = _has_levels(kinds.get(name)) or (name in auxiliary and is_words)
+                given = kinds.get(name)
+                has_levels = given is not None and named(given, name).has_levels
+                keeps_all = has_levels or (name in auxiliary and is_words)
                 # Elsewhere one more than may be taken for levels decides.
                 values[name] = _Values(frame[name].dtype, math.inf if keeps_all else MOST_WORDS)
             values[name].add(frame[name])
     return values
-
-
-def _has_levels(kind: str | Kind | None) -> bool:
-    return (kind if isinstance(kind, str) else getattr(kind, "name", None)) in ("binary", "categorical", "ordinal")
 
 
 @dataclass

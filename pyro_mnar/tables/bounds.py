@@ -19,7 +19,6 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pyro_mnar.kinds import Bounded, Categorical, Count, Datetime, Positive
 from pyro_mnar.kinds.reading import numbers_of, row_label
 from pyro_mnar.tables.schema import Column, Schema
 
@@ -35,7 +34,8 @@ class Bounds:
         lower: In the user's units, to the least value that the column's dtype can hold; ``(rows, columns)``.
         upper: The same of the greatest values.
         answered: Gaps of which a bound was given for the cell itself; ``(rows, columns)``.
-        on_line: Both on the model's standardised line; ``(2, rows, columns)``.
+        on_line: Both standardised, on the unconstrained scale; beside levels and whole numbers a bound stands halfway
+            to the first one outside; ``(2, rows, columns)``.
     """
 
     lower: Float[NDArray, "rows columns"]
@@ -96,7 +96,7 @@ class Bounds:
             is_whole = _is_whole(column, values.dtype)
             ends = _held(limits["lower"][:, at], limits["upper"][:, at], values.dtype, is_whole=is_whole)
             limits["lower"][:, at], limits["upper"][:, at] = ends
-            on_line[:, :, at] = _on_line(column, *ends, is_whole=is_whole)
+            on_line[:, :, at] = (column.kind.limits(np.stack(ends), is_whole=is_whole) - column.mean) / column.std
         line = torch.from_numpy(on_line).to(dtype)
         _check_room(frame, gaps & (line[0] >= line[1]).numpy(), schema, limits)
         return cls(limits["lower"], limits["upper"], answered, line)
@@ -133,7 +133,7 @@ def _by_column(cells: CellBounds | None, end: str, schema: Schema) -> Mapping[Ha
         if name not in schema.names:
             raise ValueError(f"{end} of column {name!r}: expected one of the modelled columns {schema.names!r}")
         kind = schema.columns[schema.names.index(name)].kind
-        if isinstance(kind, Categorical) and kind.name != "ordinal" and kind.holds_words:
+        if not kind.has_order:
             raise ValueError(
                 f"{end} of column {name!r}: expected a column whose values have an order, got kind {kind.name!r} (make"
                 " it 'ordinal' if its levels have one)"
@@ -155,8 +155,7 @@ def _numbers_of(entry: Any, end: str, values: pd.Series, column: Column) -> NDAr
     none = -np.inf if end == "lower" else np.inf
     given = given.astype(object).where(~given.isin([none]), None)  # an infinite bound is none
     try:
-        is_word = isinstance(column.kind, Categorical) and column.kind.holds_words
-        numbers = column.read(given) if is_word else numbers_of(given.infer_objects(), column.name)
+        numbers = column.read(given) if column.kind.holds_words else numbers_of(given.infer_objects(), column.name)
     except ValueError as error:
         raise ValueError(f"{end} of {error}") from None
     return np.where(np.isnan(numbers), none, numbers)
@@ -190,9 +189,7 @@ def _check_room(
 
 def _is_whole(column: Column, dtype: Any) -> bool:
     """Whether only whole numbers come out, whatever the model holds."""
-    if isinstance(column.kind, Datetime):
-        return bool(column.kind.whole_days)
-    return isinstance(column.kind, Count) or pd.api.types.is_integer_dtype(dtype)
+    return column.kind.is_whole or pd.api.types.is_integer_dtype(dtype)
 
 
 def _held(
@@ -208,28 +205,3 @@ def _held(
     low = np.where(low < lower, np.nextafter(low, dtype.type(np.inf)), low)
     high = np.where(high > upper, np.nextafter(high, dtype.type(-np.inf)), high)
     return low.astype(np.float64), high.astype(np.float64)
-
-
-def _on_line(
-    column: Column, lower: NDArray[np.float64], upper: NDArray[np.float64], *, is_whole: bool
-) -> Float[NDArray, "2 rows"]:
-    """On the standardised line; beside levels and whole numbers a bound stands halfway to the first one outside."""
-    kind, ends = column.kind, np.stack([lower, upper])
-    if isinstance(kind, Categorical):
-        points = column.points
-        halfway = np.concatenate([[-np.inf], (points[1:] + points[:-1]) / 2, [np.inf]])
-        first = np.searchsorted(kind.points, ends[0], side="left")
-        last = np.searchsorted(kind.points, ends[1], side="right")
-        return np.stack([halfway[first], halfway[last]])
-    if isinstance(kind, Count):
-        ends[0, ends[0] <= 0] = -np.inf
-    if is_whole:
-        ends = ends + np.array([[-0.5], [0.5]])
-    # Not the kind's own to_line, which keeps observed ends of a range off infinity.
-    with np.errstate(divide="ignore"):
-        if isinstance(kind, Positive):
-            ends = np.log(np.maximum(ends, 0.0))
-        elif isinstance(kind, Bounded):
-            share = np.clip((ends - kind.lower) / (kind.upper - kind.lower), 0.0, 1.0)
-            ends = np.log(share) - np.log1p(-share)
-    return (ends - column.mean) / column.std

@@ -10,7 +10,6 @@ import pandas as pd
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from pyro_mnar.kinds import Categorical
 from pyro_mnar.kinds.reading import dates_of, numbers_of
 from pyro_mnar.tables.schema import Column, Schema
 
@@ -39,7 +38,7 @@ def completed(
         column = schema.columns[position]
         name = column.name
         if _takes_levels(column, frame[name]):
-            filled[name] = _with_levels(frame[name], rows[here], column.kind.label(values[here]))  # pyright: ignore[reportAttributeAccessIssue]
+            filled[name] = _with_levels(frame[name], rows[here], column.kind.label(values[here]))
         else:
             filled[name] = _filled(frame[name], rows[here], values[here], keep_integers)
     arrays = {i: filled.get(name, frame[name]).array for i, name in enumerate(frame.columns)}
@@ -64,7 +63,7 @@ def as_held(numbers: Float[NDArray, "*shape"], dtype: Any) -> Float[NDArray, "*s
 def _takes_levels(column: Column, values: pd.Series) -> bool:
     """Whether gaps are filled with levels and not with numbers."""
     is_category = isinstance(values.dtype, pd.CategoricalDtype)
-    return isinstance(column.kind, Categorical) and (is_category or column.kind.holds_words)
+    return column.kind.has_levels and (is_category or column.kind.holds_words)
 
 
 def _with_levels(values: pd.Series, rows: NDArray[np.int_], levels: NDArray[Any]) -> pd.Series:

@@ -36,19 +36,6 @@ def read_csv(path: str | PathLike[str]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(frame.columns[frame.dtypes == "Float64"], "float64"))
 
 
-def dates_of_text(values: pd.Series) -> pd.Series:
-    """Text as dates; of other ways to write one, 01/02 may mean two days."""
-    dates = pd.to_datetime(values, format="ISO8601", errors="coerce")
-    wrong = (dates.isna() & values.notna()).to_numpy()
-    if wrong.any():
-        at = int(wrong.argmax())
-        raise ValueError(
-            f"column {values.name!r}: expected dates such as 2021-12-31 (kind 'datetime'), got {cell(values, at)!r} in"
-            f" row {row_label(values, at)!r}"
-        )
-    return dates
-
-
 def check_frame(frame: pd.DataFrame, auxiliary: object) -> None:
     """Raise unless it is a frame with rows and columns, each name once, and ``auxiliary`` no stray word."""
     if not isinstance(frame, pd.DataFrame):

@@ -9,7 +9,6 @@ import pandas as pd
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from pyro_mnar.kinds import Categorical
 from pyro_mnar.kinds.reading import numbers_of, row_label
 from pyro_mnar.tables.constraints import RowConstraint, described
 from pyro_mnar.tables.schema import Schema
@@ -41,8 +40,7 @@ def numbers_in(
     """A column as numbers in the user's units, NaN for gaps, be it modelled or auxiliary."""
     if name in schema.names:
         at = schema.names.index(name)
-        kind = schema.columns[at].kind
-        if isinstance(kind, Categorical) and kind.name != "ordinal" and kind.holds_words:
+        if not schema.columns[at].kind.has_order:
             raise ValueError(f"{described(constraint)}: column {name!r} has values without an order")
         return numbers[:, at]
     if name not in frame.columns:

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pyro_mnar.kinds import Categorical, Datetime, Kind, from_plain, to_plain
+from pyro_mnar.kinds import Kind, from_plain, to_plain
 from pyro_mnar.kinds.choice import choice_of
-from pyro_mnar.kinds.reading import cell, dates_of, numbers_of, row_label
+from pyro_mnar.kinds.reading import cell, numbers_of, row_label
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.constraints import from_plain as constraint_from_plain
 from pyro_mnar.tables.constraints import to_plain as constraint_to_plain
@@ -33,7 +33,7 @@ class Column:
     Attributes:
         name: The frame's own label.
         kind: How the column is modelled.
-        mean: Mean of the observed values on the kind's line (the user's units, but for logarithms and logits).
+        mean: Mean of the observed values on the unconstrained scale (the user's units, but for logarithms and logits).
         std: Their standard deviation (1 for a constant column).
         incomplete: Whether a value was missing when the schema was made, so that the column has a mechanism.
         is_auxiliary: Whether the column also serves as U (it was complete, and no auxiliaries were named).
@@ -53,29 +53,28 @@ class Column:
         return self.kind.read(values, self.name)
 
     def encode(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """User's units to standard deviations from the mean, on the kind's line."""
-        return (self.kind.to_line(numbers) - self.mean) / self.std
+        """User's units to standard deviations from the mean, on the unconstrained scale."""
+        return (self.kind.scale.unconstrained(numbers) - self.mean) / self.std
 
     def decode(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Standard deviations from the mean to the user's units, to the nearest value that the column can take."""
-        return self.kind.from_line(np.asarray(values, dtype=np.float64) * self.std + self.mean)
+        numbers = self.kind.scale.constrained(np.asarray(values, dtype=np.float64) * self.std + self.mean)
+        return self.kind.nearest(numbers)
 
     def labelled(self, numbers: NDArray[np.float64]) -> NDArray[Any]:
         """Numbers in the user's units, with words for levels that are words and dates for days."""
-        kind = self.kind
-        if isinstance(kind, Datetime):
-            return dates_of(numbers, np.dtype("datetime64[us]")).to_numpy()
-        return kind.label(numbers) if isinstance(kind, Categorical) and kind.holds_words else numbers
+        is_numeric_level = self.kind.has_levels and not self.kind.holds_words
+        return numbers if is_numeric_level else self.kind.label(numbers)
 
     @property
     def is_nominal(self) -> bool:
         """Whether it has more than two levels without an order, so that networks see indicators instead of a number."""
-        return self.kind.name == "categorical" and len(self.kind.levels) > 2
+        return not self.kind.has_order and len(self.kind.levels) > 2
 
     @property
     def points(self) -> NDArray[np.float64]:
-        """Its levels on the model's line, ``(levels,)``; empty if it has none."""
-        return self.encode(self.kind.points) if isinstance(self.kind, Categorical) else np.empty(0)
+        """Its levels, standardised, ``(levels,)``; empty if it has none."""
+        return self.encode(self.kind.points)
 
 
 @dataclass(frozen=True)
@@ -261,7 +260,7 @@ def _column(values: pd.Series, name: Hashable, given: str | Kind | None, complet
         raise ValueError(f"column {name!r}: expected at least one observed value, got none in {len(values)} rows")
     kind, because = choice_of(values, name, given)
     numbers = kind.read(values, name)
-    observed = kind.to_line(numbers[~np.isnan(numbers)])
+    observed = kind.scale.unconstrained(numbers[~np.isnan(numbers)])
     mean, std = _moments(observed)
     incomplete = observed.size < numbers.size
     is_auxiliary = complete_as_u and not incomplete

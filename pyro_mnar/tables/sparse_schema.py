@@ -101,7 +101,7 @@ def schema_of_entries(
 
 
 def standardised(entries: RawEntries, schema: Schema) -> Float[NDArray, " entries"]:
-    """Values of the entries in standard deviations from their columns' means, on the kinds' line."""
+    """Values of the entries in standard deviations from their columns' means, on the unconstrained scale."""
     numbers = encoded_numbers(entries, [column.kind for column in schema.columns])
     means = np.array([column.mean for column in schema.columns])
     stds = np.array([column.std for column in schema.columns])
@@ -109,12 +109,12 @@ def standardised(entries: RawEntries, schema: Schema) -> Float[NDArray, " entrie
 
 
 def encoded_numbers(entries: RawEntries, kinds: Sequence[Kind]) -> Float[NDArray, " entries"]:
-    """Values of the entries on their kinds' line, one pass a kind; ValueError naming column, row and value."""
+    """Values of the entries on the unconstrained scale, one pass a kind; ValueError naming column, row and value."""
     numbers = np.empty(len(entries.values))
     for kind, at in _by_kind(entries.columns, kinds):
         part = entries.values if len(at) == len(numbers) else entries.values.iloc[at]
         try:
-            numbers[at] = kind.to_line(kind.read(part, "value"))
+            numbers[at] = kind.scale.unconstrained(kind.read(part, "value"))
         except ValueError:
             _name_culprit(part, entries.columns[at], entries.names, kind)
             raise

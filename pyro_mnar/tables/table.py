@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pyro_mnar.kinds import Datetime, Kind
+from pyro_mnar.kinds import Kind
+from pyro_mnar.kinds.registry import named
 from pyro_mnar.tables.batch import Batch, RowSource
 from pyro_mnar.tables.bounds import Bounds, CellBounds, of_columns
 from pyro_mnar.tables.constraints import RowConstraint
@@ -23,7 +24,6 @@ from pyro_mnar.tables.frames import (
     Cells,
     by_column,
     check_frame,
-    dates_of_text,
     known_codes,
     match_columns,
     read_csv,
@@ -189,8 +189,8 @@ class Table:
         frame = read_csv(path)
         kinds = options.get("kinds")
         for name, kind in kinds.items() if isinstance(kinds, Mapping) else ():
-            if name in frame.columns and (kind == Datetime.name or isinstance(kind, Datetime)):
-                frame[name] = dates_of_text(frame[name])
+            if name in frame.columns and kind is not None:
+                frame[name] = named(kind, name).of_text(frame[name])
         coded = {name for reason in ("na_values", "not_applicable", "by_design") for name in options.get(reason) or {}}
         for name in coded & set(frame.columns[~frame.dtypes.map(pd.api.types.is_numeric_dtype)]):
             # A code in words made the whole column text; its numbers are numbers all the same.

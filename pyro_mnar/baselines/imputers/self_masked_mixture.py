@@ -23,7 +23,6 @@ from sklearn.cluster import KMeans
 
 from pyro_mnar.baselines.imputers.selection import common_direction, inverse_mills, selections
 from pyro_mnar.baselines.protocol import completed, predictors_of
-from pyro_mnar.kinds import Categorical
 from pyro_mnar.tables.table import Table
 
 JITTER = 1e-6  # of a standardised column's variance
@@ -135,7 +134,7 @@ def signs_of(sign: int | Sequence[int], num_columns: int) -> Int[NDArray, " colu
 def check_can_mask(table: Table) -> None:
     """Raise ValueError, naming the column, unless all hold numbers or levels that count, and no gap has bounds."""
     for column in table.schema.columns:
-        if isinstance(column.kind, Categorical) and (column.is_nominal or column.kind.holds_words):
+        if column.kind.holds_words:
             raise ValueError(f"column {column.name!r}: expected numbers, got levels or words")
     if table.bounds is not None:
         raise ValueError("table: expected gaps without bounds, got some with")

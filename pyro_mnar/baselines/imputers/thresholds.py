@@ -18,7 +18,6 @@ import pandas as pd
 from pyro_mnar.baselines.imputers.selection import common_direction, has_threshold, selections
 from pyro_mnar.baselines.imputers.self_masked_mixture import check_can_mask, signs_of
 from pyro_mnar.baselines.protocol import predictors_of
-from pyro_mnar.kinds import Bounded
 from pyro_mnar.tables.table import Table
 
 
@@ -52,7 +51,7 @@ def bounded_by_thresholds(table: Table, sign: int | Sequence[int] | None = None)
         column = schema.columns[at]
         seen = table.frame[column.name].where(mask[:, at])
         edge = seen.max() if side[at] > 0 else seen.min()
-        if isinstance(column.kind, Bounded) and edge in (column.kind.lower, column.kind.upper):
+        if edge in (column.kind.scale.lower, column.kind.scale.upper):
             continue  # the end of the range, beyond which no value is
         bound = pd.Series(edge, index=table.frame.index).where(hidden[:, at])
         bounds["lower" if side[at] > 0 else "upper"][column.name] = bound

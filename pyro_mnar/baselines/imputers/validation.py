@@ -17,8 +17,6 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from pyro_mnar.baselines.protocol import Imputer
-from pyro_mnar.kinds import Categorical
-from pyro_mnar.tables.schema import Column
 from pyro_mnar.tables.table import Table
 
 
@@ -54,7 +52,7 @@ def hide_further(table: Table, sign: int | Sequence[int] = -1, *, share: float =
     frame, values = table.frame.copy(), _numbers_of(table)
     cells = np.zeros(values.shape, dtype=bool)
     for at, column in enumerate(columns):
-        if not column.incomplete or column.is_nominal or _holds_words(column):
+        if not column.incomplete or column.kind.holds_words:
             continue
         outward = -signs[at] * values[:, at]
         with np.errstate(invalid="ignore"):  # gaps are beyond no edge
@@ -113,10 +111,6 @@ def _numbers_of(table: Table) -> Float[NDArray, "rows columns"]:
     x, mask = table.x.numpy().astype(np.float64), table.mask.numpy()
     numbers = np.full(x.shape, np.nan)
     for at, column in enumerate(table.schema.columns):
-        if not _holds_words(column):
+        if not column.kind.holds_words:
             numbers[mask[:, at], at] = column.decode(x[mask[:, at], at])
     return numbers
-
-
-def _holds_words(column: Column) -> bool:
-    return isinstance(column.kind, Categorical) and column.kind.holds_words

@@ -1,0 +1,163 @@
+"""Kinds of levels: categories without an order, two levels, levels in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+
+from pyro_mnar.kinds.kind import Kind
+from pyro_mnar.kinds.reading import levels_of, refuse
+from pyro_mnar.kinds.scales import IDENTITY, Scale, Values
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of several levels without an order.
+
+    Args:
+        levels: The levels; by default those of the training rows (a category dtype's, in its order).
+        other: The level that stands for any unseen one in new rows; by default an unseen level is an error.
+    """
+
+    levels: tuple[Any, ...] = ()
+    other: Any = None
+    name: ClassVar[str] = "categorical"
+    has_levels: ClassVar[bool] = True
+    is_discrete: ClassVar[bool] = True
+    is_whole: ClassVar[bool] = False
+    likelihood: ClassVar[str] = "categorical"
+
+    @property
+    def scale(self) -> Scale:
+        """As they are."""
+        return IDENTITY
+
+    @property
+    def points(self) -> Float[NDArray, " levels"]:
+        """Number of each level in the user's units: itself, if the levels are numbers in ascending order, else its
+        position.
+        """
+        if _are_numbers(self.levels):
+            numbers = np.array([float(level) for level in self.levels])
+            if (np.diff(numbers) > 0).all():
+                return numbers
+        return np.arange(len(self.levels), dtype=np.float64)
+
+    @property
+    def has_order(self) -> bool:
+        """No."""
+        return False
+
+    @property
+    def holds_words(self) -> bool:
+        """Yes: even of levels that are numbers, a mean means nothing without an order."""
+        return True
+
+    @property
+    def holds_integers(self) -> bool:
+        """Whether all levels are integers."""
+        return all(isinstance(level, (int, np.integer)) for level in self.levels)
+
+    def learned(self, values: pd.Series, column: Hashable) -> Kind:
+        """With the training rows' levels, if none were given; ValueError if there are fewer than two."""
+        levels = self.levels or levels_of(values)
+        if self.other is not None and self.other not in levels:
+            levels = (*levels, self.other)
+        if len(levels) < 2:
+            raise ValueError(f"column {column!r}: expected at least two levels for kind {self.name!r}, got {levels!r}")
+        return replace(self, levels=levels)
+
+    def of_text(self, values: pd.Series) -> pd.Series:
+        """As it is."""
+        return values
+
+    def read(self, values: pd.Series, column: Hashable) -> Values:
+        """Cells as their levels' numbers; ValueError for a level that is not among them."""
+        index = pd.Index(self.levels, dtype=object, tupleize_cols=False)
+        gaps = values.isna().to_numpy()
+        codes = np.array(index.get_indexer(pd.Index(values.astype(object), dtype=object, tupleize_cols=False)))
+        unseen = (codes < 0) & ~gaps
+        if self.other is not None:
+            codes = np.where(unseen, index.get_loc(self.other), codes)
+        else:
+            refuse(unseen, values, column, f"one of {list(self.levels)!r}")
+        return np.where(gaps, np.nan, self.points[codes])
+
+    def nearest(self, numbers: Values) -> Values:
+        """The nearest levels' numbers."""
+        return self.points[self.codes(numbers)]
+
+    def contains(self, numbers: Values) -> Bool[NDArray, "*shape"]:
+        """Whether they are levels' numbers."""
+        return np.isfinite(numbers) & np.isclose(self.nearest(numbers), numbers)
+
+    def limits(self, ends: Float[NDArray, "2 rows"], *, is_whole: bool) -> Float[NDArray, "2 rows"]:
+        """Bounds halfway to the first level outside."""
+        halfway = np.concatenate([[-np.inf], (self.points[1:] + self.points[:-1]) / 2, [np.inf]])
+        first = np.searchsorted(self.points, ends[0], side="left")
+        last = np.searchsorted(self.points, ends[1], side="right")
+        return np.stack([halfway[first], halfway[last]])
+
+    def codes(self, numbers: Values) -> NDArray[np.int_]:
+        """Position of the level nearest to each number."""
+        middle = (self.points[1:] + self.points[:-1]) / 2
+        return np.searchsorted(middle, numbers)
+
+    def label(self, numbers: Values) -> NDArray[Any]:
+        """The levels themselves."""
+        labels = np.empty(len(self.levels), dtype=object)
+        labels[:] = self.levels
+        return labels[self.codes(numbers)]
+
+
+@dataclass(frozen=True)
+class Binary(Categorical):
+    """One of two levels; Bernoulli given z."""
+
+    name: ClassVar[str] = "binary"
+    likelihood: ClassVar[str] = "binary"
+
+    @property
+    def has_order(self) -> bool:
+        """Whether the levels are numbers."""
+        return not self.holds_words
+
+    @property
+    def holds_words(self) -> bool:
+        """Whether the levels are no numbers."""
+        return not _are_numbers(self.levels)
+
+    def learned(self, values: pd.Series, column: Hashable) -> Kind:
+        """With the training rows' levels, if none were given; ValueError unless there are two."""
+        learned = super().learned(values, column)
+        if len(learned.levels) != 2:
+            raise ValueError(f"column {column!r}: expected two levels for kind 'binary', got {len(learned.levels)}")
+        return learned
+
+
+@dataclass(frozen=True)
+class Ordinal(Categorical):
+    """One of several levels in their order; cumulative logit given z."""
+
+    name: ClassVar[str] = "ordinal"
+    likelihood: ClassVar[str] = "ordinal"
+
+    @property
+    def has_order(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def holds_words(self) -> bool:
+        """Whether the levels are no numbers."""
+        return not _are_numbers(self.levels)
+
+
+def _are_numbers(levels: tuple[Any, ...]) -> bool:
+    return all(isinstance(level, (bool, int, float, np.bool_, np.number)) for level in levels)
