@@ -114,7 +114,7 @@ def _is_transformed(fn: TorchDistributionMixin) -> bool:
     )
 
 
-def _has_quantiles(fn: TorchDistributionMixin) -> bool:
+def _has_quantiles(fn: Any) -> bool:  # of Pyro or, inside a transformed one, of torch
     if isinstance(fn, torch.distributions.TransformedDistribution):
         return _has_quantiles(fn.base_dist)
     own, none = type(fn), torch.distributions.Distribution
