@@ -1,7 +1,7 @@
 # Every target does its own set-up: each works as the first command ever typed in a fresh clone.
 # PYTHON names the interpreter of the environment (3.11 to 3.13): make test PYTHON=python3.12
 # ARGS goes to the command of the target:                        make test ARGS="-k bound"
-# TESTS chooses what pytest collects:                            make quick TESTS=tests/test_bound.py
+# TESTS chooses what pytest collects:                            make quick TESTS=tests/infer/test_objective.py
 
 PYTHON ?= python3
 ARGS ?=

@@ -73,7 +73,7 @@ def time_to_bound(
     chunk: int = 100,
     modes: tuple[str, ...] = MODES,
 ) -> Report:
-    """Seconds until the bound of held-out rows, as :func:`~pyro_mnar.log_evidence` has it, is a given one.
+    """Seconds until the bound of held-out rows, by :func:`~pyro_mnar.training.evidence.log_evidence`, is a given one.
 
     The level is what a run of so many steps from another seed comes to, less a tenth of a nat.  Evaluating the bound
     is not counted.  Runs end after three times as many steps.

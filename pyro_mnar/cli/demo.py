@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from sklearn.exceptions import ConvergenceWarning
 
 from pyro_mnar.datasets.uci import breast_cancer, rmse, self_masked
 from pyro_mnar.guides import ZeroImpute
@@ -102,6 +101,7 @@ def plot(path: Path, imputations: Imputations, trained: Fit, truth: pd.DataFrame
 
 def iterative_imputer(observed: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Ten rounds of chained ridge regressions (MICE), which take the missingness for ignorable."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (registers the class)
     from sklearn.impute import IterativeImputer
 

@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from numpy.typing import NDArray
-from sklearn.datasets import load_breast_cancer
 
 Loader = Callable[[], pd.DataFrame]
 
@@ -83,6 +82,8 @@ def uci_tables(folder: str | PathLike[str] | None = None) -> dict[str, Loader]:
 
 def breast_cancer() -> pd.DataFrame:
     """569 rows, 30 columns."""
+    from sklearn.datasets import load_breast_cancer
+
     return load_breast_cancer(as_frame=True).data
 
 

@@ -12,9 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (registers the class)
-from sklearn.impute import IterativeImputer
 
 from pyro_mnar import baselines
 from pyro_mnar.baselines.imputers.low_rank import choose_penalty, fit_low_rank
@@ -108,6 +105,10 @@ class MiceAsPublished:
 
     def complete(self, table: Table, *, seed: int) -> pd.DataFrame:
         """Fill the gaps by ten rounds of chained ridges."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (registers the class)
+        from sklearn.impute import IterativeImputer
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # ten rounds are the protocol's
             imputer = IterativeImputer(imputation_order="descending", random_state=seed)

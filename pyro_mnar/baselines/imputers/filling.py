@@ -1,7 +1,7 @@
 """Single imputation (Appendix A): zeros, means, regressions, neighbours, forests, chained equations.
 
 scikit-learn's imputers, on standardised columns and beside the auxiliary ones, behind the interface that all share.
-All of them take missingness for ignorable.
+All of them take missingness for ignorable.  scikit-learn takes as long to import as torch, so it waits for a fit.
 """
 
 from __future__ import annotations
@@ -13,11 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (registers the class)
-from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
-from sklearn.linear_model import LinearRegression
 
 from pyro_mnar.baselines.protocol import completed, predictors_of
 from pyro_mnar.tables.table import Table
@@ -37,6 +32,8 @@ class ScikitLearn:
 
     def complete(self, table: Table, *, seed: int) -> pd.DataFrame:
         """Fit to the table and fill its gaps."""
+        from sklearn.exceptions import ConvergenceWarning
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of rounds is each method's own
             x = self.make(seed).fit_transform(predictors_of(table))
@@ -61,20 +58,20 @@ class Zero:
 
 def mean() -> ScikitLearn:
     """The column's observed mean."""
-    return ScikitLearn("mean", lambda seed: SimpleImputer(keep_empty_features=True))
+    return ScikitLearn("mean", lambda seed: _imputer("SimpleImputer", keep_empty_features=True))
 
 
 def regression() -> ScikitLearn:
     """One round of least squares, each column on the others with means in their gaps."""
     return ScikitLearn(
         "regression",
-        lambda seed: IterativeImputer(LinearRegression(), max_iter=1, random_state=seed, keep_empty_features=True),
+        lambda seed: _chained(_least_squares(), max_iter=1, random_state=seed, keep_empty_features=True),
     )
 
 
 def knn(neighbours: int = 5) -> ScikitLearn:
     """The average of the nearest rows that have the value; distances are over the columns that both rows have."""
-    return ScikitLearn("kNN", lambda seed: KNNImputer(n_neighbors=neighbours, keep_empty_features=True))
+    return ScikitLearn("kNN", lambda seed: _imputer("KNNImputer", n_neighbors=neighbours, keep_empty_features=True))
 
 
 def miss_forest(trees: int = 100, rounds: int = 10) -> ScikitLearn:
@@ -82,15 +79,34 @@ def miss_forest(trees: int = 100, rounds: int = 10) -> ScikitLearn:
     a split, as in R's randomForest.
     """
 
-    def make(seed: int) -> IterativeImputer:
+    def make(seed: int) -> Any:
+        from sklearn.ensemble import RandomForestRegressor
+
         forest = RandomForestRegressor(trees, min_samples_leaf=5, max_features=1 / 3, random_state=seed)
-        return IterativeImputer(forest, max_iter=rounds, random_state=seed, keep_empty_features=True)
+        return _chained(forest, max_iter=rounds, random_state=seed, keep_empty_features=True)
 
     return ScikitLearn("missForest", make)
 
 
 def mice(rounds: int = 10) -> ScikitLearn:
     """Chained Bayesian ridges: the mean about which MICE (van Buuren & Groothuis-Oudshoorn 2011) draws."""
-    return ScikitLearn(
-        "MICE", lambda seed: IterativeImputer(max_iter=rounds, random_state=seed, keep_empty_features=True)
-    )
+    return ScikitLearn("MICE", lambda seed: _chained(max_iter=rounds, random_state=seed, keep_empty_features=True))
+
+
+def _imputer(name: str, **options: Any) -> Any:
+    from sklearn import impute
+
+    return getattr(impute, name)(**options)
+
+
+def _chained(*estimator: Any, **options: Any) -> Any:
+    from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (registers the class)
+    from sklearn.impute import IterativeImputer
+
+    return IterativeImputer(*estimator, **options)
+
+
+def _least_squares() -> Any:
+    from sklearn.linear_model import LinearRegression
+
+    return LinearRegression()

@@ -19,7 +19,6 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
-from sklearn.cluster import KMeans
 
 from pyro_mnar.baselines.imputers.selection import common_direction, inverse_mills, selections
 from pyro_mnar.baselines.protocol import completed, predictors_of
@@ -184,6 +183,8 @@ class _Chain:
         return kept
 
     def _split(self) -> None:
+        from sklearn.cluster import KMeans
+
         scaled = (self.x - self.x.mean(axis=0)) / (self.x.std(axis=0) + JITTER)
         count = min(self.num_components, len(np.unique(scaled, axis=0)))
         means = KMeans(count, n_init=3, random_state=int(self.generator.integers(2**31)))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.linear_model import LogisticRegression
 
 from pyro_mnar.baselines.protocol import Moments, predictors_of, values_of
 from pyro_mnar.tables.table import Table
@@ -51,6 +50,8 @@ class InverseProbabilityWeighting:
         return Moments(pd.Series(mean, values.columns), pd.DataFrame(covariance, values.columns, values.columns))
 
     def _probabilities(self, table: Table, cases: NDArray[np.bool_]) -> NDArray[np.float64]:
+        from sklearn.linear_model import LogisticRegression
+
         if self.propensities is not None:
             given = np.asarray(self.propensities, dtype=np.float64)
             if given.shape != cases.shape or not ((given > 0) & (given <= 1)).all():
