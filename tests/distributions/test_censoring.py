@@ -18,7 +18,7 @@ from checks import FALSE_ALARM, check_mean
 from pyro_mnar import Batch, ImportanceWeightedELBO, observe_mask, partially_observed, propose_missing, rows
 from pyro_mnar.distributions import Columns, Levels, StandardizedCounts
 from pyro_mnar.distributions.truncation import Restricted
-from pyro_mnar.distributions.truncation.tails import normal_quantile, student_quantile
+from pyro_mnar.distributions.truncation.tails import log_poisson_tail, normal_quantile, student_quantile
 
 INF = math.inf
 # Open on either side, straddling the centre, far out on either side, narrow.
@@ -86,6 +86,20 @@ def test_the_probability_of_counts_inside_is_the_sum_of_theirs(family: str) -> N
         for a, b in zip(COUNT_LOWER[0].tolist(), COUNT_UPPER[0].tolist(), strict=True)
     ]
     assert restricted(fn, COUNT_LOWER, COUNT_UPPER).log_mass[0].tolist() == pytest.approx(expected, rel=1e-11)
+
+
+@pytest.mark.parametrize("count", [2e5, 1e7])
+@pytest.mark.parametrize("deviations", [0.0, 3.9, 4.1, 8.0, 36.0])
+def test_tails_of_large_poisson_counts_are_those_of_a_long_sum(count: float, deviations: float) -> None:
+    """Near the mean, at the change of method, and where probabilities underflow."""
+    far = deviations * math.sqrt(count)
+    for upper, rate in ((True, count - far), (False, count + far)):
+        steps = torch.arange(1.0, 50_000.0)
+        ratios = rate / (count + steps) if upper else (count + 1 - steps) / rate
+        log_sum = torch.cat([torch.zeros(1), ratios.log().cumsum(0)]).logsumexp(0)
+        expected = count * math.log(rate) - rate - math.lgamma(count + 1) + log_sum
+        found = log_poisson_tail(torch.tensor(count), torch.tensor(rate), upper)
+        assert found.item() == pytest.approx(expected.item(), rel=3e-8)
 
 
 @pytest.mark.parametrize("family", CONTINUOUS)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 Numbers = Float[Tensor, "*shape"]
 
-MOST_TERMS = 5_000  # of a continued fraction: about sqrt(count), so enough for counts of ten million
+MOST_TERMS = 20_000  # of a series or fraction: about 5 sqrt(count) for a count 4 deviations from the mean
+MANY = 100_000  # from which on, near the mean, torch's asymptotic expansion is closer than a long series
 
 
 def log_difference(larger: Numbers, smaller: Numbers) -> Numbers:
@@ -81,10 +82,11 @@ def _far_student_quantile(log_p: Numbers, df: Numbers) -> Numbers:
 
 
 def log_poisson_tail(count: Numbers, rate: Numbers, upper: bool) -> Numbers:
-    """Log P(N ≥ count) or, not ``upper``, log P(N ≤ count), N Poisson; gradient in the rate.
+    """Log P(N ≥ count) if ``upper``, else log P(N ≤ count), N Poisson; gradient in the rate.
 
-    P(N ≥ k) is the regularised incomplete gamma function at (k, rate): a series where the rate is below k, a continued
-    fraction for its complement above.
+    P(N ≥ k) is the regularised incomplete gamma function at (k, rate).  It is computed by a series if the rate is below
+    k, and by a continued fraction for its complement if above.  These hold in far tails, where torch's function
+    underflows.  Torch's is used for large counts near the mean, where they converge slowly and it is accurate.
     """
     shape = count if upper else count + 1
     with torch.no_grad():
@@ -92,12 +94,16 @@ def log_poisson_tail(count: Numbers, rate: Numbers, upper: bool) -> Numbers:
         positive = shape.clamp_min(1.0)
         log_edge = positive * rate_.log() - rate_ - torch.lgamma(positive)
         small = rate_ < positive + 1
-        series = log_edge + _gamma_series(positive, torch.where(small, rate_, positive)).log()
-        fraction = log_edge + _gamma_fraction(positive, torch.where(small, positive + 2, rate_)).log()
+        central = (positive > MANY) & ((rate_ - positive).square() < 16 * positive)
+        # Where a series or fraction is not used, it is computed at a rate at which it soon converges.
+        series = log_edge + _gamma_series(positive, torch.where(small & ~central, rate_, positive / 2)).log()
+        fraction = log_edge + _gamma_fraction(positive, torch.where(small | central, 2 * positive + 2, rate_)).log()
         if upper:
             value = torch.where(small, series, _log_complement(fraction, ~small))
         else:
             value = torch.where(small, _log_complement(series, small), fraction)
+        incomplete_gamma = torch.special.gammainc if upper else torch.special.gammaincc
+        value = torch.where(central, incomplete_gamma(positive, rate_).log(), value)
         # d/d rate of P(N ≥ k) is the probability of k - 1.
         slope = (log_edge - rate_.log() - value).exp() * (1.0 if upper else -1.0)
         everything = shape < 1  # P(N ≥ 0), or P(N ≤ -1), which nobody asks
