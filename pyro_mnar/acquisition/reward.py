@@ -93,7 +93,7 @@ def information_reward(
         row, column = pairs.cpu().numpy()
         rewards[rows[row], column] = found.double().cpu().numpy()
     _check_finite(rewards, candidates, table)
-    return pd.DataFrame(rewards, index=table.frame.index, columns=pd.Index(table.schema.names, tupleize_cols=False))
+    return pd.DataFrame(rewards, index=table.row_labels, columns=pd.Index(table.schema.names, tupleize_cols=False))
 
 
 def next_best(
@@ -281,7 +281,7 @@ def _check_finite(rewards: NDArray[np.float64], candidates: NDArray[np.bool_], t
         row, column = np.argwhere(wrong)[0]
         raise ValueError(
             f"column {table.schema.names[column]!r}: expected a finite divergence of the guide's posteriors, got"
-            f" {rewards[row, column]} in row {table.frame.index[row]!r} (a point mass or a bounded latent has none)"
+            f" {rewards[row, column]} in row {table.row_labels[row]!r} (a point mass or a bounded latent has none)"
         )
 
 

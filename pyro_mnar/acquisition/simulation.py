@@ -6,7 +6,7 @@ The evaluation of active acquisition in EDDI (Ma et al. 2019, section 4) and in 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,7 +128,7 @@ def simulate_acquisition(
             questions[asked, step] = [table.schema.names[at] for at in chosen[asked]]
             open_[asked, chosen[asked]] = False
     frame = pd.DataFrame(points, columns=["policy", "step", "error", "answered"])
-    asked_in_order = pd.DataFrame(questions, index=table.frame.index, columns=range(1, steps + 1), dtype=object)
+    asked_in_order = pd.DataFrame(questions, index=table.row_labels, columns=range(1, steps + 1), dtype=object)
     return InformationCurve(frame, asked_in_order)
 
 
@@ -183,8 +183,7 @@ class _Simulation:
 
 def _hidden(table: Table, cells: Bool[NDArray, "rows columns"]) -> Table:
     """The table without some answers, gaps of any origin being nobody's choice: they were not asked."""
-    hidden = table.hold_out(cells)
-    return replace(hidden, mask_modelled=hidden.mask_modelled & hidden.mask)
+    return table.hold_out(cells).gaps_by_design()
 
 
 _POLICIES: dict[str, Callable[[_Simulation, Table], NDArray[np.float64]]] = {

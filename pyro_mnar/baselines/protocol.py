@@ -91,7 +91,7 @@ def values_of(table: Table) -> pd.DataFrame:
     x, mask = table.x.numpy().astype(np.float64), table.mask.numpy()
     decoded = [column.decode(x[:, at]) for at, column in enumerate(table.schema.columns)]
     columns = pd.Index(table.schema.names, tupleize_cols=False)
-    return pd.DataFrame(np.where(mask, np.stack(decoded, axis=1), np.nan), index=table.frame.index, columns=columns)
+    return pd.DataFrame(np.where(mask, np.stack(decoded, axis=1), np.nan), index=table.row_labels, columns=columns)
 
 
 def predictors_of(table: Table) -> Float[NDArray, "rows predictors"]:

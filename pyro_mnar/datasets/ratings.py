@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pyro_mnar.tables.sparse import SparseTable
 from pyro_mnar.tables.table import Table
 
 
@@ -69,7 +68,7 @@ class Ratings:
             f"Ratings({rows} rows, {columns} columns, {train} to train ({train / rows / columns:.1%}), {test} to test)"
         )
 
-    def table(self, **options: Any) -> SparseTable:
+    def table(self, **options: Any) -> Table:
         """The training cells as a table that is never dense, with ``row_features``, if there are any, as U.
 
         Args:

@@ -105,7 +105,7 @@ def compare(
         name: log_evidence(fit, tables[name], num_particles=num_particles, outside_u=True, seed=seed, device=device)
         for name, fit in fits.items()
     }
-    index = tables[first].frame.index
+    index = tables[first].row_labels
     per_row = pd.DataFrame({name: evidence.log_p for name, evidence in found.items()}, index=index)
     order = per_row.mean().sort_values(ascending=False).index
     rows = {}

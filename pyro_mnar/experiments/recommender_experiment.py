@@ -130,7 +130,7 @@ def run(task: Task) -> dict[str, float]:
     given: Split = task.data
     train, test = given.ratings.train, given.test
     predictor: RatingPredictor = task.system.make(given) if isinstance(task.system, Informed) else task.system
-    known = {"row_features": given.ratings.row_features} if isinstance(predictor, RatingNetwork) else {}
+    known: dict[str, Any] = {"row_features": given.ratings.row_features} if isinstance(predictor, RatingNetwork) else {}
     predictor.fit(train, given.ratings.shape, seed=task.seed, **known)
     predicted = predictor.predict(test["row"].to_numpy(), test["column"].to_numpy())
     error = np.clip(predicted, train["value"].min(), train["value"].max()) - test["value"].to_numpy(dtype=np.float64)

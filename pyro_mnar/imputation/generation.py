@@ -46,7 +46,7 @@ def generate(fit: Fit, table: Table, *, seed: int = 0) -> pd.DataFrame:
             drawn.append(_x(poutine.trace(model).get_trace(batch.without_mechanism().without_bounds()), batch))
     x = torch.cat(drawn).cpu().numpy()
     columns = {i: column.labelled(column.decode(x[:, i])) for i, column in enumerate(table.schema.columns)}
-    generated = pd.DataFrame(columns, index=table.frame.index)
+    generated = pd.DataFrame(columns, index=table.row_labels)
     generated.columns = pd.Index(table.schema.names)
     return generated
 

@@ -90,7 +90,7 @@ class Imputations:
             raise ValueError(f"column {column!r}: expected one whose values are levels, of {known!r}")
         rows = self.cells[0][self.cells[1] == position]
         levels = pd.Index(self.table.schema.columns[position].kind.levels, tupleize_cols=False)
-        return pd.DataFrame(self.shares[position], index=self.table.frame.index[rows], columns=levels)
+        return pd.DataFrame(self.shares[position], index=self.table.row_labels[rows], columns=levels)
 
     def to_inference_data(self) -> Any:
         """An ArviZ object of draws, observed data and auxiliary constants, with named dimensions.

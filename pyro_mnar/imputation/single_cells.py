@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.imputation.averages import CellAverages, Weighted
 from pyro_mnar.imputation.sampler import ELEMENTS_AT_ONCE, Sampler
-from pyro_mnar.tables.positions import CellPositions, positions_of
+from pyro_mnar.tables.positions import CellPositions
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 
@@ -96,7 +96,7 @@ class CellImputations:
 
 def impute_cells(table: Table, cells: CellPositions, sampler: Sampler, device: torch.device) -> CellImputations:
     """Impute some cells, as many rows at a time as fit into memory; see :func:`pyro_mnar.impute`."""
-    asked = positions_of(table, cells)
+    asked = table.positions(cells)
     _refuse_what_is_no_gap(table, *asked)
     order = np.argsort(asked.rows, kind="stable")
     rows, columns = asked.rows[order], asked.columns[order]

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mnar.kinds.reading import cell
-from pyro_mnar.tables.positions import LongNames, located, refuse_duplicates
+from pyro_mnar.tables.compressed import Compressed, SparseRows
+from pyro_mnar.tables.positions import LongNames, located, positions_of, refuse_duplicates
 from pyro_mnar.tables.schema import Schema, auxiliary_of
-from pyro_mnar.tables.sparse import BY_DESIGN, NOT_APPLICABLE, Compressed, SparseRows, SparseTable
+from pyro_mnar.tables.sparse import BY_DESIGN, MOST_DENSE_CELLS, NOT_APPLICABLE, SparseStorage
 from pyro_mnar.tables.sparse_schema import SHOWN, Kinds, RawEntries, Units, schema_of_entries, standardised
 
 AuxiliaryColumns = pd.DataFrame | Collection[Hashable] | Literal["mask"] | None
@@ -35,6 +36,7 @@ class Reading:
     not_applicable: Any = None
     schema: Schema | None = None
     dtype: torch.dtype | None = None
+    most_dense_cells: int = MOST_DENSE_CELLS
 
     def __post_init__(self) -> None:
         if isinstance(self.auxiliary, str) and self.auxiliary != "mask":
@@ -51,9 +53,9 @@ class Reading:
         return "mask" if isinstance(self.auxiliary, str) else list(self.auxiliary)
 
 
-def table_of_matrix(
+def read_matrix(
     matrix: Any, rows: Iterable[Hashable] | None, columns: Iterable[Hashable] | None, reading: Reading
-) -> SparseTable:
+) -> tuple[Schema, SparseStorage]:
     """See :meth:`pyro_mnar.Table.from_sparse`."""
     if not hasattr(matrix, "tocoo"):
         raise TypeError(f"matrix: expected a scipy sparse matrix, got {type(matrix).__name__}")
@@ -79,13 +81,13 @@ def table_of_matrix(
     return _assembled(raw, row_labels, auxiliary, LongNames(), reading)
 
 
-def table_of_long(
+def read_long(
     frame: pd.DataFrame,
     names: LongNames,
     rows: Iterable[Hashable] | None,
     columns: Iterable[Hashable] | None,
     reading: Reading,
-) -> SparseTable:
+) -> tuple[Schema, SparseStorage]:
     """See :meth:`pyro_mnar.Table.from_long`."""
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"frame: expected a pandas DataFrame, got {type(frame).__name__}")
@@ -115,7 +117,7 @@ def table_of_long(
 
 def _assembled(
     raw: RawEntries, row_labels: pd.Index, auxiliary: SourceOfU, names: LongNames, reading: Reading
-) -> SparseTable:
+) -> tuple[Schema, SparseStorage]:
     refuse_duplicates(row_labels, list(raw.names), raw.rows, raw.columns, "entries")
     raw = raw.at(raw.values.notna().to_numpy())  # a gap that is spelled out is a gap
     raw = raw.at(np.lexsort((raw.columns, raw.rows)))
@@ -141,14 +143,16 @@ def _assembled(
         _aux(schema, of_rows, raw, dtype),
         torch.tensor([column.incomplete for column in schema.columns]),
     )
-    table = SparseTable(schema, rows, raw.values.array, row_labels, of_rows, names)
+    labels = list(raw.names)
+    storage = SparseStorage(rows, raw.values.array, row_labels, labels, of_rows, names, reading.most_dense_cells)
     for what, cells, reason in (
         ("by_design", reading.by_design, BY_DESIGN),
         ("not_applicable", reading.not_applicable, NOT_APPLICABLE),
     ):
         if cells is not None:
-            table = table.with_reason(cells, reason, what)
-    return table
+            at = positions_of(cells, row_labels, labels, names)
+            storage = storage.with_reason(at.rows, at.columns, reason, what)
+    return schema, storage
 
 
 def _aux(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from pyro_mnar.tables.table import Table
 
 CellPositions = Any  # a long frame, a pair of position arrays, or a scipy sparse matrix; see positions_of
 
@@ -36,49 +33,59 @@ class Positions(NamedTuple):
     columns: Int[NDArray, " cells"]
 
 
-def positions_of(table: Table, cells: CellPositions) -> Positions:
+def positions_of(
+    cells: CellPositions, row_labels: pd.Index, column_labels: list[Hashable], names: LongNames
+) -> Positions:
     """Positions of some cells of a table, in the order given.
 
     Args:
-        table: The table.
         cells: A long frame with the labels of rows and columns, in columns called as those of ``Table.from_long`` or
             else ``"row"`` and ``"column"``; or positions of rows and positions of columns, two arrays; or a scipy
             sparse matrix, whose explicit entries are meant.
+        row_labels: Label of each row of the table.
+        column_labels: Name of each of its modelled columns.
+        names: What a long frame calls its columns.
 
     Raises:
         ValueError: If a cell is not in the table or is named twice.
         TypeError: If it is none of these.
     """
-    names = table.long_names
+    shape = len(row_labels), len(column_labels)
     if isinstance(cells, pd.DataFrame):
         for name in (names.row, names.column):
             if name not in cells.columns:
                 raise ValueError(
                     f"cells: expected the columns {names.row!r} and {names.column!r}, got {list(cells.columns)!r}"
                 )
-        rows = located(cells[names.row], table.row_labels, "cells", f"row ({names.row})")
-        of_schema = pd.Index(table.schema.names, tupleize_cols=False)
-        columns = located(cells[names.column], of_schema, "cells", f"column ({names.column})")
+        rows = located(cells[names.row], row_labels, "cells", f"row ({names.row})")
+        known = pd.Index(column_labels, tupleize_cols=False)
+        columns = located(cells[names.column], known, "cells", f"column ({names.column})")
     elif hasattr(cells, "tocoo"):
-        if cells.shape != (len(table), table.schema.num_columns):
-            raise ValueError(
-                f"cells: expected shape {(len(table), table.schema.num_columns)}, got {tuple(cells.shape)}"
-            )
+        if cells.shape != shape:
+            raise ValueError(f"cells: expected shape {shape}, got {tuple(cells.shape)}")
         entries = cells.tocoo()
         rows, columns = entries.row.astype(np.int64), entries.col.astype(np.int64)
     elif isinstance(cells, tuple) and len(cells) == 2:
         rows, columns = (np.atleast_1d(np.asarray(positions)) for positions in cells)
         if rows.shape != columns.shape or rows.ndim != 1:
             raise ValueError(f"cells: expected as many rows as columns, got shapes {rows.shape} and {columns.shape}")
-        for positions, count, what in ((rows, len(table), "row"), (columns, table.schema.num_columns, "column")):
+        for positions, count, what in zip((rows, columns), shape, ("row", "column"), strict=True):
             _check_positions(positions, count, what)
         rows, columns = rows.astype(np.int64), columns.astype(np.int64)
     else:
         raise TypeError(
             f"cells: expected a long frame, a pair of position arrays or a sparse matrix, got {type(cells).__name__}"
         )
-    refuse_duplicates(table.row_labels, table.schema.names, rows, columns, "cells")
+    refuse_duplicates(row_labels, column_labels, rows, columns, "cells")
     return Positions(rows, columns)
+
+
+def is_mask(cells: Any, shape: tuple[int, int], names: LongNames) -> bool:
+    """Whether cells are given as True and False in the shape of the table, instead of being named."""
+    if isinstance(cells, pd.DataFrame):
+        is_long = names.row in cells.columns and names.column in cells.columns
+        return cells.shape == shape and (not is_long or all(map(pd.api.types.is_bool_dtype, cells.dtypes)))
+    return isinstance(cells, list) or hasattr(cells, "__array__")
 
 
 def located(labels: Any, index: pd.Index, what: str, where: str) -> Int[NDArray, " cells"]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,23 +18,15 @@ from torch import Tensor
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.registry import named
 from pyro_mnar.tables.batch import Batch, RowSource
-from pyro_mnar.tables.bounds import Bounds, CellBounds, of_columns
+from pyro_mnar.tables.bounds import Bounds, CellBounds
 from pyro_mnar.tables.constraints import RowConstraint
-from pyro_mnar.tables.frames import (
-    Cells,
-    by_column,
-    check_frame,
-    known_codes,
-    match_columns,
-    read_csv,
-    read_gaps,
-)
-from pyro_mnar.tables.positions import LongNames
-from pyro_mnar.tables.row_checks import check_rows
+from pyro_mnar.tables.dense import DenseStorage
+from pyro_mnar.tables.encoding import encoded, encoded_bounds
+from pyro_mnar.tables.frames import Cells, read_csv
+from pyro_mnar.tables.long_frames import Reading, read_long, read_matrix
+from pyro_mnar.tables.positions import CellPositions, LongNames, Positions, is_mask, positions_of
 from pyro_mnar.tables.schema import Schema
-
-if TYPE_CHECKING:
-    from pyro_mnar.tables.sparse import SparseTable
+from pyro_mnar.tables.sparse import SparseStorage
 
 SHOWN = 5  # names of columns in a table's representation
 
@@ -48,25 +40,11 @@ class Table:
 
     Attributes:
         schema: The columns, their units, and where U comes from.
-        frame: The user's frame, as it came in.
-        x: Standardised values, zero where missing; ``(rows, columns)``.
-        mask: True where observed; ``(rows, columns)``.
-        mask_modelled: Cells whose missingness the mechanism explains; ``(rows, columns)``.
-        applicable: Cells that have a value, seen or not; the others are never imputed; ``(rows, columns)``.
-        aux: Auxiliary variables, standardised; ``(rows, auxiliaries)``.
-        codes: Per column of ``na_values``, the code that stood in each cell (missing where there was none).
-        bounds: Least and greatest values of gaps; None where nothing is known of any.
+        storage: The cells: all of them, or the observed ones.
     """
 
     schema: Schema
-    frame: pd.DataFrame
-    x: Float[Tensor, "rows columns"]
-    mask: Bool[Tensor, "rows columns"]
-    mask_modelled: Bool[Tensor, "rows columns"]
-    applicable: Bool[Tensor, "rows columns"]
-    aux: Float[Tensor, "rows auxiliaries"]
-    codes: pd.DataFrame
-    bounds: Bounds | None = None
+    storage: DenseStorage | SparseStorage
 
     @classmethod
     def from_frame(
@@ -120,63 +98,20 @@ class Table:
                 constraint.
             TypeError: If ``frame`` is no DataFrame, or ``auxiliary`` is a single string.
         """
-        check_frame(frame, auxiliary)
-        reasons = {"na_values": na_values, "not_applicable": not_applicable, "by_design": by_design}
-        given = {reason: by_column(cells, reason) for reason, cells in reasons.items()}
-        if schema is not None:
-            match_columns(frame, schema)
-            given = {reason: {**schema.codes_of(reason), **cells} for reason, cells in given.items()}
-        gaps, codes, absent = read_gaps(frame, **given)
-        is_training = schema is None
-        if schema is None:
-            schema = Schema.of_frame(gaps, auxiliary=auxiliary, kinds=kinds or {})
-            schema = replace(
-                schema,
-                codes=known_codes(frame, given),
-                bounds=of_columns(lower, upper, schema),
-                constraints=tuple(constraints),
-            )
-        elif constraints:
-            raise ValueError("constraints: new rows keep those of the training table; give others to impute")
-        for name in absent:
-            if name not in schema.names:
-                raise ValueError(
-                    f"column {name!r}: an auxiliary column has a value in every row, so no reasons for gaps"
-                )
-
-        dtype = dtype or torch.get_default_dtype()
-        numbers = np.stack([c.read(gaps[c.name]) for c in schema.columns], axis=1)
-        values = np.stack([c.encode(numbers[:, at]) for at, c in enumerate(schema.columns)], axis=1)
-        mask = ~np.isnan(values)
-        applicable, modelled = np.ones_like(mask), np.ones_like(mask)
-        for name, (inapplicable, designed) in absent.items():
-            column = schema.names.index(name)
-            applicable[:, column] &= ~inapplicable
-            modelled[:, column] &= ~(inapplicable | designed)
-
-        check_rows(schema.constraints, frame, numbers, schema)
-        bounds = Bounds.of_frame(frame, numbers, schema, lower, upper, dtype)
-        if bounds is not None:
-            modelled &= ~bounds.answered
-            if is_training:
-                schema = _without_answered(schema, mask | bounds.answered)
-        mask_tensor = torch.from_numpy(mask)
-        if schema.auxiliary_source == "mask":
-            aux = mask_tensor.to(dtype)
-        else:
-            encoded = [auxiliary.encode(gaps[auxiliary.name]) for auxiliary in schema.auxiliaries]
-            aux = torch.from_numpy(np.concatenate([np.zeros((len(frame), 0)), *encoded], axis=1)).to(dtype)
-        return cls(
+        schema, storage = encoded(
+            frame,
+            auxiliary=auxiliary,
+            kinds=kinds,
+            na_values=na_values,
+            not_applicable=not_applicable,
+            by_design=by_design,
+            lower=lower,
+            upper=upper,
+            constraints=constraints,
             schema=schema,
-            frame=frame.copy(deep=False),
-            x=torch.from_numpy(np.where(mask, values, 0.0)).to(dtype),
-            mask=mask_tensor,
-            mask_modelled=torch.from_numpy(modelled),
-            applicable=torch.from_numpy(applicable),
-            aux=aux,
-            codes=codes,
-            bounds=bounds,
+            dtype=dtype,
         )
+        return cls(schema, storage)
 
     @classmethod
     def from_csv(cls, path: str | PathLike[str], **options: Any) -> Table:
@@ -213,7 +148,7 @@ class Table:
         columns: Iterable[Hashable] | None = None,
         rows: Iterable[Hashable] | None = None,
         **options: Any,
-    ) -> SparseTable:
+    ) -> Table:
         """Take a scipy sparse matrix: explicit entries are values, zeros too; absent ones and NaN are gaps.
 
         Nothing beyond a minibatch is ever made dense.
@@ -236,13 +171,13 @@ class Table:
 
                 ``schema``, ``dtype``: as in :meth:`from_frame`.
 
+                ``most_dense_cells``: the most cells that the table shows as a dense ``x``, ``mask`` or ``frame``.
+
         Raises:
             ValueError: If shapes or labels do not fit, a cell has several values, or a value does not fit its kind.
             TypeError: If ``matrix`` is no sparse matrix.
         """
-        from pyro_mnar.tables.long_frames import Reading, table_of_matrix  # it builds on this module
-
-        return table_of_matrix(matrix, rows, columns, Reading(**options))
+        return cls(*read_matrix(matrix, rows, columns, Reading(**options)))
 
     @classmethod
     def from_long(
@@ -255,7 +190,7 @@ class Table:
         rows: Iterable[Hashable] | None = None,
         columns: Iterable[Hashable] | None = None,
         **options: Any,
-    ) -> SparseTable:
+    ) -> Table:
         """Take a long frame, one line a value, such as a list of ratings.
 
         Nothing beyond a minibatch is ever made dense.
@@ -276,51 +211,95 @@ class Table:
                 does not fit its kind.
             TypeError: If ``frame`` is no DataFrame.
         """
-        from pyro_mnar.tables.long_frames import Reading, table_of_long  # it builds on this module
-
-        return table_of_long(frame, LongNames(row, column, value), rows, columns, Reading(**options))
+        return cls(*read_long(frame, LongNames(row, column, value), rows, columns, Reading(**options)))
 
     def __len__(self) -> int:
-        return len(self.frame)
+        return len(self.storage)
 
     def __repr__(self) -> str:
-        missing = int((~self.mask).sum())
         return (
-            f"Table({len(self)} rows, {self.schema.num_columns} columns, {missing} values missing"
-            f" ({missing / self.mask.numel():.0%}), auxiliaries: {self.schema.auxiliary_source}{self._kinds()})"
+            f"{self.storage.title}({len(self)} rows, {self.schema.num_columns} columns, {self.storage.counted},"
+            f" auxiliaries: {self.schema.auxiliary_source}{_kinds(self.schema)})"
         )
 
-    def _kinds(self) -> str:
-        counted = Counter(self.schema.kinds.values())
-        if set(counted) == {"continuous"}:
-            return ""
-        # Whole numbers taken for levels are the one choice that a reader might not expect.
-        chosen = [f"{c.name!r}" for c in self.schema.columns if c.kind.levels and c.because.endswith("whole numbers")]
-        shown = ", ".join(chosen[:SHOWN]) + (", ..." if len(chosen) > SHOWN else "")
-        note = f" (whole numbers taken for levels: {shown})" if chosen else ""
-        return ", kinds: " + ", ".join(f"{count} {kind}" for kind, count in counted.items()) + note
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The user's frame, as it came in."""
+        return self.storage.frame
+
+    @property
+    def x(self) -> Float[Tensor, "rows columns"]:
+        """Standardised values, zero where missing; ``(rows, columns)``."""
+        return self.storage.x
+
+    @property
+    def mask(self) -> Bool[Tensor, "rows columns"]:
+        """True where observed; ``(rows, columns)``."""
+        return self.storage.mask
+
+    @property
+    def mask_modelled(self) -> Bool[Tensor, "rows columns"]:
+        """Cells whose missingness the mechanism explains; ``(rows, columns)``."""
+        return self.storage.mask_modelled
+
+    @property
+    def applicable(self) -> Bool[Tensor, "rows columns"]:
+        """Cells that have a value, seen or not; the others are never imputed; ``(rows, columns)``."""
+        return self.storage.applicable
+
+    @property
+    def aux(self) -> Float[Tensor, "rows auxiliaries"]:
+        """Auxiliary variables, standardised; ``(rows, auxiliaries)``."""
+        return self.storage.aux
+
+    @property
+    def codes(self) -> pd.DataFrame:
+        """Per column of ``na_values``, the code that stood in each cell (missing where there was none)."""
+        return self.storage.codes
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """Least and greatest values of gaps; None where nothing is known of any."""
+        return self.storage.bounds
+
+    @property
+    def num_entries(self) -> int:
+        """Number of observed entries."""
+        return self.storage.num_entries
 
     @property
     def dtype(self) -> torch.dtype:
         """Floating type of the tensors."""
-        return self.x.dtype
+        return self.storage.rows.dtype
 
     @property
     def row_labels(self) -> pd.Index:
         """Label of each row."""
-        return self.frame.index
+        return self.storage.row_labels
 
     @property
     def long_names(self) -> LongNames:
         """What rows, columns and values are called in a long frame."""
-        return LongNames()
+        return self.storage.long_names
 
-    def new_rows(self, frame: pd.DataFrame, **options: Any) -> Table:
+    def new_rows(self, frame: Any, **options: Any) -> Table:
         """Encode new rows as these rows are encoded: same columns, by name, the same units, the same codes.
 
-        Cells that were marked by a boolean per row are marked anew for new rows, in ``options``.
+        Args:
+            frame: A frame as for :meth:`from_frame`; of a sparse table a long frame with the same names, or a sparse
+                matrix.
+            options: As for :meth:`from_frame`, :meth:`from_long` or :meth:`from_sparse`. Cells that were marked by a
+                boolean per row are marked anew for new rows.
         """
-        return Table.from_frame(frame, schema=self.schema, dtype=self.x.dtype, **options)
+        storage = self.storage
+        options = {"schema": self.schema, "dtype": self.dtype, **options}
+        if isinstance(storage, DenseStorage):
+            return Table.from_frame(frame, **options)
+        options = {"most_dense_cells": storage.most_dense_cells, **options}
+        if not isinstance(frame, pd.DataFrame):
+            return Table.from_sparse(frame, columns=self.schema.names, **options)
+        names = storage.long_names
+        return Table.from_long(frame, row=names.row, column=names.column, value=names.value, **options)
 
     def bounded(self, *, lower: CellBounds | None = None, upper: CellBounds | None = None) -> Table:
         """The same rows, with bounds of single gaps: answers such as "above 10", which no mechanism scores.
@@ -330,83 +309,62 @@ class Table:
             upper: Greatest values, likewise.
 
         Raises:
-            ValueError: As :meth:`from_frame`, and if there are bounds already or one is given for a whole column.
+            ValueError: As :meth:`from_frame`; if there are bounds already, or one is given for a whole column; if the
+                table is sparse.
         """
-        if self.bounds is not None:
-            raise ValueError("table: expected gaps without bounds, got some with")
-        for end, cells in (("lower", lower), ("upper", upper)):
-            whole = [name for name, entry in (cells or {}).items() if pd.api.types.is_scalar(entry)]
-            if whole:
-                raise ValueError(f"{end} of column {whole[0]!r}: expected one bound a row, got one for all")
-        mask, columns = self.mask.numpy(), self.schema.columns
-        seen = [column.read(self.frame[column.name].where(mask[:, at])) for at, column in enumerate(columns)]
-        bounds = Bounds.of_frame(self.frame, np.stack(seen, axis=1), self.schema, lower, upper, self.dtype)
-        if bounds is None:
-            return self
-        return replace(
-            self,
-            schema=_without_answered(self.schema, mask | bounds.answered),
-            mask_modelled=self.mask_modelled & ~torch.from_numpy(bounds.answered),
-            bounds=bounds,
-        )
+        if not isinstance(self.storage, DenseStorage):
+            raise ValueError(
+                "table: expected a dense table, got a sparse one, which keeps no bounds of gaps; of few enough cells,"
+                " make it dense: Table.from_frame(table.frame, schema=table.schema, lower=..., upper=...)"
+            )
+        return Table(*encoded_bounds(self.schema, self.storage, lower, upper))
 
     def take(self, rows: ArrayLike) -> Table:
         """A table of some of the rows, by position, in the same units."""
-        at = torch.as_tensor(np.asarray(rows))
-        return replace(
-            self,
-            frame=self.frame.iloc[at.numpy()],
-            x=self.x[at],
-            mask=self.mask[at],
-            mask_modelled=self.mask_modelled[at],
-            applicable=self.applicable[at],
-            aux=self.aux[at],
-            codes=self.codes.iloc[at.numpy()],
-            bounds=None if self.bounds is None else self.bounds.take(at.numpy()),
-        )
+        return Table(self.schema, self.storage.take(np.arange(len(self))[np.asarray(rows)]))
 
-    def hold_out(self, cells: ArrayLike) -> Table:
+    def hold_out(self, cells: ArrayLike | CellPositions) -> Table:
         """Hide observed cells for validation: missing from now on, with a reason that is not the mechanism's.
 
         Args:
-            cells: True where a cell is held out; ``(rows, columns)``. ``frame`` keeps the values, to compare with.
+            cells: True where a cell is held out, ``(rows, columns)``; or cells as for :func:`~pyro_mnar.impute`. The
+                ``frame`` of a dense table keeps the values, to compare with.
 
         Raises:
-            ValueError: If the shape is another, or U is the mask or a column that would get holes.
+            ValueError: If the shape is another, a cell is not in the table, or U is the mask or a column that would get
+                holes.
         """
-        hidden = torch.from_numpy(self._checked_cells(cells))
-        self._check_hidden(hidden.any(0).nonzero().squeeze(-1).numpy())
-        return replace(
-            self,
-            x=self.x.masked_fill(hidden, 0.0),
-            mask=self.mask & ~hidden,
-            mask_modelled=self.mask_modelled & ~(hidden & self.mask),
-        )
+        shape = len(self), self.schema.num_columns
+        if is_mask(cells, shape, self.long_names):
+            hidden = np.asarray(cells, dtype=bool)
+            if hidden.shape != shape:
+                raise ValueError(f"cells: expected shape {shape}, got {hidden.shape}")
+            rows, columns = np.nonzero(hidden)
+        else:
+            rows, columns = self.positions(cells)
+        _check_hidden(self.schema, columns)
+        return Table(self.schema, self.storage.hide(rows, columns))
+
+    def gaps_by_design(self) -> Table:
+        """The same rows, with no gap that the mechanism explains: nobody chose to withhold a value."""
+        return Table(self.schema, self.storage.gaps_by_design())
+
+    def positions(self, cells: CellPositions) -> Positions:
+        """Positions of some cells, in the order given, which are named as for :func:`~pyro_mnar.impute`."""
+        return positions_of(cells, self.row_labels, self.schema.names, self.long_names)
 
     def status(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Of some cells, by position, whether each is observed, and whether it is applicable."""
-        return self.mask[rows, columns].numpy(), self.applicable[rows, columns].numpy()
+        return self.storage.status(rows, columns)
 
     def source(self, device: torch.device | str | None = None) -> RowSource:
         """The rows, to take minibatches from."""
-        return self.batch(device)
+        rows = self.storage.rows
+        return rows if device is None else rows.to(device)
 
     def batch(self, device: torch.device | str | None = None) -> Batch:
-        """All rows at once."""
-        incomplete = torch.tensor([column.incomplete for column in self.schema.columns])
-        lower, upper = (None, None) if self.bounds is None else self.bounds.on_line
-        rows = Batch(
-            self.x,
-            self.mask,
-            self.mask_modelled,
-            self.aux,
-            index=torch.arange(len(self)),
-            size=len(self),
-            incomplete=incomplete,
-            lower=lower,
-            upper=upper,
-        )
-        return rows if device is None else rows.to(device)
+        """All rows at once; of a sparse table only for few rows."""
+        return self.storage.batch(device)
 
     def batches(
         self,
@@ -418,31 +376,28 @@ class Table:
         """Minibatches in row order, or shuffled by a generator of their own."""
         return self.source(device).minibatches(batch_size, generator)
 
-    def _checked_cells(self, cells: ArrayLike) -> NDArray[np.bool_]:
-        hidden, expected = np.asarray(cells, dtype=bool), (len(self), self.schema.num_columns)
-        if hidden.shape != expected:
-            raise ValueError(f"cells: expected shape {expected}, got {hidden.shape}")
-        return hidden
-
-    def _check_hidden(self, columns: NDArray[np.int64]) -> None:
-        """Refuse to hide cells of U."""
-        if self.schema.auxiliary_source == "mask":
-            raise ValueError("cells cannot be held out where U is the mask: U would change with them")
-        for position in np.unique(columns).tolist():
-            column = self.schema.columns[position]
-            if column.is_auxiliary:
-                raise ValueError(f"column {column.name!r}: serves as U, so none of its cells can be held out")
-
 
 def schema_of(table: Table | Schema) -> Schema:
     """The schema of a table, or the schema itself: models and guides take either."""
     return table.schema if isinstance(table, Table) else table
 
 
-def _without_answered(schema: Schema, told: NDArray[np.bool_]) -> Schema:
-    """A column each of whose gaps has an answer, if a rough one, does not go missing and needs no mechanism."""
-    columns = [
-        replace(column, incomplete=column.incomplete and not bool(told[:, at].all()))
-        for at, column in enumerate(schema.columns)
-    ]
-    return replace(schema, columns=tuple(columns))
+def _kinds(schema: Schema) -> str:
+    counted = Counter(schema.kinds.values())
+    if set(counted) == {"continuous"}:
+        return ""
+    # Whole numbers taken for levels are the one choice that a reader might not expect.
+    chosen = [f"{c.name!r}" for c in schema.columns if c.kind.levels and c.because.endswith("whole numbers")]
+    shown = ", ".join(chosen[:SHOWN]) + (", ..." if len(chosen) > SHOWN else "")
+    note = f" (whole numbers taken for levels: {shown})" if chosen else ""
+    return ", kinds: " + ", ".join(f"{count} {kind}" for kind, count in counted.items()) + note
+
+
+def _check_hidden(schema: Schema, columns: NDArray[np.int64]) -> None:
+    """Refuse to hide cells of U."""
+    if schema.auxiliary_source == "mask":
+        raise ValueError("cells cannot be held out where U is the mask: U would change with them")
+    for position in np.unique(columns).tolist():
+        column = schema.columns[position]
+        if column.is_auxiliary:
+            raise ValueError(f"column {column.name!r}: serves as U, so none of its cells can be held out")

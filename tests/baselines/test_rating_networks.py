@@ -119,9 +119,8 @@ def test_what_is_known_of_the_rows_is_u_in_place_of_the_mask() -> None:
 
 
 @pytest.mark.parametrize("make", ALL)
-def test_no_table_is_ever_dense(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_mnar.tables.sparse.MOST_DENSE_CELLS", 0)
-    predictor = make(epochs=1).fit(few_ratings(), (12, 5), seed=0)
+def test_no_table_is_ever_dense(make: Any) -> None:
+    predictor = make(epochs=1).fit(few_ratings(), (12, 5), seed=0, most_dense_cells=0)
     cells = np.indices((12, 5)).reshape(2, -1)
     twice = predictor.predict(*np.concatenate([cells, cells], axis=1)).reshape(2, -1)
     assert np.isfinite(twice).all() and (twice[0] == twice[1]).all()

@@ -13,7 +13,6 @@ from pyro_mnar import Table, impute
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.kinds import Bounded
 from pyro_mnar.models import GINA, LatentDependent, NotMIWAE, SelfMasking
-from pyro_mnar.tables.sparse import SparseTable
 from pyro_mnar.training.fitted import Fit
 
 
@@ -90,7 +89,7 @@ def ratings(seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"user": users, "item": items, "stars": stars.astype(int)})
 
 
-def table_of(lines: pd.DataFrame, **options: Any) -> SparseTable:
+def table_of(lines: pd.DataFrame, **options: Any) -> Table:
     labels = {"row": "user", "column": "item", "value": "stars", "rows": range(30), "columns": range(70)}
     return Table.from_long(lines, auxiliary=[], **labels, **options)
 

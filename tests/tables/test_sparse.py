@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pyro_mnar import Table, fit, impute
+from pyro_mnar import Table, compare, fit, impute
 from pyro_mnar.guides import PointNet, ZeroImpute
+from pyro_mnar.imputation.generation import generate
 from pyro_mnar.models import GINA
-from pyro_mnar.tables.sparse import SparseTable
 from pyro_mnar.training.evidence import log_evidence
 from pyro_mnar.training.fitted import Fit
 
@@ -46,7 +46,7 @@ def long_of(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines).sample(frac=1, random_state=0)
 
 
-def from_long(frame: pd.DataFrame, **options: Any) -> SparseTable:
+def from_long(frame: pd.DataFrame, **options: Any) -> Table:
     labels = {"rows": frame.index, "columns": frame.columns}
     return Table.from_long(long_of(frame), row="user", column="item", value="rating", **labels, **options)
 
@@ -216,6 +216,24 @@ def test_reasons_for_gaps() -> None:
         table.hold_out(pd.DataFrame({"user": [0], "item": ["x"]}))
 
 
+def test_cells_are_held_out_of_either_table_by_mask_and_by_name() -> None:
+    frame = wide()
+    rows, columns = (positions[10:15] for positions in np.nonzero(frame.notna().to_numpy()))
+    hidden = np.zeros(frame.shape, dtype=bool)
+    hidden[rows, columns] = True
+    labels = pd.DataFrame({"row": rows, "column": frame.columns[columns]})
+    matrix = scipy.sparse.coo_array(hidden)
+    expected = Table.from_frame(frame, auxiliary=[]).hold_out(hidden)
+    for table in (Table.from_frame(frame, auxiliary=[]), Table.from_sparse(matrix_of(frame), auxiliary=[])):
+        named = labels if table.schema.names[0] == "item 0" else labels.assign(column=columns)
+        for cells in (hidden, hidden.tolist(), pd.DataFrame(hidden), (rows, columns), matrix, named):
+            held_out = table.hold_out(cells)
+            for name in FIELDS:
+                torch.testing.assert_close(getattr(held_out, name), getattr(expected, name), atol=1e-12, rtol=0)
+        assert table.num_entries - 5 == expected.num_entries
+        assert torch.equal(table.gaps_by_design().mask_modelled, table.mask)
+
+
 def test_entries_of_another_mask_are_not_taken_for_this_ones() -> None:
     batch = Table.from_sparse(matrix_of(wide()), auxiliary=[]).batch()
     assert batch.observed_entries() is batch.entries
@@ -293,6 +311,25 @@ def test_new_rows() -> None:
     same(of_matrix.new_rows(matrix_of(new)), of_matrix.take([4, 9]))
     with pytest.raises(ValueError, match=r"frame: expected a column \(item\) of the table"):
         table.new_rows(pd.DataFrame({"user": [1], "item": ["other"], "rating": [1.0]}))
+
+
+def test_bounds_need_a_dense_table() -> None:
+    sparse = from_long(wide(), auxiliary=[])
+    lower = {"item 3": np.where(np.arange(60) < 30, -9.0, np.nan)}
+    with pytest.raises(ValueError, match=r"table: expected a dense table, got a sparse one.*Table.from_frame"):
+        sparse.bounded(lower=lower)
+    dense = Table.from_frame(sparse.frame, schema=sparse.schema)  # what the message says
+    same(Table.from_frame(sparse.frame, schema=sparse.schema, lower=lower), dense.bounded(lower=lower))
+
+
+def test_generating_and_comparing_need_no_dense_view(own_store: None) -> None:
+    table = from_long(wide(), auxiliary=[], most_dense_cells=0)
+    pairs = {str(dim): (GINA(table, latent_dim=dim, seed=0), PointNet(table, dim, seed=0)) for dim in (1, 2)}
+    fits = {name: fit(*pair, table, epochs=1, progress=False) for name, pair in pairs.items()}
+    drawn = generate(fits["1"], table)
+    assert drawn.shape == (60, 30) and drawn.notna().all(axis=None)
+    pd.testing.assert_index_equal(drawn.index, table.row_labels)
+    pd.testing.assert_index_equal(compare(fits, table).per_row.index, table.row_labels)
 
 
 def test_large_tables_have_no_dense_view() -> None:

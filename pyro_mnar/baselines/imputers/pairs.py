@@ -47,8 +47,8 @@ class Fitted:
 
     def train(self, table: Table, *, seed: int) -> Fit:
         """Make the pair in the table's floating type and fit it."""
-        model = self.model(table, seed=seed).to(table.x.dtype)
-        guide = self.guide(table, model.latent_dim, seed=seed).to(table.x.dtype)
+        model = self.model(table, seed=seed).to(table.dtype)
+        guide = self.guide(table, model.latent_dim, seed=seed).to(table.dtype)
         return fit(model, guide, table, **{"seed": seed, "progress": False, **self.fit_options})
 
     def complete(self, table: Table, *, seed: int) -> pd.DataFrame:

@@ -32,7 +32,7 @@ from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
 from pyro_mnar.nn import MLP
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise
 from pyro_mnar.tables.schema import Column, Schema, auxiliary_of
-from pyro_mnar.tables.sparse import SparseTable
+from pyro_mnar.tables.sparse import MOST_DENSE_CELLS
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.svi import fit
@@ -71,6 +71,7 @@ class RatingNetwork:
         *,
         seed: int,
         row_features: pd.DataFrame | None = None,
+        most_dense_cells: int = MOST_DENSE_CELLS,
     ) -> RatingNetwork:
         """Learn from ratings.
 
@@ -79,13 +80,15 @@ class RatingNetwork:
             shape: Number of rows and of columns, rated or not.
             seed: Same seed, same predictions.
             row_features: What is known of each row, one line a row in order, without gaps; U of a model that has one.
+            most_dense_cells: As for :meth:`~pyro_mnar.Table.from_sparse`; training and predicting need no dense view.
 
         Raises:
             ValueError: If the ratings are not of that form, or the features have gaps or other than a line a row.
         """
         check_ratings(train, shape)
         self._seed = seed
-        self.table = unit_table(train, shape, uses_mask=self.uses_mask, row_features=row_features)
+        options = {"row_features": row_features, "most_dense_cells": most_dense_cells}
+        self.table = unit_table(train, shape, uses_mask=self.uses_mask, **options)
         self._rated = train.set_index(["row", "column"])["value"]
         self.fitted = self.train(self.table, seed=seed)
         return self
@@ -119,8 +122,13 @@ class RatingNetwork:
 
 
 def unit_table(
-    train: pd.DataFrame, shape: tuple[int, int], *, uses_mask: bool, row_features: pd.DataFrame | None = None
-) -> SparseTable:
+    train: pd.DataFrame,
+    shape: tuple[int, int],
+    *,
+    uses_mask: bool,
+    row_features: pd.DataFrame | None = None,
+    most_dense_cells: int = MOST_DENSE_CELLS,
+) -> Table:
     """Ratings as a table whose columns all run from 0 (the lowest rating) to 1 (the highest).
 
     Args:
@@ -128,11 +136,12 @@ def unit_table(
         shape: Number of rows and of columns.
         uses_mask: Whether there is a U: the features, or else the mask.
         row_features: One line a row.
+        most_dense_cells: As for :meth:`~pyro_mnar.Table.from_sparse`.
     """
     values = train["value"].to_numpy(dtype=np.float64)
     low, unit = float(values.min()), float(np.ptp(values)) or 1.0
     columns = tuple(Column(j, Continuous(), low, unit, incomplete=True) for j in range(shape[1]))
-    lines = {"rows": range(shape[0]), "columns": range(shape[1])}
+    lines = {"rows": range(shape[0]), "columns": range(shape[1]), "most_dense_cells": most_dense_cells}
     if not uses_mask or row_features is None:
         return Table.from_long(train, schema=Schema(columns, (), "mask" if uses_mask else "none"), **lines)
     if len(row_features) != shape[0]:

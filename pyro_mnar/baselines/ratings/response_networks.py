@@ -68,8 +68,8 @@ class ResponseNetwork:
         """Make the pair in the table's floating type and fit it."""
         with seeded(seed):
             decoder = relu_decoder(table.schema)
-        model = self.model(table.schema, latent_dim=LATENT_DIM, decoder=decoder, seed=seed).to(table.x.dtype)
-        guide = self.guide(table.schema, LATENT_DIM, seed=seed).to(table.x.dtype)
+        model = self.model(table.schema, latent_dim=LATENT_DIM, decoder=decoder, seed=seed).to(table.dtype)
+        guide = self.guide(table.schema, LATENT_DIM, seed=seed).to(table.dtype)
         return fit(model, guide, table, **{**TRAINING, "seed": seed, "progress": False, **self.fit_options})
 
 

@@ -1,0 +1,130 @@
+"""A frame with gaps to standardised tensors; :meth:`pyro_mnar.Table.from_frame` says what its options mean."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyro_mnar.kinds import Kind
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.bounds import Bounds, CellBounds, of_columns
+from pyro_mnar.tables.constraints import RowConstraint
+from pyro_mnar.tables.dense import DenseStorage
+from pyro_mnar.tables.frames import Cells, by_column, check_frame, known_codes, match_columns, read_gaps
+from pyro_mnar.tables.row_checks import check_rows
+from pyro_mnar.tables.schema import Schema
+
+
+def encoded(
+    frame: pd.DataFrame,
+    *,
+    auxiliary: Collection[Hashable] | Literal["mask"] | None = None,
+    kinds: Mapping[Hashable, str | Kind] | str | Kind | None = None,
+    na_values: Mapping[Hashable, Any] | None = None,
+    not_applicable: Cells | None = None,
+    by_design: Cells | None = None,
+    lower: CellBounds | None = None,
+    upper: CellBounds | None = None,
+    constraints: Sequence[RowConstraint] = (),
+    schema: Schema | None = None,
+    dtype: torch.dtype | None = None,
+) -> tuple[Schema, DenseStorage]:
+    """The schema of a frame, unless one is given, and all its cells."""
+    check_frame(frame, auxiliary)
+    reasons = {"na_values": na_values, "not_applicable": not_applicable, "by_design": by_design}
+    given = {reason: by_column(cells, reason) for reason, cells in reasons.items()}
+    if schema is not None:
+        match_columns(frame, schema)
+        given = {reason: {**schema.codes_of(reason), **cells} for reason, cells in given.items()}
+    gaps, codes, absent = read_gaps(frame, **given)
+    is_training = schema is None
+    if schema is None:
+        schema = Schema.of_frame(gaps, auxiliary=auxiliary, kinds=kinds or {})
+        schema = replace(
+            schema,
+            codes=known_codes(frame, given),
+            bounds=of_columns(lower, upper, schema),
+            constraints=tuple(constraints),
+        )
+    elif constraints:
+        raise ValueError("constraints: new rows keep those of the training table; give others to impute")
+    for name in absent:
+        if name not in schema.names:
+            raise ValueError(f"column {name!r}: an auxiliary column has a value in every row, so no reasons for gaps")
+
+    dtype = dtype or torch.get_default_dtype()
+    numbers = np.stack([c.read(gaps[c.name]) for c in schema.columns], axis=1)
+    values = np.stack([c.encode(numbers[:, at]) for at, c in enumerate(schema.columns)], axis=1)
+    mask = ~np.isnan(values)
+    applicable, modelled = np.ones_like(mask), np.ones_like(mask)
+    for name, (inapplicable, designed) in absent.items():
+        column = schema.names.index(name)
+        applicable[:, column] &= ~inapplicable
+        modelled[:, column] &= ~(inapplicable | designed)
+
+    check_rows(schema.constraints, frame, numbers, schema)
+    bounds = Bounds.of_frame(frame, numbers, schema, lower, upper, dtype)
+    rows = Batch(
+        x=torch.from_numpy(np.where(mask, values, 0.0)).to(dtype),
+        mask=torch.from_numpy(mask),
+        mask_modelled=torch.from_numpy(modelled),
+        aux=_aux(schema, gaps, mask, dtype),
+        index=torch.arange(len(frame)),
+        size=len(frame),
+        incomplete=_incomplete(schema),
+    )
+    storage = DenseStorage(rows, frame.copy(deep=False), torch.from_numpy(applicable), codes)
+    if bounds is None:
+        return schema, storage
+    if is_training:
+        schema = _without_answered(schema, mask | bounds.answered)
+    return schema, storage.bounded(bounds, _incomplete(schema))
+
+
+def encoded_bounds(
+    schema: Schema, storage: DenseStorage, lower: CellBounds | None, upper: CellBounds | None
+) -> tuple[Schema, DenseStorage]:
+    """The same rows with bounds of single gaps; see :meth:`pyro_mnar.Table.bounded`."""
+    if storage.bounds is not None:
+        raise ValueError("table: expected gaps without bounds, got some with")
+    for end, cells in (("lower", lower), ("upper", upper)):
+        whole = [name for name, entry in (cells or {}).items() if pd.api.types.is_scalar(entry)]
+        if whole:
+            raise ValueError(f"{end} of column {whole[0]!r}: expected one bound a row, got one for all")
+    mask, frame = storage.mask.numpy(), storage.frame
+    seen = [column.read(frame[column.name].where(mask[:, at])) for at, column in enumerate(schema.columns)]
+    bounds = Bounds.of_frame(frame, np.stack(seen, axis=1), schema, lower, upper, storage.rows.dtype)
+    if bounds is None:
+        return schema, storage
+    schema = _without_answered(schema, mask | bounds.answered)
+    return schema, storage.bounded(bounds, _incomplete(schema))
+
+
+def _aux(
+    schema: Schema, gaps: pd.DataFrame, mask: NDArray[np.bool_], dtype: torch.dtype
+) -> Float[Tensor, "rows auxiliaries"]:
+    if schema.auxiliary_source == "mask":
+        return torch.from_numpy(mask).to(dtype)
+    columns = [auxiliary.encode(gaps[auxiliary.name]) for auxiliary in schema.auxiliaries]
+    return torch.from_numpy(np.concatenate([np.zeros((len(gaps), 0)), *columns], axis=1)).to(dtype)
+
+
+def _incomplete(schema: Schema) -> Bool[Tensor, " columns"]:
+    return torch.tensor([column.incomplete for column in schema.columns])
+
+
+def _without_answered(schema: Schema, told: NDArray[np.bool_]) -> Schema:
+    """A column each of whose gaps has an answer, if a rough one, does not go missing and needs no mechanism."""
+    columns = [
+        replace(column, incomplete=column.incomplete and not bool(told[:, at].all()))
+        for at, column in enumerate(schema.columns)
+    ]
+    return replace(schema, columns=tuple(columns))
