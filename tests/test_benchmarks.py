@@ -90,6 +90,7 @@ def test_trainings(script: Callable[[str], Any], tmp_path: Path) -> None:
     assert growth.exponent([1.0, 10.0, 100.0, 1000.0], [5.0, 3.0, 9.0, 27.0]) == pytest.approx(0.477, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_completions(script: Callable[[str], Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert min(script("completion").imputed(rows=50, draws=2, particles=5)) > 0
     peers = script("peers")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from pyro_mnar.baselines import AutoRec, RatingPredictor
 
 
+@pytest.mark.slow
 def test_recovers_ratings_that_columns_share() -> None:
     """Two factors, half of the cells: RMSE of the gaps below 0.65 of their spread, and below that of column means."""
     rng = np.random.default_rng(0)

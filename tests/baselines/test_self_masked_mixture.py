@@ -83,6 +83,7 @@ class TestComponents:
 
 class TestCompletion:
     @pytest.mark.parametrize("sign", [-1, 1])
+    @pytest.mark.slow
     def test_means_are_recovered_under_a_slope(self, sign: int) -> None:
         """1,000 rows, log-odds 3x: means within 0.12, where those of the seen values miss by more than 0.5."""
         truth = factor(1000, seed=1)

@@ -102,6 +102,7 @@ class TestTableBounded:
 
 
 class TestDecoder:
+    @pytest.mark.slow
     def test_gains_by_the_threshold(self) -> None:
         """One factor, a and b hidden above 0: after 40 steps of both, the errors with the bounds are less than two
         thirds of those with the mechanism."""

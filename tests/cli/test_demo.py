@@ -1,10 +1,12 @@
 """The demo's protocol and output; its figures are checked in test_real_tables."""
 
 import pandas as pd
+import pytest
 
 from pyro_mnar.cli.demo import run
 
 
+@pytest.mark.slow
 def test_the_demo_prints_a_line_a_method_and_writes_tables_and_a_figure(tmp_path, capsys):
     scores = run(tmp_path, epochs=1, particles=2, progress=False)
     printed = capsys.readouterr().out

@@ -407,6 +407,7 @@ def brief(experiment: Experiment) -> Experiment:
 
 
 class TestSynthetic:
+    @pytest.mark.slow
     def test_runs_draws_its_figures_and_resumes(self, tmp_path: Path) -> None:
         experiment = brief(synthetic_experiment(quick=True, rows=60))
         found = run_experiment(experiment, tmp_path, seeds=[0], progress=False)

@@ -45,6 +45,7 @@ def low_rank(seed: int, shape: tuple[int, int] = (40, 15)) -> np.ndarray:
 
 
 class TestPMF:
+    @pytest.mark.slow
     def test_complete_matrix_gives_shrunk_singular_values(self) -> None:
         """MAP of a complete matrix: singular values less (noise/scale)², in closed form."""
         x = low_rank(0)

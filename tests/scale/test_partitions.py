@@ -84,6 +84,7 @@ def test_numbers_depend_on_seed_and_partition_alone(fitted, frame):
     assert (twice["a"].to_numpy()[:60] != twice["a"].to_numpy()[60:])[gaps[:60]].all()
 
 
+@pytest.mark.slow
 def test_other_partitions_agree_within_monte_carlo_error(fitted, frame):
     names, draws = ["a", "b"], 100
     gaps = survey()[names].isna().to_numpy()

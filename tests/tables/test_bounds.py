@@ -301,6 +301,7 @@ def test_the_command_line_takes_bounds_of_columns(tmp_path: Any, capsys: pytest.
     assert "--lower: expected COLUMN=NUMBER, got 'age'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_long_runs_with_bounds_are_captured(caplog: pytest.LogCaptureFixture) -> None:
     """Which cells are bounded differs from batch to batch, but not the shape of what is computed."""
     caplog.set_level("INFO")

@@ -152,6 +152,7 @@ def test_so_they_are_with_doubly_reparameterised_gradients():
     check_same_step(*gina_pair(table), table, estimator="doubly-reparameterized")
 
 
+@pytest.mark.slow
 def test_so_they_are_with_columns_of_all_kinds_whose_samplers_stay_inside():
     table = mixed_table()
     model = GINA(table, latent_dim=2, mechanism=mechanisms.SelfMasking, seed=0)
@@ -159,6 +160,7 @@ def test_so_they_are_with_columns_of_all_kinds_whose_samplers_stay_inside():
     assert any("poisson" in name for name in captured.others)
 
 
+@pytest.mark.slow
 def test_so_they_are_with_bounds_at_other_cells_in_every_batch():
     table = bounded_table({"score": "continuous", "amount": "positive", "share": "bounded"})
     assert len({int(table.batch().take(rows).lower.isfinite().sum()) for rows in torch.arange(27).split(9)}) > 1
@@ -263,6 +265,7 @@ def test_compiled_steps_are_the_captured_ones():
     torch.testing.assert_close(got["inductor"][1], got["graph"][1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_captured_fit_and_the_caller_notices_nothing(generators_untouched: None):
     table = table_with_gaps()
     runs = [fit(*gina_pair(table), table, seed=seed, held_out=0.2, **RUN) for seed in (5, 5, 6)]
@@ -271,6 +274,7 @@ def test_the_same_seed_gives_the_same_captured_fit_and_the_caller_notices_nothin
     assert flat(list(runs[0].model.parameters())).equal(flat(list(runs[1].model.parameters())))
 
 
+@pytest.mark.slow
 def test_captured_training_reaches_the_same_bound():
     """Bounds of the last epochs by both ways differ by no more than their own noise explains."""
     table = table_with_gaps(200)
@@ -508,6 +512,7 @@ def test_an_interrupt_between_captured_steps_returns_what_was_trained(monkeypatc
 # Choosing -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_auto_counts_the_steps_ahead_and_the_numbers_of_one(monkeypatch):
     cpu = torch.device("cpu")
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/g++")

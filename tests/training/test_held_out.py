@@ -54,6 +54,7 @@ def test_every_row_counts_once(monkeypatch):
         assert trainer.held_out.bound(trainer.parameters) == 1.0
 
 
+@pytest.mark.slow
 def test_both_ways_estimate_the_same_bound():
     trainer = trainer_of(10, num_particles=3)
     held_out = trainer.held_out

@@ -63,7 +63,7 @@ def refused(*arguments):
     raise CannotCapture("asked to")
 
 
-@pytest.mark.parametrize("options", [{}, {"held_out": 0.2}])
+@pytest.mark.parametrize("options", [{}, pytest.param({"held_out": 0.2}, marks=pytest.mark.slow)])
 def test_members_trained_at_once_are_those_trained_in_turn(options, monkeypatch, caplog):
     table = table_with_gaps()
     with caplog.at_level(logging.INFO, logger="pyro_mnar"):
