@@ -1,6 +1,7 @@
 """p(R|X,Z): who causes the missingness of what."""
 
 from pyro_mnar.mechanisms.declared import (
+    DECLARED,
     Constant,
     FullyConnected,
     General,
@@ -9,5 +10,18 @@ from pyro_mnar.mechanisms.declared import (
     build,
     log_odds,
 )
+from pyro_mnar.mechanisms.parents import Mechanism, NamesParents, Parents
 
-__all__ = ["Constant", "FullyConnected", "General", "LatentDependent", "SelfMasking", "build", "log_odds"]
+__all__ = [
+    "DECLARED",
+    "Constant",
+    "FullyConnected",
+    "General",
+    "LatentDependent",
+    "Mechanism",
+    "NamesParents",
+    "Parents",
+    "SelfMasking",
+    "build",
+    "log_odds",
+]

@@ -12,6 +12,8 @@ and not D².
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -73,6 +75,7 @@ class GraphMechanism(nn.Module):
         self.indicators = indicators if indicators is not None and len(indicators) else None
         beside = columns + latent_dim + (len(self.indicators) if self.indicators is not None else 0)
         self.needs_mask_and_aux = bool(parents[:, beside:].any())
+        self._causing_others = self._columns_causing_others(parents)
         across = parents.copy()
         across[range(columns), range(columns)] = False
         used = np.flatnonzero(across.any(0))
@@ -99,6 +102,10 @@ class GraphMechanism(nn.Module):
         nn.init.normal_(self.raw_other_slope, std=max(1, self.raw_other_slope.shape[-1]) ** -0.5)
         if self.has_network:
             self._draw_network()
+
+    def causes_only_own(self, columns: Sequence[int]) -> bool:
+        """Whether the values of these columns cause no R but their own; by position."""
+        return self._causing_others.isdisjoint(columns)
 
     @property
     def own_slope(self) -> Float[Tensor, " columns"]:
@@ -127,6 +134,16 @@ class GraphMechanism(nn.Module):
         logits = self.intercept + self.own_slope * x
         logits = logits + others @ _signed(self.raw_other_slope, self._other_signs, self._other_parents).T
         return logits + self._network(x, others) if self.has_network else logits
+
+    def _columns_causing_others(self, parents: Bool[ndarray, "columns inputs"]) -> frozenset[int]:
+        """Columns whose value, or an indicator of it, causes the R of another column."""
+        columns = len(parents)
+        inputs, of_column = [*range(columns)], [*range(columns)]
+        if self.indicators is not None:
+            inputs += range(columns + self.latent_dim, columns + self.latent_dim + len(self.indicators))
+            of_column += self.indicators.sources
+        caused, own = parents[:, inputs].sum(0), parents[of_column, inputs]
+        return frozenset(np.array(of_column)[caused > own].tolist())
 
     def _draw_network(self) -> None:
         small = torch.tensor(SMALL).expm1().log().item()  # softplus gives SMALL

@@ -2,6 +2,7 @@
 
 Every mechanism is a module ``(num_columns, latent_dim)`` whose ``forward(x, z)`` gives the log-odds of being
 *observed*, per column, on standardised x.  Written Π_d π_d(x,z)^{R_d} (1 - π_d(x,z))^{1-R_d} in the paper's section 4.
+Each names its parents, as the missingness graph of the same name does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pyro_mnar.mechanisms.parents import Mechanism, Parents
 from pyro_mnar.nn import MLP
 from pyro_mnar.tables.batch import Batch
 
@@ -21,13 +23,15 @@ Values = Float[Tensor, "*batch columns"]
 Latent = Float[Tensor, "*batch latent_dim"]
 
 
-class Constant(nn.Module):
+class Constant(Mechanism):
     """Nothing causes it (MCAR, Figure 1 a): log-odds a_d.
 
     Args:
         num_columns: D.
         latent_dim: Not used; every mechanism is made with the same arguments.
     """
+
+    parents = Parents()
 
     def __init__(self, num_columns: int, latent_dim: int = 0) -> None:
         super().__init__()
@@ -38,7 +42,7 @@ class Constant(nn.Module):
         return self.intercept.expand_as(x)
 
 
-class SelfMasking(nn.Module):
+class SelfMasking(Mechanism):
     """Its own value causes it (Figure 1 c): log-odds a_d + b_d·x_d.
 
     Args:
@@ -50,6 +54,8 @@ class SelfMasking(nn.Module):
     Raises:
         ValueError: If a sign is none of -1, 0 and 1, or there are not as many as columns.
     """
+
+    parents = Parents(own=True)
 
     sign: Int[Tensor, " columns"]
 
@@ -86,6 +92,8 @@ class LatentDependent(SelfMasking):
         sign: What is known of the slopes b_d, as for :class:`SelfMasking`.
     """
 
+    parents = Parents(own=True, latent=True)
+
     def __init__(self, num_columns: int, latent_dim: int, *, sign: int | Sequence[int] = 0) -> None:
         super().__init__(num_columns, sign=sign)
         self.of_latent = nn.Linear(latent_dim, num_columns, bias=False)
@@ -96,7 +104,7 @@ class LatentDependent(SelfMasking):
         return super().forward(x, z) + self.of_latent(z)
 
 
-class FullyConnected(nn.Module):
+class FullyConnected(Mechanism):
     """All of X causes each R_d (Figure 1 d): a network of x.
 
     Args:
@@ -104,6 +112,8 @@ class FullyConnected(nn.Module):
         latent_dim: Not used; every mechanism is made with the same arguments.
         hidden: Widths of the hidden layers; none for a linear map.
     """
+
+    parents = Parents(own=True, others=True)
 
     def __init__(self, num_columns: int, latent_dim: int = 0, *, hidden: Sequence[int] = (10,)) -> None:
         super().__init__()
@@ -114,7 +124,7 @@ class FullyConnected(nn.Module):
         return self.network(x)
 
 
-class General(nn.Module):
+class General(Mechanism):
     """All of X and Z cause each R_d (Figure 1 h): a network of (x, z), with 10 hidden units as in B.1.
 
     Args:
@@ -122,6 +132,8 @@ class General(nn.Module):
         latent_dim: H.
         hidden: Widths of the hidden layers; none for a linear map.
     """
+
+    parents = Parents(own=True, others=True, latent=True)
 
     def __init__(self, num_columns: int, latent_dim: int, *, hidden: Sequence[int] = (10,)) -> None:
         super().__init__()
@@ -131,6 +143,9 @@ class General(nn.Module):
         """Log-odds of being observed."""
         z = z.expand(*x.shape[:-1], z.shape[-1])
         return self.network(torch.cat([x, z], dim=-1))
+
+
+DECLARED = (Constant, SelfMasking, LatentDependent, FullyConnected, General)
 
 
 def build(mechanism: Any, num_columns: int, latent_dim: int) -> nn.Module:

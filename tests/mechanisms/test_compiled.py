@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,11 +12,12 @@ from torch import Tensor, nn
 
 from checks import own_store, table_with_gaps
 from graph_checks import graph_data, scatter, table_for
-from pyro_mnar import ImportanceWeightedELBO, MissingnessGraph, fit, impute
+from pyro_mnar import ImportanceWeightedELBO, MissingnessGraph, Table, fit, impute
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.mechanisms import FullyConnected, SelfMasking, log_odds
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.models import GINA, NotMIWAE
+from pyro_mnar.nn.level_likelihoods import Indicators
 
 LATENT_DIM = 2
 FORMS = st.sampled_from(["linear", "nonlinear"])
@@ -55,6 +57,24 @@ def test_every_r_sees_exactly_its_parents(data: dict, form: str) -> None:
     slopes, (parents, _) = jacobian(mechanism, graph, rows=2), allowed(graph)
     assert (slopes[:, ~parents] == 0.0).all()
     assert (slopes[:, parents] != 0.0).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(graph_data())
+def test_it_says_whose_value_causes_another_columns_missingness(data: dict) -> None:
+    graph = MissingnessGraph.from_dict(data)
+    mechanism = graph.mechanism(LATENT_DIM)
+    for d, column in enumerate(graph.nodes.columns):
+        caused = {e.child for e in graph.edges if e.parent == column and graph.nodes.is_r(e.child)}
+        assert mechanism.causes_only_own([d]) == (caused <= {graph.nodes.r(column)})
+
+
+def test_indicators_of_a_level_count_as_its_column() -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0, None, 0.5], "b": ["x", "y", "z", None], "c": ["u", None, "v", "w"]})
+    table = Table.from_frame(frame, auxiliary=[])
+    graph = MissingnessGraph.from_parents({"a": ["b", "Z"], "b": ["b"], "c": ["c", "a"]}, table)
+    mechanism = graph.mechanism(1, indicators=Indicators(table.schema))
+    assert [mechanism.causes_only_own([d]) for d in range(3)] == [False, False, True]
 
 
 @settings(deadline=None, max_examples=60)

@@ -48,6 +48,16 @@ def test_the_jacobian_is_the_graph(mechanism: type) -> None:
 
 
 @pytest.mark.parametrize("mechanism", GRAPHS)
+def test_each_names_the_parents_that_it_has(mechanism: type) -> None:
+    of_x, of_z = GRAPHS[mechanism]
+    for d in range(COLUMNS):
+        named = mechanism.parents.names(d, range(COLUMNS), "Z")
+        assert named == [*of_x[d].nonzero().flatten().tolist(), *(["Z"] if of_z[d].all() else [])]
+    reaches_others = bool((of_x & ~SELF).any())
+    assert mechanism(COLUMNS, LATENT).causes_only_own([0, 2]) is not reaches_others
+
+
+@pytest.mark.parametrize("mechanism", GRAPHS)
 def test_rows_and_particles_do_not_mix(mechanism: type) -> None:
     """Every cell of a (particles, rows, columns) call is what a call with that row alone gives."""
     module = with_random_parameters(mechanism(COLUMNS, LATENT))

@@ -1,0 +1,63 @@
+"""A mechanism names its parents: which of X, Z and U cause each R."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+
+from torch import nn
+
+
+class Parents(NamedTuple):
+    """What causes each R_d, said of all columns at once.
+
+    Attributes:
+        own: The column's own value.
+        others: The values of all other columns.
+        latent: Z.
+        given: What is never missing: complete columns and U.
+    """
+
+    own: bool = False
+    others: bool = False
+    latent: bool = False
+    given: bool = False
+
+    def names(
+        self, column: Hashable, columns: Iterable[Hashable], latent: Hashable, given: Iterable[Hashable] = ()
+    ) -> list[Hashable]:
+        """The parents of one column's R, by name, in the order X, Z, U.
+
+        Args:
+            column: The column whose R it is.
+            columns: X.
+            latent: Name of Z.
+            given: Names of what is never missing.
+        """
+        chosen = [column] if self.own else []
+        if self.others:
+            chosen = [name for name in columns if self.own or name != column]
+        return [*chosen, *([latent] if self.latent else []), *(given if self.given else ())]
+
+
+@runtime_checkable
+class NamesParents(Protocol):
+    """A mechanism that can say whose missingness a column's value causes.
+
+    Where a value causes no R but its own, the models sum its levels out of the weight exactly; a mechanism without
+    this method may see anything, so levels are drawn.
+    """
+
+    def causes_only_own(self, columns: Sequence[int]) -> bool:
+        """Whether the values of these columns cause no R but their own; by position."""
+        ...
+
+
+class Mechanism(nn.Module):
+    """A mechanism of which all columns have parents of the same kind; subclasses declare ``parents``."""
+
+    parents: ClassVar[Parents]
+
+    def causes_only_own(self, columns: Sequence[int]) -> bool:
+        """Whether the values of these columns cause no R but their own; by position."""
+        return not self.parents.others
