@@ -16,7 +16,7 @@ R_SIGNS = {-1: "observed → missing", 1: "missing → missing"}
 COLOURS = {"U": "#d9d9d9", "Z": "#ffffff", "X": "#9ecae1", "R": "#fdae6b"}
 MOST_LINES = 20
 NODE_SIZE = 1800
-ENOUGH = 0.4  # distance of an arrow from the middle of a node that it passes; columns are 1 apart
+CLEARANCE = 0.4  # distance of an arrow from the middle of a node that it passes; columns are 1 apart
 Point = tuple[float, float]
 
 
@@ -92,7 +92,7 @@ def _bend(start: Point, end: Point, others: list[Point]) -> float:
         middle = np.array([(x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0)])  # as arc3 has it
         curve = (1 - along) ** 2 * np.array(start) + 2 * along * (1 - along) * middle + along**2 * np.array(end)
         nearest = np.linalg.norm(curve[:, None] - np.array(others), axis=-1).min()
-        return min(float(nearest), ENOUGH)
+        return min(float(nearest), CLEARANCE)
 
     return max((0.0, -0.2, 0.2, -0.4, 0.4, -0.6, 0.6), key=clearance)
 

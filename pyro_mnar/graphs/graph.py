@@ -5,8 +5,9 @@
     print(graph, graph.kind(), graph.figure1())
     model = GINA(table, graph=graph)
 
-Nodes are columns X, auxiliaries U, the latent Z, and one ``R[column]`` for each column that can go missing.  As in the
-paper, U → Z and Z → X always hold and need no saying; R causes nothing but, as an extension, another R (Figure 1 j).
+Nodes are columns X, auxiliaries U, the latent Z, and one ``R[column]`` for each column that can go missing.  In
+every graph U → Z and Z → X, as in the paper, so these need not be given; R causes nothing but, as an extension, another
+R (Figure 1 j).
 """
 
 from __future__ import annotations
@@ -16,22 +17,20 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from jaxtyping import Shaped
-from numpy.typing import NDArray
-
-from pyro_mnar.graphs import drawing, separation
-from pyro_mnar.graphs.nodes import FORMS, Edge, Nodes, edge_of
-from pyro_mnar.graphs.presets import PRESETS as PRESETS
-from pyro_mnar.graphs.presets import Presets
+from pyro_mnar.graphs import drawing, files, separation
+from pyro_mnar.graphs.compilation import mechanism_of
+from pyro_mnar.graphs.nodes import Edge, Nodes, edge_of
+from pyro_mnar.graphs.presets import PRESETS, Rule, always_observed
 from pyro_mnar.graphs.separation import FigureOne, MissingnessKind
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.nn.level_likelihoods import Indicators
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
+Columns = Table | Schema | Sequence[Hashable]
 
-class MissingnessGraph(Presets):
+
+class MissingnessGraph:
     """A directed acyclic graph over X, U, Z and R.
 
     It is a value: no method changes it.  Graphs are equal if their nodes and edges are.
@@ -56,7 +55,7 @@ class MissingnessGraph(Presets):
     def __init__(
         self,
         edges: Iterable[Any] = (),
-        table: Table | Schema | Sequence[Hashable] | None = None,
+        table: Columns | None = None,
         *,
         incomplete: Iterable[Hashable] | None = None,
         auxiliaries: Iterable[Hashable] | Mapping[Hashable, int] | None = None,
@@ -67,13 +66,13 @@ class MissingnessGraph(Presets):
         self.edges: tuple[Edge, ...] = self._checked(declared)
         self.dag = self.nodes.dag(self.edges)
 
-    # Other ways to make one; by preset: presets
+    # Other ways to make one
 
     @classmethod
     def from_parents(
         cls,
         parents: Mapping[Hashable, Iterable[Hashable]],
-        table: Table | Schema | Sequence[Hashable] | None = None,
+        table: Columns | None = None,
         **options: Any,
     ) -> MissingnessGraph:
         """Each column its own causes: ``{"income": ["income", "Z"], "age": ["gender"]}`` means income, Z → R[income],
@@ -89,6 +88,111 @@ class MissingnessGraph(Presets):
         return cls(
             [(parent, f"R[{column}]") for column, causes in parents.items() for parent in causes], table, **options
         )
+
+    # By name: the rules stand in presets
+
+    @classmethod
+    def mcar(cls, table: Columns, **options: Any) -> MissingnessGraph:
+        """Nothing causes it (Figure 1 a).  ``options`` are ``incomplete``, ``auxiliaries``, ``latent`` as for the
+        class, and ``form``, known of every edge into an R.
+        """
+        return cls.of_rule(PRESETS["mcar"].rule, table, **options)
+
+    @classmethod
+    def mar(cls, table: Columns, on: Iterable[Hashable] | None = None, **options: Any) -> MissingnessGraph:
+        """Complete columns or U cause it (Figure 1 b).
+
+        Args:
+            table: As for the class.
+            on: Names of the causes; by default every complete column and every auxiliary.
+            **options: As for :meth:`mcar`.
+
+        Raises:
+            ValueError: If a cause can itself go missing (that would be MNAR), or there is none.
+        """
+        return cls.of_rule(always_observed(on), table, **options)
+
+    @classmethod
+    def self_masking(cls, table: Columns, *, sign: int | str | None = None, **options: Any) -> MissingnessGraph:
+        """Each column's own value causes it (Figure 1 c).
+
+        Args:
+            table: As for the class.
+            sign: Known of every column, as for :class:`Edge`; single columns: :meth:`knowing`.
+            **options: As for :meth:`mcar`.
+        """
+        return cls.of_rule(PRESETS["self_masking"].rule, table, sign=sign, **options)
+
+    @classmethod
+    def fully_connected(cls, table: Columns, **options: Any) -> MissingnessGraph:
+        """All of X causes each R (Figure 1 d; Not-MIWAE's).  Options as for :meth:`mcar`."""
+        return cls.of_rule(PRESETS["fully_connected"].rule, table, **options)
+
+    @classmethod
+    def latent(cls, table: Columns, **options: Any) -> MissingnessGraph:
+        """The latent alone causes it.  Options as for :meth:`mcar`."""
+        return cls.of_rule(PRESETS["latent"].rule, table, **options)
+
+    @classmethod
+    def latent_dependent(cls, table: Columns, **options: Any) -> MissingnessGraph:
+        """Each column's own value and the latent cause it (the paper's B and C).  Options as for :meth:`mcar`."""
+        return cls.of_rule(PRESETS["latent_dependent"].rule, table, **options)
+
+    @classmethod
+    def general(cls, table: Columns, **options: Any) -> MissingnessGraph:
+        """All of X and Z cause each R (Figure 1 h, equation 6).  Options as for :meth:`mcar`."""
+        return cls.of_rule(PRESETS["general"].rule, table, **options)
+
+    @classmethod
+    def no_self_censoring(cls, table: Columns, **options: Any) -> MissingnessGraph:
+        """All of X but the column's own value causes it, and not Z, through which that value would come back.
+
+        Options as for :meth:`mcar`.
+        """
+        return cls.of_rule(PRESETS["no_self_censoring"].rule, table, **options)
+
+    @classmethod
+    def no_self_censoring_given_z(cls, table: Columns, **options: Any) -> MissingnessGraph:
+        """All of X but the column's own value, and Z, cause it.  Options as for :meth:`mcar`."""
+        return cls.of_rule(PRESETS["no_self_censoring_given_z"].rule, table, **options)
+
+    @classmethod
+    def preset(cls, name: str, table: Columns, **options: Any) -> MissingnessGraph:
+        """A preset by its name, with ``-`` or ``_``: the command line's ``--graph self-masking``.
+
+        Raises:
+            ValueError: If there is no such preset.
+        """
+        method = name.replace("-", "_")
+        if method not in PRESETS:
+            raise ValueError(f"graph {name!r}: expected one of {', '.join(PRESETS)}")
+        return getattr(cls, method)(table, **options)
+
+    @classmethod
+    def of_rule(
+        cls, rule: Rule, table: Columns, *, sign: int | str | None = None, form: str | None = None, **options: Any
+    ) -> MissingnessGraph:
+        """The graph in which a rule gives the parents of every R.
+
+        Args:
+            rule: Gives the parents of a column's R, from the nodes and the column.
+            table: As for the class.
+            sign: Known of every edge, as for :class:`Edge`.
+            form: Known of every edge, as for :class:`Edge`.
+            **options: ``incomplete``, ``auxiliaries``, ``latent``, as for the class.
+
+        Raises:
+            ValueError: As for the class, and if there are no columns.
+        """
+        nodes = Nodes.of(table, [], **{"incomplete": None, "auxiliaries": None, "latent": "Z", **options})
+        if not nodes.columns:
+            raise ValueError("expected a table, a schema or names of columns, got no columns")
+        edges = [
+            Edge(parent, nodes.r(column), sign=sign, form=form)
+            for column in nodes.incomplete
+            for parent in rule(nodes, column)
+        ]
+        return cls.of_nodes(nodes, edges)
 
     # Other graphs of it
 
@@ -154,15 +258,15 @@ class MissingnessGraph(Presets):
 
     def kind(self) -> MissingnessKind:
         """MCAR, MAR or MNAR, per column and overall, with the reason, by d-separation (section 2.2)."""
-        return separation.kind_of(self.dag)
+        return separation.missingness_of(self.dag)
 
     def figure1(self) -> FigureOne:
         """Which drawing of Figure 1 this is, where the paper's text fixes it, and in any case what the graph does."""
         return separation.figure_of(self.dag)
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw it with matplotlib, on ``ax`` or on a figure of its own; returns the Axes.  Edges that need no saying (U
-        → Z → X) are grey.
+        """Draw it with matplotlib, on ``ax`` or on a figure of its own; returns the Axes.  Edges that every graph has
+        (U → Z → X) are grey.
         """
         return drawing.plot(self.dag, ax)
 
@@ -184,24 +288,7 @@ class MissingnessGraph(Presets):
         Raises:
             ValueError: If a number is below one, the form is none of those, or such a column's edge has a sign.
         """
-        if form not in FORMS[:2]:
-            raise ValueError(f"form: expected 'linear' or 'nonlinear', got {form!r}")
-        at = self.nodes.slices(latent_dim)
-        columns: dict[Hashable, int] = {f"R[{name}]": d for d, name in enumerate(self.nodes.columns)}
-        shape = (len(self.nodes.columns), at[self.nodes.inputs[-1]].stop)
-        parents, signs, nonlinear = np.zeros(shape, bool), np.zeros(shape, int), np.zeros(shape, bool)
-        for edge in self.edges:
-            if self.nodes.is_r(edge.child):
-                here = columns[edge.child], at[edge.parent]
-                parents[here], signs[here], nonlinear[here] = True, edge.sign, (edge.form or form) == "nonlinear"
-        if indicators is not None and len(indicators):
-            signed = [self.nodes.columns[d] for d in indicators.positions if signs[:, d].any()]
-            if signed:
-                raise ValueError(f"column {signed[0]!r}: its levels have no order, so its edges have no sign")
-            parents, signs, nonlinear = (
-                _by_indicators(m, indicators, len(columns) + latent_dim) for m in (parents, signs, nonlinear)
-            )
-        return GraphMechanism(parents, signs, nonlinear, latent_dim=latent_dim, hidden=hidden, indicators=indicators)
+        return mechanism_of(self.nodes, self.edges, latent_dim, form=form, hidden=hidden, indicators=indicators)
 
     # As a file
 
@@ -211,9 +298,7 @@ class MissingnessGraph(Presets):
         Raises:
             TypeError: If a column's label is neither text nor a number.
         """
-        known = [{k: v for k, v in (("sign", e.sign), ("form", e.form)) if v} for e in self.edges]
-        edges = [[e.parent, e.child, *([more] if more else [])] for e, more in zip(self.edges, known, strict=True)]
-        return {**self.nodes.to_dict(), "edges": edges}
+        return files.to_dict(self.nodes, self.edges)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], table: Table | Schema | None = None) -> MissingnessGraph:
@@ -222,15 +307,7 @@ class MissingnessGraph(Presets):
         Raises:
             ValueError: As for the class, and if an entry is unknown.
         """
-        unknown = set(data) - {"columns", "named", "incomplete", "auxiliaries", "latent", "edges", "preset"}
-        if unknown or ("preset" in data) == ("edges" in data):
-            raise ValueError(
-                f"graph: expected 'edges' or 'preset' (and 'columns', 'incomplete', ...), got {sorted(data)!r}"
-            )
-        options = {name: data[name] for name in ("incomplete", "latent") if data.get(name) is not None}
-        if data.get("auxiliaries"):
-            pairs: list[Any] = [a if isinstance(a, list) else (a, 1) for a in data["auxiliaries"]]
-            options["auxiliaries"] = dict(pairs)
+        options = files.options_of(data)
         if "preset" in data:
             if table is not None:
                 return cls.preset(data["preset"], table, **{k: v for k, v in options.items() if k == "latent"})
@@ -251,10 +328,7 @@ class MissingnessGraph(Presets):
         Raises:
             ValueError: As :meth:`from_dict`, and if the text is no JSON object.
         """
-        data = json.loads(text)
-        if not isinstance(data, dict):
-            raise ValueError(f"graph: expected a JSON object with 'edges' or 'preset', got {type(data).__name__}")
-        return cls.from_dict(data, table)
+        return cls.from_dict(files.parsed(text), table)
 
     def __repr__(self) -> str:
         return drawing.describe(self.dag, self.kind().overall, self.figure1().letter)
@@ -281,18 +355,8 @@ class MissingnessGraph(Presets):
     def _checked(self, edges: Iterable[Edge]) -> tuple[Edge, ...]:
         kept: dict[tuple[Hashable, Hashable], Edge] = {}
         for edge in edges:
-            if not self.nodes.needs_no_saying(edge):
+            if not self.nodes.is_implied(edge):
                 self.nodes.check(edge)
                 if kept.setdefault((edge.parent, edge.child), edge) != edge:
                     raise ValueError(f"{edge.parent} → {edge.child}: declared twice, with different knowledge")
         return tuple(kept.values())
-
-
-def _by_indicators(
-    inputs: Shaped[NDArray, "columns inputs"], indicators: Indicators, at: int
-) -> Shaped[NDArray, "columns more"]:
-    """Edges from columns without an order, moved to their indicators, which stand behind x and z."""
-    moved = inputs[:, indicators.sources]
-    kept = inputs.copy()
-    kept[:, indicators.positions] = 0
-    return np.concatenate([kept[:, :at], moved, kept[:, at:]], axis=1)

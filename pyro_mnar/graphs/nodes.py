@@ -171,10 +171,10 @@ class Nodes:
         """Whether a node is an R."""
         return self._roles.get(name) == "R"
 
-    def needs_no_saying(self, edge: Edge) -> bool:
-        """Z → X and U → Z, which every graph has."""
-        is_implied = (self.role(edge.parent), self.role(edge.child)) in (("Z", "X"), ("U", "Z"))
-        return is_implied and not edge.sign and not edge.form
+    def is_implied(self, edge: Edge) -> bool:
+        """Whether every graph has this edge: Z → X or U → Z, with nothing known of it."""
+        in_every_graph = (self.role(edge.parent), self.role(edge.child)) in (("Z", "X"), ("U", "Z"))
+        return in_every_graph and not edge.sign and not edge.form
 
     def check(self, edge: Edge) -> None:
         """Refuse an edge that the theory excludes, or knowledge that makes no sense."""
@@ -207,7 +207,7 @@ class Nodes:
                 )
 
     def dag(self, edges: Iterable[Edge]) -> nx.DiGraph:
-        """The whole graph, with the edges that need no saying (``implied``).
+        """The whole graph, with the edges that every graph has (``implied``).
 
         Nodes carry ``role`` and ``given`` (never missing), R nodes the column they are ``of``; edges ``sign`` and
         ``form``.

@@ -10,25 +10,27 @@ from typing import Literal, NamedTuple
 
 import networkx as nx
 
-Kind = Literal["MCAR", "MAR", "MNAR"]
-KINDS: tuple[Kind, ...] = ("MCAR", "MAR", "MNAR")
+from pyro_mnar.graphs.presets import PRESETS
+
+Missingness = Literal["MCAR", "MAR", "MNAR"]
+FROM_MILD: tuple[Missingness, ...] = ("MCAR", "MAR", "MNAR")
 
 
-class ColumnKind(NamedTuple):
-    """Of one column.
+class ColumnMissingness(NamedTuple):
+    """The kind of missingness of one column.
 
     Attributes:
         kind: ``"MCAR"``, ``"MAR"`` or ``"MNAR"``.
         reason: Why, in a sentence.
     """
 
-    kind: Kind
+    kind: Missingness
     reason: str
 
 
 @dataclass(frozen=True)
 class MissingnessKind:
-    """Of a graph.
+    """The kind of missingness of a graph.
 
     Attributes:
         overall: The worst of the columns'.
@@ -36,9 +38,9 @@ class MissingnessKind:
         columns: Of each column that can go missing.
     """
 
-    overall: Kind
+    overall: Missingness
     reason: str
-    columns: dict[Hashable, ColumnKind]
+    columns: dict[Hashable, ColumnMissingness]
 
     def __str__(self) -> str:
         lines = [f"{self.overall}: {self.reason}"]
@@ -62,19 +64,19 @@ class FigureOne(NamedTuple):
         return f"Figure 1 ({self.letter}): {self.description}" if self.letter else self.description
 
 
-def kind_of(dag: nx.DiGraph) -> MissingnessKind:
+def missingness_of(dag: nx.DiGraph) -> MissingnessKind:
     """MCAR if R is separated from (X, U, Z); MAR if from incomplete columns and Z, given complete ones and U."""
     without_r = nx.DiGraph(dag.subgraph(_of_role(dag, "X", "U", "Z")))
     given = {name for name in without_r if dag.nodes[name]["given"]}
-    known: dict[frozenset[Hashable], Kind] = {}
+    known: dict[frozenset[Hashable], Missingness] = {}
     columns = {}
     for r in _of_role(dag, "R"):
         through = [name for name in nx.ancestors(dag, r) if dag.nodes[name]["role"] == "R"]
         causes = frozenset(p for node in (r, *through) for p in dag.predecessors(node)) - set(through)
         if causes not in known:
-            known[causes] = _kind_by_separation(without_r, given, causes)
-        columns[dag.nodes[r]["of"]] = ColumnKind(known[causes], _reason(dag, r, through, causes, known[causes]))
-    for overall in reversed(KINDS):
+            known[causes] = _by_separation(without_r, given, causes)
+        columns[dag.nodes[r]["of"]] = ColumnMissingness(known[causes], _reason(dag, r, through, causes, known[causes]))
+    for overall in reversed(FROM_MILD):
         reasons = [column.reason for column in columns.values() if column.kind == overall]
         if reasons:
             return MissingnessKind(overall, reasons[0], columns)
@@ -116,7 +118,7 @@ def listed(names: Iterable[Hashable], limit: int = 6) -> str:
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
-def _kind_by_separation(without_r: nx.DiGraph, given: set[Hashable], causes: frozenset[Hashable]) -> Kind:
+def _by_separation(without_r: nx.DiGraph, given: set[Hashable], causes: frozenset[Hashable]) -> Missingness:
     """Of an R with these causes; other R between them and it are summed out, which changes no separation."""
     if not causes <= given:
         return "MNAR"  # nothing separates it from its own parent
@@ -128,7 +130,9 @@ def _kind_by_separation(without_r: nx.DiGraph, given: set[Hashable], causes: fro
     return "MAR" if nx.is_d_separator(near, {r}, variables - given, given) else "MNAR"
 
 
-def _reason(dag: nx.DiGraph, r: Hashable, through: list[Hashable], causes: frozenset[Hashable], kind: Kind) -> str:
+def _reason(
+    dag: nx.DiGraph, r: Hashable, through: list[Hashable], causes: frozenset[Hashable], kind: Missingness
+) -> str:
     if kind == "MCAR":
         return f"no column, auxiliary or latent has an influence on {r}"
     if kind == "MAR":
@@ -153,19 +157,9 @@ def _why_mnar(dag: nx.DiGraph, r: Hashable, through: list[Hashable]) -> str:
 
 
 def _summary(causes: dict[Hashable, set[Hashable]], columns: set[Hashable], latent: set[Hashable]) -> str:
-    patterns = (
-        ("the latent causes the missingness", lambda own: latent),
-        ("each column's own value and the latent cause its missingness", lambda own: {own} | latent),
-        ("all columns but itself cause each one's missingness", lambda own: columns - {own}),
-        ("all columns but itself, and the latent, cause each one's missingness", lambda own: columns - {own} | latent),
-        ("each column's own value causes its missingness", lambda own: {own}),
-        ("all columns cause the missingness of each", lambda own: columns),
-        ("all columns and the latent cause the missingness of each", lambda own: columns | latent),
-        ("nothing causes the missingness", lambda own: set()),
-    )
-    for text, pattern in patterns:
-        if all(parents == pattern(own) for own, parents in causes.items()):
-            return text
+    for parents, meaning in PRESETS.values():
+        if all(of_r == set(parents.names(own, columns, *latent)) for own, of_r in causes.items()):
+            return meaning
     return "; ".join(
         f"{listed(sorted(parents, key=str)) if parents else 'nothing'} → R[{own}]"
         for own, parents in list(causes.items())[:20]

@@ -102,7 +102,7 @@ def test_knowing_more_leaves_the_graph_as_it_was() -> None:
         graph.knowing("age", "R[income]", sign="high")
 
 
-def test_what_every_graph_has_needs_no_saying() -> None:
+def test_edges_of_every_graph_need_not_be_declared() -> None:
     assert MissingnessGraph([("Z", "income"), ("region", "Z")], NAMES, **HOLES) == preset("mcar")
 
 

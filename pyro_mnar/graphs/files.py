@@ -1,0 +1,53 @@
+"""A missingness graph as plain data, as it stands in a JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pyro_mnar.graphs.nodes import Edge, Nodes
+
+ENTRIES = {"columns", "named", "incomplete", "auxiliaries", "latent", "edges", "preset"}
+
+
+def to_dict(nodes: Nodes, edges: Iterable[Edge]) -> dict[str, Any]:
+    """Nodes and edges as plain data.
+
+    Raises:
+        TypeError: If a column's label is neither text nor a number.
+    """
+    declared = []
+    for edge in edges:
+        known = {name: value for name, value in (("sign", edge.sign), ("form", edge.form)) if value}
+        declared.append([edge.parent, edge.child, *([known] if known else [])])
+    return {**nodes.to_dict(), "edges": declared}
+
+
+def options_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """``incomplete``, ``latent`` and ``auxiliaries`` as the graph's constructors take them.
+
+    Raises:
+        ValueError: If an entry is unknown, or there are not either edges or a preset.
+    """
+    if set(data) - ENTRIES or ("preset" in data) == ("edges" in data):
+        raise ValueError(
+            f"graph: expected 'edges' or 'preset' (and 'columns', 'incomplete', ...), got {sorted(data)!r}"
+        )
+    options = {name: data[name] for name in ("incomplete", "latent") if data.get(name) is not None}
+    if data.get("auxiliaries"):
+        pairs: list[Any] = [a if isinstance(a, list) else (a, 1) for a in data["auxiliaries"]]
+        options["auxiliaries"] = dict(pairs)
+    return options
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """The data of a JSON file's text; runs no code.
+
+    Raises:
+        ValueError: If the text is no JSON object.
+    """
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        raise ValueError(f"graph: expected a JSON object with 'edges' or 'preset', got {type(data).__name__}")
+    return data
