@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import nn
 
 from pyro_mnar import mechanisms
 from pyro_mnar.graphs.graph import MissingnessGraph
+from pyro_mnar.graphs.presets import rule_of
 from pyro_mnar.nn import MLP, ResidualMLP, priors
 from pyro_mnar.nn.level_likelihoods import Indicators
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise, likelihood_of
@@ -54,13 +54,7 @@ def default_prior(schema: Schema, latent_dim: int) -> nn.Module:
     return priors.LinearNormal(schema.num_auxiliaries, latent_dim)
 
 
-def default_mechanism(
-    schema: Schema,
-    latent_dim: int,
-    mechanism: Any,
-    graph: MissingnessGraph | None,
-    sign: int | Sequence[int] = 0,
-) -> nn.Module:
+def default_mechanism(schema: Schema, latent_dim: int, mechanism: Any, graph: MissingnessGraph | None) -> nn.Module:
     """p(R|X,Z) from a graph, or from a mechanism's class; columns without an order enter as indicators of their levels.
 
     A mechanism of one's own sees the standardised x, where such a column's level is only its position.
@@ -69,17 +63,10 @@ def default_mechanism(
         ValueError: If a sign is given and a column's levels have no order, or as the mechanism and the graph do.
     """
     indicators = Indicators(schema)
-    if len(indicators) and isinstance(mechanism, partial) and mechanism.func in PRESETS:
-        mechanism, sign = mechanism.func, mechanism.keywords.get("sign", sign)
-    if graph is None and len(indicators) and mechanism in PRESETS:
-        if np.any(sign):
-            nominal = next(column.name for column in schema.columns if column.is_nominal)
-            raise ValueError(f"sign: column {nominal!r} has levels without an order, so declare signs in a graph")
-        graph = PRESETS[mechanism](schema)
+    if graph is None and len(indicators):
+        graph = _declared_graph(schema, mechanism)
     if graph is not None:
         return graph.mechanism(latent_dim, indicators=indicators)
-    if np.any(sign):
-        mechanism = partial(mechanism, sign=sign)
     return mechanisms.build(mechanism, schema.num_columns, latent_dim)
 
 
@@ -93,24 +80,20 @@ def check_discrete(discrete: str, decoder: nn.Module | None) -> None:
         )
 
 
-def sums_levels(schema: Schema, mechanism: Any, graph: MissingnessGraph | None, discrete: str = "summed") -> bool:
+def sums_levels(schema: Schema, mechanism: nn.Module, discrete: str = "summed") -> bool:
     """Whether missing levels are summed out of the weight: there are some, and no other R depends on them."""
-    if discrete != "summed":
+    levels = [d for d, c in enumerate(schema.columns) if c.incomplete and c.kind.has_levels]
+    if discrete != "summed" or not levels:
         return False
-    levels = {c.name for c in schema.columns if c.incomplete and c.kind.has_levels}
-    if not levels:
-        return False
-    if graph is not None:
-        return all(edge.child == f"R[{edge.parent}]" for edge in graph.edges if edge.parent in levels)
-    kind = mechanism.func if isinstance(mechanism, partial) else mechanism
-    own = (mechanisms.Constant, mechanisms.SelfMasking)  # LatentDependent is one of the latter
-    return isinstance(kind, own) or (isinstance(kind, type) and issubclass(kind, own))
+    return isinstance(mechanism, mechanisms.NamesParents) and mechanism.causes_only_own(levels)
 
 
-PRESETS: dict[Any, Callable[[Schema], MissingnessGraph]] = {
-    mechanisms.Constant: MissingnessGraph.mcar,
-    mechanisms.SelfMasking: MissingnessGraph.self_masking,
-    mechanisms.LatentDependent: MissingnessGraph.latent_dependent,
-    mechanisms.FullyConnected: MissingnessGraph.fully_connected,
-    mechanisms.General: MissingnessGraph.general,
-}
+def _declared_graph(schema: Schema, mechanism: Any) -> MissingnessGraph | None:
+    """The graph of the parents that one of the declared mechanisms names; None for a mechanism of one's own."""
+    made, options = (mechanism.func, mechanism.keywords) if isinstance(mechanism, partial) else (mechanism, {})
+    if made not in mechanisms.DECLARED:
+        return None
+    if np.any(options.get("sign", 0)):
+        nominal = next(column.name for column in schema.columns if column.is_nominal)
+        raise ValueError(f"sign: column {nominal!r} has levels without an order, so declare signs in a graph")
+    return MissingnessGraph.of_rule(rule_of(made.parents), schema)

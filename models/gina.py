@@ -42,6 +42,7 @@ class GINA(PyroModule):
         latent_dim: H; by default one less than the number of columns, at most 32 and at least 1.
         mechanism: p(R|X,Z): a class of :mod:`pyro_mnar.mechanisms` or anything that makes a module of
             ``(num_columns, latent_dim)``, or the module itself; by default :class:`~pyro_mnar.mechanisms.SelfMasking`.
+            One that names its parents (:class:`~pyro_mnar.mechanisms.Mechanism`) has missing levels summed out.
         graph: A missingness graph to compile to the mechanism, instead of ``mechanism``; edges X → X are left to the
             latent (Lemma 1).
         decoder: p(X|Z): a module from z to a column-wise distribution; by default a linear map plus a small network,
@@ -85,7 +86,7 @@ class GINA(PyroModule):
             self.decoder = decoder or default_decoder(schema, self.latent_dim, discrete=discrete)
             mechanism = mechanism or mechanisms.SelfMasking
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, self.graph)
-        self.sums_levels = mechanism_weight == 1 and sums_levels(schema, mechanism, self.graph, discrete)
+        self.sums_levels = mechanism_weight == 1 and sums_levels(schema, self.mechanism, discrete)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""

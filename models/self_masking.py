@@ -9,31 +9,11 @@ reaches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-
-import pyro
-import torch
-from pyro.nn import PyroModule
-from torch import nn
-
 from pyro_mnar import mechanisms
-from pyro_mnar.infer.session import seeded
-from pyro_mnar.models.decoding import (
-    check_discrete,
-    default_latent_dim,
-    default_mechanism,
-    default_prior,
-    linear_decoder,
-    sums_levels,
-)
-from pyro_mnar.primitives import observe_mask, partially_observed, rows
-from pyro_mnar.tables.batch import Batch
-from pyro_mnar.tables.schema import Schema
-from pyro_mnar.tables.table import Table, schema_of
+from pyro_mnar.models.linear_gaussian import LinearGaussian
 
 
-class SelfMasking(PyroModule):
+class SelfMasking(LinearGaussian):
     """A linear-Gaussian model of X with a logistic self-masking mechanism.
 
     Args:
@@ -47,33 +27,4 @@ class SelfMasking(PyroModule):
         seed: Of the initial parameters; None draws them from torch's global generator.
     """
 
-    def __init__(
-        self,
-        table: Table | Schema,
-        *,
-        latent_dim: int | None = None,
-        sign: int | Sequence[int] = 0,
-        decoder: nn.Module | None = None,
-        mechanism_weight: float = 1.0,
-        discrete: str = "summed",
-        seed: int | None = None,
-    ) -> None:
-        super().__init__()
-        check_discrete(discrete, decoder)
-        schema = schema_of(table)
-        self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
-        self.mechanism_weight = mechanism_weight
-        with seeded(seed):
-            self.prior = default_prior(schema, self.latent_dim)
-            self.decoder = decoder or linear_decoder(schema, self.latent_dim, discrete=discrete)
-            self.mechanism = default_mechanism(schema, self.latent_dim, mechanisms.SelfMasking, None, sign=sign)
-        self.sums_levels = mechanism_weight == 1 and sums_levels(schema, mechanisms.SelfMasking, None, discrete)
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
-        with rows(batch):
-            z = pyro.sample("z", self.prior(batch.aux))
-            r_given = partial(self.mechanism, z=z)
-            x = partially_observed("x", self.decoder(z), batch, mechanism=r_given if self.sums_levels else None)
-            observe_mask("r", r_given(x), batch, weight=self.mechanism_weight)
-        return x
+    mechanism_class = mechanisms.SelfMasking

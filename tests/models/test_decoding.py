@@ -1,4 +1,4 @@
-"""What models take when nothing is said: the decoders."""
+"""What models take when nothing is said: the decoders, and whether missing levels are summed out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pyro_mnar import Table
+from pyro_mnar import Table, mechanisms
+from pyro_mnar.models import GINA
 from pyro_mnar.models.decoding import linear_decoder, ppca_decoder
 
 
@@ -22,3 +23,28 @@ class TestPPCADecoder:
         table = Table.from_frame(pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": ["x", "y", None]}))
         made = [decoder(table.schema, 1) for decoder in (ppca_decoder, linear_decoder)]
         assert [type(decoder.likelihood).__name__ for decoder in made] == ["MixedLikelihood"] * 2
+
+
+class TestSumsLevels:
+    TABLE = Table.from_frame(pd.DataFrame({"a": [0.5, 1.0, np.nan, 3.0], "b": ["x", "y", None, "x"]}), auxiliary=[])
+
+    def test_of_a_mechanism_of_ones_own_that_names_its_parents(self) -> None:
+        class Steep(mechanisms.Mechanism):
+            parents = mechanisms.Parents(own=True)
+
+            def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+                return -3.0 * x
+
+        class Unnamed(torch.nn.Module):
+            def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+                return -3.0 * x
+
+        assert GINA(self.TABLE, mechanism=Steep()).sums_levels
+        assert GINA(self.TABLE, mechanism=lambda columns, latent_dim: Steep()).sums_levels
+        assert not GINA(self.TABLE, mechanism=Unnamed()).sums_levels
+
+    def test_by_the_parents_and_not_by_the_class(self) -> None:
+        for made in mechanisms.DECLARED:
+            assert GINA(self.TABLE, mechanism=made).sums_levels is not made.parents.others
+            module = made(2, 1)
+            assert GINA(self.TABLE, latent_dim=1, mechanism=module).sums_levels is not made.parents.others

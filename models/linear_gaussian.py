@@ -1,0 +1,82 @@
+"""Linear-Gaussian columns with a logistic mechanism: what the self-masking models share.
+
+    U → Z → X → R        p(Z|U) · Π_d p(X_d|Z) · Π_d p(R_d|X, Z)
+        └───────↗
+
+Which of X and Z reach R_d, a subclass says: it names a mechanism.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
+
+import pyro
+import torch
+from pyro.nn import PyroModule
+from torch import nn
+
+from pyro_mnar.infer.session import seeded
+from pyro_mnar.mechanisms import SelfMasking
+from pyro_mnar.models.decoding import (
+    check_discrete,
+    default_latent_dim,
+    default_mechanism,
+    default_prior,
+    linear_decoder,
+    sums_levels,
+)
+from pyro_mnar.primitives import observe_mask, partially_observed, rows
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.table import Table, schema_of
+
+
+class LinearGaussian(PyroModule):
+    """A linear-Gaussian model of X whose R_d depends on X_d, and on what else its mechanism sees, logistically.
+
+    Args:
+        table: The table (or its schema) that the model is for.
+        latent_dim: H, as for :class:`~pyro_mnar.models.GINA`.
+        sign: What is known of the slopes of x_d: -1 if high values go missing, +1 if low ones do, 0 if unknown; one
+            number, or one per column.
+        decoder: p(X|Z): a module from z to a column-wise distribution; by default linear with learned noise.
+        mechanism_weight: β, as for :class:`~pyro_mnar.models.GINA`.
+        discrete: What becomes of missing levels in the gradient, as for :class:`~pyro_mnar.models.GINA`.
+        seed: Of the initial parameters; None draws them from torch's global generator.
+    """
+
+    mechanism_class: ClassVar[type[SelfMasking]]  # p(R|X,Z)
+
+    def __init__(
+        self,
+        table: Table | Schema,
+        *,
+        latent_dim: int | None = None,
+        sign: int | Sequence[int] = 0,
+        decoder: nn.Module | None = None,
+        mechanism_weight: float = 1.0,
+        discrete: str = "summed",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_discrete(discrete, decoder)
+        schema = schema_of(table)
+        self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
+        self.mechanism_weight = mechanism_weight
+        with seeded(seed):
+            self.prior = default_prior(schema, self.latent_dim)
+            self.decoder = decoder or linear_decoder(schema, self.latent_dim, discrete=discrete)
+            mechanism = partial(self.mechanism_class, sign=sign)
+            self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, None)
+        self.sums_levels = mechanism_weight == 1 and sums_levels(schema, self.mechanism, discrete)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
+        with rows(batch):
+            z = pyro.sample("z", self.prior(batch.aux))
+            r_given = partial(self.mechanism, z=z)
+            x = partially_observed("x", self.decoder(z), batch, mechanism=r_given if self.sums_levels else None)
+            observe_mask("r", r_given(x), batch, weight=self.mechanism_weight)
+        return x
