@@ -9,18 +9,14 @@ that few particles make the bound tight.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_mnar.models.anova import ANOVA
 from pyro_mnar.primitives import rows
 from pyro_mnar.tables.batch import Batch
-
-if TYPE_CHECKING:
-    from pyro_mnar.models.anova import ANOVA
 
 SAFE_STEPS = 8  # with the curvature's upper bound, which cannot overshoot where the sigmoid is flat
 NEWTON_STEPS = 5
