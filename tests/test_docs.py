@@ -42,7 +42,6 @@ def test_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return train(*arguments, **{**options, "epochs": 1})
 
     monkeypatch.setattr(pyro_mnar, "fit", short)
-    monkeypatch.setattr("pyro_mnar.diagnostics.twins.STEPS", 1)
     run(page)
 
 

@@ -7,7 +7,7 @@ refused. And the bound cannot tell graphs apart that agree on the law of what is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -30,39 +30,36 @@ CAUTION = (
 )
 
 
-class Comparison(pd.DataFrame):
-    """Fits in order of their held-out bound, best first; a DataFrame that prints with a caution.
-
-    Columns: ``log_evidence`` (nats per row) and its ``standard_error``; ``difference`` from the first row and its
-        paired
-    ``difference_error``; ``gain_of_2k``, what doubling the particles adds (large: the bound is loose and the ranking
-    with it).
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Fits in order of their held-out bound, best first; printed, a table with a caution.
 
     Attributes:
+        bounds: One row a fit: ``log_evidence`` (nats per row) and its ``standard_error``; ``difference`` from the first
+            row and its paired ``difference_error``; ``gain_of_2k``, what doubling the particles adds (large: the bound
+            is loose and the ranking with it).
         per_row: The bounds of every row of the table; ``(rows, fits)``.
     """
 
-    _metadata = ["per_row"]
+    bounds: pd.DataFrame
     per_row: pd.DataFrame
 
-    @property
-    def _constructor(self) -> Any:
-        return pd.DataFrame  # a part or a sum of it is no comparison any more
+    def to_frame(self) -> pd.DataFrame:
+        """One row a fit: ``bounds``."""
+        return self.bounds.copy()
 
     def paired(self) -> pd.DataFrame:
         """Every pair: mean of the row-wise difference, its standard error, and their ratio; ``(pairs, 3)``."""
-        names = list(self.index)
+        names = list(self.bounds.index)
         pairs = [(a, b) for at, a in enumerate(names) for b in names[at + 1 :]]
         rows = {pair: _difference(self.per_row[pair[0]], self.per_row[pair[1]]) for pair in pairs}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index=["fit", "other"])
 
     def __repr__(self) -> str:
-        return f"{pd.DataFrame(self).round(4).to_string()}\n\n{CAUTION}"
-
-    __str__ = __repr__
+        return f"{self.bounds.round(4).to_string()}\n\n{CAUTION}"
 
     def _repr_html_(self) -> str:
-        return f"{pd.DataFrame(self).round(4)._repr_html_()}<p>{CAUTION}</p>"
+        return f"{self.bounds.round(4).to_html(notebook=True)}<p>{CAUTION}</p>"
 
 
 def compare(
@@ -118,9 +115,7 @@ def compare(
             "difference_error": of_best["error"],
             "gain_of_2k": found[name].gain.mean(),
         }
-    comparison = Comparison(pd.DataFrame.from_dict(rows, orient="index"))
-    comparison.per_row = per_row[list(order)]
-    return comparison
+    return Comparison(pd.DataFrame.from_dict(rows, orient="index"), per_row[list(order)])
 
 
 def _check_same(first: str, one: Fit, second: str, other: Fit) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 
 from pyro_mnar.diagnostics import assumptions
 from pyro_mnar.diagnostics.assumptions import NO_SIGN, UNTESTABLE, VIOLATED, Line
-from pyro_mnar.diagnostics.probe import ModelProbe, nothing
+from pyro_mnar.diagnostics.probe import ModelProbe, empty_guide
 from pyro_mnar.diagnostics.twins import TwinSearch, search_twins
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.recovery import missingness_graph_of
@@ -89,7 +89,7 @@ def check_identifiability(
     if fit is None and not isinstance(table, Table):
         raise TypeError(f"table: expected a Table beside a model, got {type(table).__name__}")
     table = fit.encoded(table) if fit is not None else table
-    owner = fit_or_model if isinstance(fit_or_model, Fit) else Fit(fit_or_model, nothing, table.schema)
+    owner = fit_or_model if isinstance(fit_or_model, Fit) else Fit(fit_or_model, empty_guide, table.schema)
     probe = ModelProbe.of(owner.model, owner.guide, table, Session(seed, owner.device, owner.store))
     graph = _graph(owner, table, seed)
     twins, line = _twin_line(fit, table, search, seed, search_options)

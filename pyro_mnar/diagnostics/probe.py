@@ -80,8 +80,8 @@ def _latents(trace: Trace) -> dict[str, Site]:
     }
 
 
-def nothing(batch: Batch) -> None:
-    """A guide that proposes nothing: every latent comes from the model."""
+def empty_guide(batch: Batch) -> None:
+    """A guide without sites: every latent is proposed from the model."""
 
 
 def _flat(value: Tensor, batch: Batch) -> Float[Tensor, "rows width"]:

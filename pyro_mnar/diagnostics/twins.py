@@ -31,7 +31,7 @@ from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.restarts import Start, copied_pair, member_seed, redraw
 from pyro_mnar.training.svi import Training
 
-STEPS = 2000  # of each refit
+STEPS = 2000  # of each refit, where no epochs are given
 RIDGE = 1e-2  # per row, in standardised units
 
 
@@ -171,11 +171,11 @@ class _Completed(nn.Module):
                 self.values[name] = _filled(site, completion[:, chosen], batch.mask[:, chosen])
 
     def forward(self, batch: Batch) -> Any:
-        with _Given({name: values.to(batch.x.device)[batch.index] for name, values in self.values.items()}):
+        with _Conditioned({name: values.to(batch.x.device)[batch.index] for name, values in self.values.items()}):
             return self.model(batch)
 
 
-class _Given(Messenger):
+class _Conditioned(Messenger):
     """Conditions as ``poutine.condition`` does, with values repeated over particles, whose shape models rely on."""
 
     def __init__(self, values: dict[str, Tensor]) -> None:
