@@ -9,7 +9,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from pyro_mnar.graphs.separation import listed
+from pyro_mnar.graphs.nodes import listed
 
 SIGNS = {-1: "high → missing", 1: "low → missing"}
 R_SIGNS = {-1: "observed → missing", 1: "missing → missing"}

@@ -293,3 +293,11 @@ def edge_of(item: Any) -> Edge:
     if not set(known) <= {"sign", "form"}:
         raise ValueError(f"{item[0]} → {item[1]}: expected knowledge of 'sign' and 'form', got {sorted(known)!r}")
     return Edge(item[0], item[1], **known)
+
+
+def listed(names: Iterable[Hashable], limit: int = 6) -> str:
+    """``a, b and c``, or the first few and how many more."""
+    texts = [str(name) for name in names]
+    if len(texts) > limit:
+        texts = [*texts[: limit - 1], f"{len(texts) - limit + 1} more"]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import networkx as nx
 
+from pyro_mnar.graphs.nodes import listed
 from pyro_mnar.graphs.presets import PRESETS
 
 Missingness = Literal["MCAR", "MAR", "MNAR"]
@@ -108,14 +109,6 @@ def figure_of(dag: nx.DiGraph) -> FigureOne:
         return FigureOne("h", "all columns and the latent cause the missingness of each")
     where = "beyond Figure 1, for U causes R" if used - columns - latent else "a subgraph of Figure 1 (h)"
     return FigureOne(None, f"{_summary(causes, columns, latent)} ({where})")
-
-
-def listed(names: Iterable[Hashable], limit: int = 6) -> str:
-    """``a, b and c``, or the first few and how many more."""
-    texts = [str(name) for name in names]
-    if len(texts) > limit:
-        texts = [*texts[: limit - 1], f"{len(texts) - limit + 1} more"]
-    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 def _by_separation(without_r: nx.DiGraph, given: set[Hashable], causes: frozenset[Hashable]) -> Missingness:
