@@ -72,9 +72,9 @@ def _say_kinds(table: Table) -> None:
     kinds = table.schema.describe_kinds()
     inferred = kinds[(kinds["because"] != "declared") & (kinds["kind"] != "continuous")]
     if len(inferred):
-        said = [f"{name} {kind} ({because})" for name, kind, because, _ in inferred.head(SHOWN).itertuples()]
+        described = [f"{name} {kind} ({because})" for name, kind, because, _ in inferred.head(SHOWN).itertuples()]
         more = f" and {len(inferred) - SHOWN} more" if len(inferred) > SHOWN else ""
-        print(f"kinds: {', '.join(said)}{more}; --kinds COLUMN=KIND overrules")
+        print(f"kinds: {', '.join(described)}{more}; --kinds COLUMN=KIND overrules")
 
 
 def _auxiliary(given: str | None) -> Any:

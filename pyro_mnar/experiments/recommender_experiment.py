@@ -56,12 +56,12 @@ class Split(NamedTuple):
 
     Attributes:
         ratings: The data; ``train`` is what is learnt from.
-        aside: Assigned ratings that serve for propensities alone.
+        for_propensities: Assigned ratings that serve for propensities alone.
         test: The other assigned ratings.
     """
 
     ratings: Ratings
-    aside: pd.DataFrame
+    for_propensities: pd.DataFrame
     test: pd.DataFrame
 
 
@@ -213,7 +213,7 @@ def _with_logistic_propensities(given: Split, factors: Mapping[str, Any]) -> Rat
 
 
 def _with_naive_bayes_propensities(given: Split, factors: Mapping[str, Any]) -> RatingPredictor:
-    return baselines.ipw_pmf(baselines.naive_bayes_propensities(given.aside), **factors)
+    return baselines.ipw_pmf(baselines.naive_bayes_propensities(given.for_propensities), **factors)
 
 
 def _with_true_propensities(given: Split, factors: Mapping[str, Any]) -> RatingPredictor:

@@ -17,7 +17,7 @@ ABSENT = ""
 def write_tables(experiment: Experiment, runs: pd.DataFrame, path: Path) -> str:
     """One Markdown table a metric into a file; returns the text."""
     seeds = sorted({int(seed) for seed in runs["seed"]})
-    lines = [f"# {experiment.name}", "", f"{experiment.title} {_told(seeds)}"]
+    lines = [f"# {experiment.name}", "", f"{experiment.title} {_seeds_line(seeds)}"]
     for metric, meaning in experiment.metrics.items():
         lines += ["", f"**{metric}**: {meaning}", "", *table(experiment, runs, metric)]
     failures = _failures(runs)
@@ -92,7 +92,7 @@ def _failures(runs: pd.DataFrame) -> pd.DataFrame:
     return last[last["metric"] == FAILURE]
 
 
-def _told(seeds: Sequence[int]) -> str:
+def _seeds_line(seeds: Sequence[int]) -> str:
     if not seeds:
         return "No run yet."
     if len(seeds) == 1:

@@ -56,9 +56,9 @@ def run_experiment(
             data = make(seed) if any(key not in finished for key in keys) else None
             for key, system in keys.items():
                 if key not in finished:
-                    told = _run(experiment, Task(system, data_name, data, seed, out), key, runs)
+                    outcome = _run(experiment, Task(system, data_name, data, seed, out), key, runs)
                     if progress:
-                        print(f"{data_name:<12} seed {seed:<3} {system.name:<32} {told}", flush=True)
+                        print(f"{data_name:<12} seed {seed:<3} {system.name:<32} {outcome}", flush=True)
     found = experiment.own(runs.read())
     text = write_tables(experiment, found, out / TABLES_FILE)
     if progress:
@@ -81,8 +81,8 @@ def _run(experiment: Experiment, task: Task, key: Key, runs: Runs) -> str:
         return f"{FAILURE}: {type(error).__name__}: {error}"
     seconds = time.perf_counter() - start
     runs.add(key, results, seconds)
-    told = "  ".join(f"{metric} {value:.3f}" for metric, value in results.items())
-    return f"{told}  ({seconds:.0f} s)"
+    values = "  ".join(f"{metric} {value:.3f}" for metric, value in results.items())
+    return f"{values}  ({seconds:.0f} s)"
 
 
 @contextmanager

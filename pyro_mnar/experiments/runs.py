@@ -79,8 +79,8 @@ class Runs:
         self._append([self._line(key, FAILURE, float("nan"), seconds, reason)])
 
     def _line(self, key: Key, metric: str, value: float, seconds: float, error: str) -> list[object]:
-        told = "" if value != value else repr(float(value))
-        return [key.system, key.data, key.seed, metric, told, round(seconds, 3), key.configuration, error]
+        number = "" if value != value else repr(float(value))
+        return [key.system, key.data, key.seed, metric, number, round(seconds, 3), key.configuration, error]
 
     def _append(self, lines: list[list[object]]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

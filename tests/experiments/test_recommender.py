@@ -32,10 +32,10 @@ def test_quick_runs_every_system_and_resumes(tmp_path: Path, capsys: pytest.Capt
 def test_slice_set_aside_is_not_tested_on() -> None:
     world = synthetic_ratings(0, shape=(40, 20))
     made = split(world, seed=0)
-    assert len(made.aside) == 20 and len(made.aside) + len(made.test) == len(world.test)
-    both = pd.concat([made.aside, made.test]).sort_index()
+    assert len(made.for_propensities) == 20 and len(made.for_propensities) + len(made.test) == len(world.test)
+    both = pd.concat([made.for_propensities, made.test]).sort_index()
     assert both.equals(world.test)
-    assert not split(world, seed=1).aside.equals(made.aside)
+    assert not split(world, seed=1).for_propensities.equals(made.for_propensities)
 
 
 def test_errors_are_those_of_predictions_cut_to_the_scale(tmp_path: Path) -> None:
