@@ -28,7 +28,6 @@ class Count(Numbers):
     overdispersed: bool = True
     name: ClassVar[str] = "count"
     is_discrete: ClassVar[bool] = True
-    holds_integers: ClassVar[bool] = True
 
     @property
     def likelihood(self) -> str:
@@ -37,6 +36,11 @@ class Count(Numbers):
 
     @property
     def is_whole(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def holds_integers(self) -> bool:
         """Yes."""
         return True
 

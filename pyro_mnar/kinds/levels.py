@@ -30,8 +30,11 @@ class Categorical:
     name: ClassVar[str] = "categorical"
     has_levels: ClassVar[bool] = True
     is_discrete: ClassVar[bool] = True
-    is_whole: ClassVar[bool] = False
-    likelihood: ClassVar[str] = "categorical"
+
+    @property
+    def likelihood(self) -> str:
+        """Multinomial logit."""
+        return "categorical"
 
     @property
     def scale(self) -> Scale:
@@ -58,6 +61,11 @@ class Categorical:
     def holds_words(self) -> bool:
         """Yes: even of levels that are numbers, a mean means nothing without an order."""
         return True
+
+    @property
+    def is_whole(self) -> bool:
+        """No: levels have points of their own."""
+        return False
 
     @property
     def holds_integers(self) -> bool:
@@ -121,7 +129,11 @@ class Binary(Categorical):
     """One of two levels; Bernoulli given z."""
 
     name: ClassVar[str] = "binary"
-    likelihood: ClassVar[str] = "binary"
+
+    @property
+    def likelihood(self) -> str:
+        """Bernoulli."""
+        return "binary"
 
     @property
     def has_order(self) -> bool:
@@ -146,7 +158,11 @@ class Ordinal(Categorical):
     """One of several levels in their order; cumulative logit given z."""
 
     name: ClassVar[str] = "ordinal"
-    likelihood: ClassVar[str] = "ordinal"
+
+    @property
+    def likelihood(self) -> str:
+        """Cumulative logit."""
+        return "ordinal"
 
     @property
     def has_order(self) -> bool:

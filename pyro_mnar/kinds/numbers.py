@@ -27,10 +27,11 @@ class Numbers:
     name: ClassVar[str] = "numbers"
     has_levels: ClassVar[bool] = False
     is_discrete: ClassVar[bool] = False
-    likelihood: ClassVar[str] = "normal"
-    has_order: ClassVar[bool] = True
-    holds_words: ClassVar[bool] = False
-    holds_integers: ClassVar[bool] = False
+
+    @property
+    def likelihood(self) -> str:
+        """Normal."""
+        return "normal"
 
     @property
     def scale(self) -> Scale:
@@ -48,8 +49,23 @@ class Numbers:
         return np.empty(0)
 
     @property
+    def has_order(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def holds_words(self) -> bool:
+        """No."""
+        return False
+
+    @property
     def is_whole(self) -> bool:
         """No."""
+        return False
+
+    @property
+    def holds_integers(self) -> bool:
+        """No: whole numbers among them are a matter of the frame's dtype."""
         return False
 
     def learned(self, values: pd.Series, column: Hashable) -> Kind:
@@ -107,7 +123,11 @@ class HeavyTailed(Continuous):
     """Any number, with outliers; Student's t given z, its degrees of freedom learned."""
 
     name: ClassVar[str] = "heavy_tailed"
-    likelihood: ClassVar[str] = "student"
+
+    @property
+    def likelihood(self) -> str:
+        """Student's t."""
+        return "student"
 
 
 @dataclass(frozen=True)

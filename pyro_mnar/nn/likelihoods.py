@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import pyro.distributions as dist
 import torch
@@ -204,7 +204,7 @@ class MixedLikelihood(nn.Module):
             LIKELIHOODS[family]([schema.columns[at] for at in positions], straight_through=straight_through)
             for family, positions in grouped.items()
         )
-        self.widths: list[int] = [part.num_outputs for part in self.parts]
+        self.widths = [cast(int, part.num_outputs) for part in self.parts]
 
     @property
     def num_outputs(self) -> int:

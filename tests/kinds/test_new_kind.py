@@ -56,7 +56,10 @@ class WaitingTime(Numbers):
     """A time above zero; exponential given z."""
 
     name: ClassVar[str] = "waiting_time"
-    likelihood: ClassVar[str] = "exponential"
+
+    @property
+    def likelihood(self) -> str:
+        return "exponential"
 
     @property
     def scale(self) -> Scale:
