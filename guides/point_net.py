@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.nn import positive
-from pyro_mnar.nn.level_likelihoods import Indicators
+from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.primitives import rows
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema

@@ -12,7 +12,7 @@ from torch import nn
 
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.nn import MLP, positive
-from pyro_mnar.nn.level_likelihoods import Indicators
+from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.primitives import rows
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema

@@ -12,7 +12,7 @@ from pyro_mnar import mechanisms
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.presets import rule_of
 from pyro_mnar.nn import MLP, ResidualMLP, priors
-from pyro_mnar.nn.level_likelihoods import Indicators
+from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise, likelihood_of
 from pyro_mnar.tables.schema import Schema
 

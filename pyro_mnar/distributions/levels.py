@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
@@ -102,3 +104,24 @@ def codes_of(value: Float[Tensor, "*batch columns"], points: Float[Tensor, "colu
     """The index of the nearest of each column's points; the points ascend, and the last ones may be infinite."""
     middle = (points[:, 1:] + points[:, :-1]) / 2
     return (value.detach().unsqueeze(-1) > middle).sum(-1)
+
+
+def padded_points(
+    points: Sequence[Float[NDArray, " _"]],
+) -> tuple[Float[Tensor, "columns levels"], Bool[Tensor, "columns levels"]]:
+    """The points of all columns in one tensor, and a mask of those that are levels.
+
+    A column with fewer levels than others is continued by points far above its last level.
+
+    Args:
+        points: The points of each column's levels, ascending.
+    """
+    most = max(map(len, points), default=1)
+    padded = torch.zeros(len(points), most)
+    has_level = torch.zeros(len(points), most, dtype=torch.bool)
+    for row, levels in enumerate(points):
+        own = torch.as_tensor(levels, dtype=padded.dtype)
+        padded[row, : len(own)] = own
+        padded[row, len(own) :] = own[-1] + 1e6 * torch.arange(1, most - len(own) + 1)
+        has_level[row, : len(own)] = True
+    return padded, has_level

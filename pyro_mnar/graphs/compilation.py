@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.graphs.nodes import FORMS, Edge, Nodes
 from pyro_mnar.mechanisms.compiled import GraphMechanism
-from pyro_mnar.nn.level_likelihoods import Indicators
+from pyro_mnar.nn.indicators import Indicators
 
 
 def mechanism_of(

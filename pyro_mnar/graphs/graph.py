@@ -23,7 +23,7 @@ from pyro_mnar.graphs.nodes import Edge, Nodes, edge_of
 from pyro_mnar.graphs.presets import PRESETS, Rule, always_observed
 from pyro_mnar.graphs.separation import FigureOne, MissingnessKind
 from pyro_mnar.mechanisms.compiled import GraphMechanism
-from pyro_mnar.nn.level_likelihoods import Indicators
+from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 

@@ -21,7 +21,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from pyro_mnar.nn.level_likelihoods import Indicators
+from pyro_mnar.nn.indicators import Indicators
 
 SMALL = 0.1
 

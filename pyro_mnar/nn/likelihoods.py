@@ -1,4 +1,4 @@
-"""p(X|Z) from the decoder network's outputs: one small module a family, whose ``forward`` gives a distribution.
+"""p(X|Z) from the decoder network's outputs: one small module per family, whose ``forward`` gives a distribution.
 
 A column's kind names its family, and :data:`LIKELIHOODS` says what makes a likelihood of the family's columns.
 """
@@ -18,7 +18,6 @@ from torch.nn.functional import softplus
 
 from pyro_mnar.distributions import Columns, StandardizedCounts
 from pyro_mnar.kinds import LEAST_NOISE
-from pyro_mnar.nn.level_likelihoods import Indicators as Indicators
 from pyro_mnar.nn.level_likelihoods import LevelLikelihood, OrdinalLikelihood
 from pyro_mnar.tables.schema import Column, Schema
 
@@ -26,14 +25,16 @@ PAPER_NOISE = math.exp(-2.0)  # B.1 fixes log σ = -2 on standardised columns
 
 
 class GaussianNoise(nn.Module):
-    """X_d|Z ~ N(f_d(z), σ_d²), σ_d fixed or learned, per column or shared, in standard deviations of the column.
+    """X_d|Z ~ N(f_d(z), σ_d²), with σ_d fixed or learned, per column or shared.
 
-    A column that also serves as U keeps its noise fixed: z can copy u, and a learned σ would then run to zero.
+    σ_d is in standard deviations of the column.
+
+    A column that also serves as U keeps its noise fixed: z can copy u, and a learned σ_d would go to zero.
 
     Args:
         learned: Per column, whether σ_d is learned.
-        noise: σ where fixed, and where learning starts; one number, or one a column.
-        shared: Per column, whether a σ_d that is learned is one and the same for all such columns; none if None.
+        noise: σ_d where fixed, the initial value where learned; one number, or one per column.
+        shared: Per column, whether it has the one learned σ that all such columns share; none if None.
     """
 
     learned: Bool[Tensor, " columns"]
@@ -61,11 +62,11 @@ class GaussianNoise(nn.Module):
 
     @classmethod
     def of(cls, columns: Sequence[Column], *, straight_through: bool = False) -> GaussianNoise:
-        """The noise that the columns' kinds ask for, which is learned where they ask for none.
+        """The noise of the columns' kinds; learned where a kind sets none.
 
         Args:
             columns: The columns.
-            straight_through: Without effect: gradients pass draws of numbers anyway.
+            straight_through: Without effect, since draws of numbers are reparameterised.
         """
         asked = [getattr(column.kind, "noise", "learned") for column in columns]
         return cls(
@@ -80,13 +81,13 @@ class GaussianNoise(nn.Module):
         return len(self.learned)
 
     def reset_parameters(self) -> None:
-        """Draw learned scales anew around where learning starts, for restarts."""
+        """Draw learned scales anew around their initial values, for restarts."""
         with torch.no_grad():
             self.log_noise.normal_(std=0.5).add_(self.fixed_log_noise)
 
     @property
     def noise(self) -> Float[Tensor, " columns"]:
-        """σ per column, in standard deviations of the column."""
+        """σ_d per column, in standard deviations of the column."""
         log_noise = self.log_noise.index_select(0, self.source)
         return torch.where(self.learned, log_noise, self.fixed_log_noise).exp().clamp_min(LEAST_NOISE)
 
@@ -101,7 +102,7 @@ class StudentNoise(GaussianNoise):
     Args:
         learned: As for :class:`GaussianNoise`.
         noise: As for :class:`GaussianNoise`.
-        shared: As for :class:`GaussianNoise`; of the scale, not of ν_d.
+        shared: As for :class:`GaussianNoise`; ν_d is never shared.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class CountLikelihood(nn.Module):
 
     Args:
         columns: The columns, all of kind ``"count"``, all overdispersed or none.
-        straight_through: Without effect: no gradient passes a draw of a count.
+        straight_through: Without effect, since draws of counts have no gradient.
     """
 
     offset: Float[Tensor, " columns"]
@@ -148,7 +149,7 @@ class CountLikelihood(nn.Module):
         log_mean = (outputs + self.offset.clamp_min(0.1).log()).clamp(max=15.0)
         if not self.overdispersed:
             return StandardizedCounts(dist.Poisson(log_mean.exp()), self.offset, self.unit)
-        total = self.log_total.clamp(-5.0, 10.0).exp()  # at the upper end a Poisson's
+        total = self.log_total.clamp(-5.0, 10.0).exp()  # at the upper limit all but a Poisson
         return StandardizedCounts(dist.NegativeBinomial(total, logits=log_mean - total.log()), self.offset, self.unit)
 
 
@@ -176,7 +177,7 @@ LIKELIHOODS: dict[str, LikelihoodFactory] = {
 
 
 class MixedLikelihood(nn.Module):
-    """Columns of any kinds: one pass a family, however many columns.
+    """Columns of any kinds: one pass per family, however many columns it has.
 
     A column that also serves as U keeps its noise fixed, as for :class:`GaussianNoise`.
 

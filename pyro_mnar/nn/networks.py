@@ -1,4 +1,4 @@
-"""Networks: small, and linear where linear will do."""
+"""Small fully connected networks, alone or added to a linear map."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Sequential):
-    """Fully connected layers with an activation after each but the last.
+    """Fully connected layers, with an activation after each but the last.
 
     Args:
-        sizes: Widths from input to output; two of them make a linear map.
+        sizes: Widths from input to output; two widths give a linear map.
         activation: Class of the activation.
     """
 
@@ -26,7 +26,7 @@ class MLP(nn.Sequential):
 
 
 class ResidualMLP(nn.Module):
-    """A linear map plus an MLP whose last layer starts at zero: probabilistic PCA until the data ask for more.
+    """A linear map plus an MLP whose last layer starts at zero; as a decoder, it starts as probabilistic PCA.
 
     Args:
         sizes: Widths from input to output.
@@ -40,15 +40,15 @@ class ResidualMLP(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Take the correction back to zero, after the layers were drawn."""
+        """Set the MLP's last layer to zero, after all layers were drawn."""
         for parameter in self.correction[-1].parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, inputs: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        """Map the last dimension."""
+        """Linear map plus correction, of the last dimension."""
         return self.linear(inputs) + self.correction(inputs)
 
 
 def positive(unconstrained: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Softplus with value 1 at 0, for scales that start at one."""
+    """Softplus, shifted to be 1 at 0, for scales that start at one."""
     return torch.nn.functional.softplus(unconstrained + 0.5413248546129181)  # log(e - 1)

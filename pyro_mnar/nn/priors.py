@@ -1,4 +1,4 @@
-"""p(Z|U): what identifies the latent (paper equation 3; Khemakhem et al. 2020), or does not."""
+"""The prior p(Z|U), which identifies the latent if it depends on U (paper equation 3; Khemakhem et al. 2020)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyro_mnar.nn.networks import positive
 
 
 class StandardNormal(nn.Module):
-    """p(Z) = N(0, I), whatever U is.
+    """p(Z) = N(0, I), independent of U.
 
     Args:
         latent_dim: H.
@@ -28,7 +28,7 @@ class StandardNormal(nn.Module):
 
 
 class LinearNormal(nn.Module):
-    """p(Z|U) = Π_h N(z_h; m_h(u), s_h(u)²), a linear map of u giving m and the unconstrained s (B.1).
+    """p(Z|U) = Π_h N(z_h; m_h(u), s_h(u)²), where m and the unconstrained s are linear in u (B.1).
 
     It starts close to N(0, I).
 
@@ -43,7 +43,7 @@ class LinearNormal(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw a prior close to N(0, I)."""
+        """Draw the linear map anew, such that the prior is close to N(0, I)."""
         nn.init.normal_(self.parameters_of_u.weight, std=0.01)
         nn.init.zeros_(self.parameters_of_u.bias)
 

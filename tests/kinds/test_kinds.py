@@ -38,7 +38,7 @@ from pyro_mnar.kinds import (
     to_plain,
 )
 from pyro_mnar.models import GINA, LatentDependent, SelfMasking
-from pyro_mnar.nn.level_likelihoods import Indicators
+from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.nn.likelihoods import MixedLikelihood
 from pyro_mnar.tables.schema import Schema
 

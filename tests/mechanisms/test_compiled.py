@@ -17,7 +17,7 @@ from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.mechanisms import FullyConnected, SelfMasking, log_odds
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.models import GINA, NotMIWAE
-from pyro_mnar.nn.level_likelihoods import Indicators
+from pyro_mnar.nn.indicators import Indicators
 
 LATENT_DIM = 2
 FORMS = st.sampled_from(["linear", "nonlinear"])
