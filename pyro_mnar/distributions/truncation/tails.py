@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-import scipy.special
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -55,9 +54,11 @@ def log_student_tail(z: Numbers, df: Numbers) -> Numbers:
 
 def student_quantile(log_p: Numbers, df: Numbers) -> Numbers:
     """The t with log P(T ≤ t) = log_p, T of Student's t; no gradient.  Computed on the CPU."""
+    from scipy.special import betaincinv  # slow to import, for this kind alone
+
     p, nu = log_p.detach().exp().cpu().numpy(), df.detach().cpu().numpy()
-    outer = torch.as_tensor(scipy.special.betaincinv(nu / 2, 0.5, 2 * p.clip(max=0.5)))
-    inner = torch.as_tensor(scipy.special.betaincinv(0.5, nu / 2, abs(1 - 2 * p)))
+    outer = torch.as_tensor(betaincinv(nu / 2, 0.5, 2 * p.clip(max=0.5)))
+    inner = torch.as_tensor(betaincinv(0.5, nu / 2, abs(1 - 2 * p)))
     # The smaller of x and 1 - x is the accurate one.
     x, rest = torch.where(outer < 0.5, outer, 1 - inner), torch.where(outer < 0.5, 1 - outer, inner)
     size = torch.sqrt(torch.as_tensor(nu) * rest / x).to(log_p)
