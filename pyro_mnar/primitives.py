@@ -25,6 +25,7 @@ from torch import Tensor
 
 from pyro_mnar.distributions import Columns, ImportanceRatio, Levels, MissingEntries, joined
 from pyro_mnar.distributions.observed_entries import ObservedMask, observed_entries
+from pyro_mnar.distributions.row_parts import MaskPart, MissingPart, ObservedPart, RowPart
 from pyro_mnar.distributions.truncation import PartlyCensored, Restricted, restricted_levels
 from pyro_mnar.tables.batch import Batch
 
@@ -99,10 +100,8 @@ def propose_missing(name: str, fn: TorchDistributionMixin, batch: Batch) -> Floa
     parts = list(_parts(name, _columnwise(name, fn, batch), batch))
     drawn = []
     for prefix, columns, part in parts:
-        # A replayed model takes over what its guide's site says of itself.
-        infer: Any = {"partially_observed": columns}
         proposal = _within_bounds(part, columns, batch)
-        drawn.append(_sample_missing(prefix, proposal, _at(batch.mask, columns, batch), infer))
+        drawn.append(_sample_missing(prefix, proposal, _at(batch.mask, columns, batch), MissingPart(columns)))
     return joined([columns for _, columns, _ in parts], drawn)
 
 
@@ -115,7 +114,7 @@ def observe_mask(
         name: Name of the site, such as ``"r"``.
         logits: Log-odds of being *observed*; ``(..., rows, columns)``.
         batch: The rows.
-        weight: β, the power to which p(R|X,Z) enters the importance weight (B.3); 0 leaves the site out,
+        weight: β, the power to which p(R|X,Z) enters the importance weight (B.3); 0 leaves the site without a density,
             and imputations then know nothing of the mask.
 
     Raises:
@@ -125,12 +124,14 @@ def observe_mask(
         raise ValueError(f"weight of the mechanism: expected at least 0, got {weight}")
     if logits.shape[-1] != batch.num_columns:
         raise ValueError(f"site {name!r}: expected logits for {batch.num_columns} columns, got {logits.shape[-1]}")
-    if weight == 0:
+    part, mask = MaskPart(tuple(range(batch.num_columns)), weight), batch.mask.to(logits.dtype)
+    if weight == 0:  # what pyro.deterministic makes, with a mark
+        infer: Any = {"_deterministic": True}  # Pyro's type lists other keys alone
+        pyro.sample(name, RowPart(dist.Delta(mask).mask(False), part), obs=mask, infer=infer)
         return
-    fn = ObservedMask(logits=logits).mask(batch.mask_modelled & batch.incomplete).to_event(1)
-    infer: Any = {"missing_mechanism": {"columns": tuple(range(batch.num_columns)), "weight": weight}}
+    fn = ObservedMask(logits=logits).mask(batch.mask_modelled & batch.incomplete)
     with poutine.scale(scale=weight):
-        pyro.sample(name, fn, obs=batch.mask.to(logits.dtype), infer=infer)
+        pyro.sample(name, RowPart(fn, part), obs=mask)
 
 
 def _parts(
@@ -152,21 +153,20 @@ def _observe_part(
     mechanism: Callable[[Tensor], Tensor] | None,
 ) -> Float[Tensor, "*particles rows columns"]:
     x, mask = _at(batch.x, columns, batch), _at(batch.mask, columns, batch)
-    infer: Any = {"partially_observed": columns}  # Pyro's type lists its own keys alone
     scored: TorchDistributionMixin
     if mechanism is not None and isinstance(fn, Levels):
         proposal = _within_bounds(_given_missing(fn, columns, batch, mechanism), columns, batch)
-        missing = _sample_missing(name, proposal, mask, {**infer, "summed_out": True})
+        missing = _sample_missing(name, proposal, mask, MissingPart(columns, summed_out=True))
         scored = ImportanceRatio(fn, proposal, mask)
     else:
         proposal = _within_bounds(fn, columns, batch)
-        missing = _sample_missing(name, proposal, mask, infer)
+        missing = _sample_missing(name, proposal, mask, MissingPart(columns))
         if isinstance(proposal, Restricted):
             scored = PartlyCensored(proposal, mask)
         else:
             scored = observed_entries(fn, mask, batch) if proposal is fn else ImportanceRatio(fn, proposal, mask)
     filled = torch.where(mask, x, missing.detach())
-    observed = pyro.sample(f"{name}_observed", scored.to_event(1), obs=filled, infer=infer)
+    observed = pyro.sample(f"{name}_observed", RowPart(scored, ObservedPart(columns)), obs=filled)
     if observed is filled and not missing.requires_grad:
         return filled  # nothing intervened, so it is the completed row already
     return torch.where(mask, observed, missing)
@@ -195,8 +195,8 @@ def _within_bounds(fn: TorchDistributionMixin, columns: tuple[int, ...], batch: 
     return Restricted(fn, lower, upper)
 
 
-def _sample_missing(name: str, fn: TorchDistributionMixin, mask: Tensor, infer: Any = None) -> Tensor:
-    return pyro.sample(f"{name}_missing", MissingEntries(fn, mask).to_event(1), infer=infer)
+def _sample_missing(name: str, fn: TorchDistributionMixin, mask: Tensor, part: MissingPart) -> Tensor:
+    return pyro.sample(f"{name}_missing", RowPart(MissingEntries(fn, mask), part))
 
 
 def _at(values: Tensor, columns: tuple[int, ...], batch: Batch) -> Tensor:

@@ -31,6 +31,8 @@ from pyro_mnar import (
     rows,
 )
 from pyro_mnar.distributions import MissingEntries
+from pyro_mnar.distributions.row_parts import MaskPart, MissingPart, ObservedPart
+from pyro_mnar.infer.sites import part_of
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
@@ -59,9 +61,13 @@ def test_a_traced_row_has_these_sites() -> None:
     trace = trace_of(linear_model, Batch.of(X))
     assert [name for name in trace.stochastic_nodes if name != "rows"] == ["z", "x_missing"]
     assert trace.observation_nodes == ["x_observed", "r"]
-    assert trace.nodes["x_missing"]["infer"]["partially_observed"] == (0, 1)
-    assert trace.nodes["x_observed"]["infer"]["partially_observed"] == (0, 1)
-    assert trace.nodes["r"]["infer"]["missing_mechanism"] == {"columns": (0, 1), "weight": 1.0}
+    parts = {name: part_of(trace.nodes[name]) for name in ("z", "x_missing", "x_observed", "r")}
+    assert parts == {
+        "z": None,
+        "x_missing": MissingPart((0, 1)),
+        "x_observed": ObservedPart((0, 1)),
+        "r": MaskPart((0, 1), weight=1.0),
+    }
 
 
 def test_sites_score_the_observed_the_missing_and_the_mask() -> None:
@@ -207,7 +213,7 @@ def test_columns_that_cannot_go_missing_have_no_mechanism() -> None:
     assert (gradient[:, 0] == 0).all() and (gradient[:, 1] != 0).all()
 
 
-def test_beta_scales_the_mechanism_and_zero_leaves_it_out() -> None:
+def test_beta_scales_the_mechanism_and_zero_leaves_it_out_of_the_density() -> None:
     batch = Batch.of(X)
     torch.testing.assert_close(mask_logits_gradient(batch, 0.25), 0.25 * mask_logits_gradient(batch))
 
@@ -215,7 +221,9 @@ def test_beta_scales_the_mechanism_and_zero_leaves_it_out() -> None:
         with rows(batch):
             observe_mask("r", torch.zeros(4, 2), batch, weight=0)
 
-    assert "r" not in trace_of(model, batch).nodes
+    site = trace_of(model, batch).nodes["r"]
+    assert part_of(site) == MaskPart((0, 1), weight=0)
+    assert (site["log_prob"] == 0).all()
 
 
 # The missing entries and their placeholders.

@@ -35,7 +35,7 @@ from torch import Tensor
 from pyro_mnar.imputation.sampler import ELEMENTS_AT_ONCE, Chunk, Sampler
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.weights import Site, sample_sites
+from pyro_mnar.infer.sites import Site, holds_columns, sample_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
@@ -216,7 +216,7 @@ class _Posteriors(NamedTuple):
         few = torch.arange(min(len(batch), 8), device=batch.x.device)
         with session.running():
             run = ImportanceWeightedELBO(1).particles(fit.model, fit.guide, batch.take(few))
-        of_columns = {name for name, s in sample_sites(run.model_trace).items() if "partially_observed" in s["infer"]}
+        of_columns = {name for name, site in sample_sites(run.model_trace).items() if holds_columns(site)}
         latents = frozenset(sample_sites(run.guide_trace)) - of_columns
         if not latents:
             raise ValueError("the guide proposes no latent, so there is no posterior that an answer could change")

@@ -17,7 +17,7 @@ import torch
 from pyro_mnar.diagnostics.probe import scores_mask
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.weights import sample_sites
+from pyro_mnar.infer.sites import mechanism_weights
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.evidence import log_evidence
 from pyro_mnar.training.fitted import Fit
@@ -153,25 +153,14 @@ def _check_scores_mask(name: str, fit: Fit, table: Table) -> None:
     with Session(0, fit.device, fit.store).running():
         trace = poutine.trace(fit.model).get_trace(batch)
         is_bound = ImportanceWeightedELBO(2).is_bound(fit.model, fit.guide, batch)
-    weight = getattr(fit.model, "mechanism_weight", 1.0)
-    if not is_bound or weight != 1:
-        raise ValueError(
-            f"fit {name!r}: expected a mechanism of weight β = 1, got β = {_weight(trace, weight)}: train it with β = 1"
-        )
+    if not is_bound:
+        weight = next((weight for weight in mechanism_weights(trace) if weight != 1), 1.0)
+        raise ValueError(f"fit {name!r}: expected a mechanism of weight β = 1, got β = {weight}: train it with β = 1")
     if any(column.incomplete for column in fit.schema.columns) and not scores_mask(trace):
         raise ValueError(
             f"fit {name!r}: its model does not score the mask, so its number is log p(x_o | u) and no log p(x_o, r | u)"
             " (models.Ignorable ignores the mechanism and scores the mask)"
         )
-
-
-def _weight(trace: poutine.Trace, declared: float) -> float:
-    marks = [
-        s["infer"]["missing_mechanism"]["weight"]
-        for s in sample_sites(trace).values()
-        if "missing_mechanism" in s["infer"]
-    ]
-    return next((weight for weight in marks if weight != 1), declared)
 
 
 def _difference(one: pd.Series, other: pd.Series) -> dict[str, float]:

@@ -17,7 +17,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.weights import Site, sample_sites
+from pyro_mnar.infer.sites import Site, column_distribution, columns_of, holds_columns, sample_sites, stochastic_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 
@@ -64,8 +64,8 @@ class ModelProbe:
 
 def scores_mask(trace: Trace) -> bool:
     """Whether a model observes something in the rows' plate beside the columns."""
-    observed = [s for s in sample_sites(trace).values() if s["is_observed"] and s["cond_indep_stack"]]
-    return any("partially_observed" not in s["infer"] for s in observed)
+    observed = [site for site in stochastic_sites(trace).values() if site["is_observed"] and site["cond_indep_stack"]]
+    return not all(holds_columns(site) for site in observed)
 
 
 def _latents(trace: Trace) -> dict[str, Site]:
@@ -75,7 +75,7 @@ def _latents(trace: Trace) -> dict[str, Site]:
         for name, site in sample_sites(trace).items()
         if not site["is_observed"]
         and site["cond_indep_stack"]
-        and "partially_observed" not in site["infer"]
+        and not holds_columns(site)
         and site["value"].is_floating_point()
     }
 
@@ -125,14 +125,13 @@ def _means(trace: Trace, batch: Batch) -> Tensor | None:
     means = torch.zeros_like(batch.x)
     found = False
     for site in sample_sites(trace).values():
-        columns = site["infer"].get("partially_observed")
-        if columns is None or not site["is_observed"]:
+        if not (holds_columns(site) and site["is_observed"]):
             continue
         try:
-            mean = site["fn"].base_dist.base_dist.mean
-        except (NotImplementedError, AttributeError):
+            mean = column_distribution(site["fn"]).mean
+        except NotImplementedError:
             return None
-        at = torch.tensor(list(columns), device=mean.device)
+        at = torch.tensor(columns_of(site), device=mean.device)
         means = means + torch.zeros_like(batch.x).index_copy(-1, at, mean.expand(len(batch), -1))
         found = True
     return means if found else None

@@ -25,6 +25,7 @@ from pyro_mnar.diagnostics.spread import bounds_of, imputed_means, spread_of
 from pyro_mnar.imputation import impute
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.sites import columns_of, missing_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
@@ -164,11 +165,9 @@ class _Completed(nn.Module):
         with Session(0).running(), torch.no_grad():
             trace = poutine.trace(model).get_trace(batch)
         self.values: dict[str, Tensor] = {}
-        for name, site in trace.nodes.items():
-            columns = (site.get("infer") or {}).get("partially_observed") if site["type"] == "sample" else None
-            if columns is not None and not site["is_observed"]:
-                chosen = list(columns)
-                self.values[name] = _filled(site, completion[:, chosen], batch.mask[:, chosen])
+        for name, site in missing_sites(trace).items():
+            columns = columns_of(site)
+            self.values[name] = _filled(site, completion[:, columns], batch.mask[:, columns])
 
     def forward(self, batch: Batch) -> Any:
         with _Conditioned({name: values.to(batch.x.device)[batch.index] for name, values in self.values.items()}):

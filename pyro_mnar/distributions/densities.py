@@ -16,6 +16,8 @@ from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 
+from pyro_mnar.distributions.row_parts import RowPart
+
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -24,6 +26,8 @@ def log_density(fn: Any, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if args or kwargs:
         return fn.log_prob(value, *args, **kwargs)
     # Types are compared exactly: a subclass may have a density of its own.
+    if type(fn) is RowPart:
+        return log_density(fn.row, value)
     if type(fn) is dist.Independent:
         return cast(Tensor, sum_rightmost(log_density(fn.base_dist, value), fn.reinterpreted_batch_ndims))
     if type(fn) is MaskedDistribution and isinstance(fn._mask, Tensor):

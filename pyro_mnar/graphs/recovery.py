@@ -23,7 +23,7 @@ from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.nodes import Nodes
 from pyro_mnar.infer.parameters import mirrored_parameters, trainable_parameters
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.weights import Site, sample_sites
+from pyro_mnar.infer.sites import Site, columns_of, mechanism_weight, missing_sites, sample_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 
@@ -138,18 +138,17 @@ class _Roles:
 
     @classmethod
     def of(cls, trace: poutine.Trace, sites: Mapping[str, Any], nodes: Nodes) -> _Roles:
-        found = sample_sites(trace)
+        found, missing = sample_sites(trace), missing_sites(trace)
         masks: dict[str, list[str | None]] = {}
         values: dict[str, list[int]] = {}
         for name, site in found.items():
-            marks = site["infer"]
             if name in sites:
                 pass
-            elif "missing_mechanism" in marks:
-                columns = [nodes.columns[d] for d in marks["missing_mechanism"]["columns"]]
+            elif mechanism_weight(site):
+                columns = [nodes.columns[d] for d in columns_of(site)]
                 masks[name] = [nodes.r(column) if column in nodes.incomplete else None for column in columns]
-            elif "partially_observed" in marks and not site["is_observed"]:
-                values[name] = list(marks["partially_observed"])
+            elif name in missing:
+                values[name] = columns_of(site)
         for name, named in sites.items():
             if name not in found:
                 raise ValueError(f"sites: expected sites of the model, {sorted(found)!r}, got {name!r}")

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.weights import sample_sites
+from pyro_mnar.infer.sites import columns_of, holds_columns, holds_observed, sample_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
@@ -53,13 +53,13 @@ def generate(fit: Fit, table: Table, *, seed: int = 0) -> pd.DataFrame:
 
 def _x(trace: poutine.Trace, batch: Batch) -> Float[Tensor, "rows columns"]:
     """The completed row, put together from the two sites of each ``partially_observed``, both now drawn."""
-    sites = [site for site in sample_sites(trace).values() if "partially_observed" in site["infer"]]
+    sites = [site for site in sample_sites(trace).values() if holds_columns(site)]
     if not sites:
         raise ValueError("the model has no site made by partially_observed, so nothing tells which values are X")
     x = torch.full_like(batch.x, torch.nan)
     for site in sites:
-        columns = list(site["infer"]["partially_observed"])
+        columns = columns_of(site)
         seen = batch.mask[:, columns]
-        here = seen if site["infer"].get("was_observed") else ~seen
+        here = seen if holds_observed(site) else ~seen
         x[:, columns] = torch.where(here, site["value"].to(x.dtype), x[:, columns])
     return x

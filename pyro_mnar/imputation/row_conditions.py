@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mnar.infer.objective import ImportanceWeightedELBO, Particles
-from pyro_mnar.infer.weights import sample_sites
+from pyro_mnar.infer.sites import columns_of, missing_sites, sample_sites
 from pyro_mnar.kinds.kind import is_near_whole
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.completion import as_held, completed
@@ -264,12 +264,8 @@ def _weighed_anew(
     determined: Bool[Tensor, "rows columns"],
 ) -> Float[Tensor, "particles rows"]:
     """Weights with missing values moved to x, the densities of determined ones as factors: nothing proposed these."""
-    missing = {
-        name: site
-        for name, site in sample_sites(run.model_trace).items()
-        if "partially_observed" in site["infer"] and not site["is_observed"]
-    }
-    columns = {name: list(site["infer"]["partially_observed"]) for name, site in missing.items()}
+    missing = missing_sites(run.model_trace)
+    columns = {name: columns_of(site) for name, site in missing.items()}
     values = {
         name: torch.where(
             determined[:, columns[name]], x[..., columns[name]].reshape(site["value"].shape), site["value"]

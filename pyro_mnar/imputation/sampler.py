@@ -19,7 +19,16 @@ from pyro_mnar.imputation.averages import Averages, Weighted
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.weights import Site, sample_sites
+from pyro_mnar.infer.sites import (
+    Site,
+    columns_of,
+    holds_columns,
+    mechanism_weight,
+    mechanism_weights,
+    missing_sites,
+    sample_sites,
+    stochastic_sites,
+)
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.training.fitted import Fit
 
@@ -149,13 +158,11 @@ class Sampler:
         if self.max_plate_nesting == float("inf"):
             self.max_plate_nesting = objective.max_plate_nesting
             self._check(batch)
-        sites = [s for s in sample_sites(run.model_trace).values() if "partially_observed" in s["infer"]]
-        missing = [s for s in sites if not s["is_observed"]]
-        if not sites:
+        if not any(holds_columns(site) for site in sample_sites(run.model_trace).values()):
             raise ValueError(
                 "the model has no site made by partially_observed, so nothing tells which values are missing ones"
             )
-        x = _missing_entries(missing, (count, len(batch)), batch)
+        x = _missing_entries(list(missing_sites(run.model_trace).values()), (count, len(batch)), batch)
         if self.conditions is not None:
             # It writes to what it is given, which may be the trace's own.
             return self.conditions.impose(objective, run, self.model, rows, x.clone())
@@ -180,7 +187,7 @@ class Sampler:
         if self.use_mechanism:
             return
         trace = poutine.trace(self.fit.model).get_trace(batch)
-        if not any(_is_mechanism(site) for site in trace.nodes.values()) and _observes_more_than_x(trace):
+        if not any(mechanism_weights(trace)) and _observes_more_than_x(trace):
             raise ValueError(
                 "use_mechanism=False: the model has no site made by observe_mask, so nothing tells what to leave out"
             )
@@ -190,7 +197,7 @@ def _missing_entries(
     sites: list[Site], shape: tuple[int, int], batch: Batch
 ) -> Float[Tensor, "particles rows columns"]:
     """Values of the latent sites, each in its columns; the only one's own tensor, if one has them all."""
-    drawn = [(list(site["infer"]["partially_observed"]), site["value"].to(batch.dtype)) for site in sites]
+    drawn = [(columns_of(site), site["value"].to(batch.dtype)) for site in sites]
     if [columns for columns, _ in drawn] == [list(range(batch.num_columns))]:
         return drawn[0][1].reshape(*shape, batch.num_columns)
     x = batch.x.new_zeros(*shape, batch.num_columns)
@@ -234,16 +241,15 @@ def _resampled(log_weights: Float[Tensor, "draws particles rows"]) -> Int[Tensor
 class _Untempered(poutine.messenger.Messenger):
     """Score the mask at full weight: β belongs to training, not to the posterior."""
 
-    def _process_message(self, msg: Any) -> None:
-        mechanism = (msg["infer"] or {}).get("missing_mechanism") if msg["type"] == "sample" else None
-        if mechanism is not None:
-            msg["scale"] = msg["scale"] / mechanism["weight"]
+    def _pyro_sample(self, msg: Any) -> None:
+        if weight := mechanism_weight(msg):
+            msg["scale"] = msg["scale"] / weight
 
 
 def _is_mechanism(site: Any) -> bool:
-    return site["type"] == "sample" and "missing_mechanism" in (site["infer"] or {})
+    return site["type"] == "sample" and mechanism_weight(site) is not None
 
 
 def _observes_more_than_x(trace: poutine.Trace) -> bool:
-    observed = [site for site in sample_sites(trace).values() if site["is_observed"]]
-    return any("partially_observed" not in site["infer"] and site["cond_indep_stack"] for site in observed)
+    observed = [site for site in stochastic_sites(trace).values() if site["is_observed"] and site["cond_indep_stack"]]
+    return not all(holds_columns(site) for site in observed)

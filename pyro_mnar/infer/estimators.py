@@ -15,12 +15,13 @@ from jaxtyping import Float
 from pyro.poutine import Trace
 from torch import Tensor
 
-from pyro_mnar.infer.weights import Run, Site, bound_of, log_weights_of, sample_sites, stochastic
+from pyro_mnar.infer.sites import Site, is_summed_out, sample_sites, stochastic_sites
+from pyro_mnar.infer.weights import TracePair, bound_of
 
 
-def _pathwise(runs: list[Run]) -> Tensor:
+def _pathwise(runs: list[TracePair]) -> Tensor:
     """Gradients through the draws; leave-one-out score-function terms where there is no such way."""
-    log_weights = torch.cat([log_weights_of(run) for run in runs])
+    log_weights = torch.cat([run.log_weights() for run in runs])
     bound = bound_of(log_weights, runs[0].scale)
     if not _unreparameterised(runs[0]):
         return bound
@@ -30,10 +31,10 @@ def _pathwise(runs: list[Run]) -> Tensor:
     return bound + surrogate - surrogate.detach()
 
 
-def _unreparameterised(run: Run) -> list[Site]:
+def _unreparameterised(run: TracePair) -> list[Site]:
     """Sites whose draws need a score-function term; one that the weight does not depend on has none."""
     sites = [*run.guide_sites, *run.from_model]
-    return [site for site in sites if not (site["fn"].has_rsample or site["infer"].get("summed_out"))]
+    return [site for site in sites if not (site["fn"].has_rsample or is_summed_out(site))]
 
 
 def _leave_one_out_signal(log_weights: Float[Tensor, "particles rows"]) -> Float[Tensor, "particles rows"]:
@@ -48,7 +49,7 @@ def _leave_one_out_signal(log_weights: Float[Tensor, "particles rows"]) -> Float
     return bound - (swapped.logsumexp(1) - math.log(count))
 
 
-def _doubly_reparameterised(runs: list[Run]) -> Tensor:
+def _doubly_reparameterised(runs: list[TracePair]) -> Tensor:
     """With draws z_k as leaves, Σ ŵ_k ∂log p(·, z_k) for the model and Σ ŵ_k² ∂log w_k/∂z_k · ∂z_k for the guide.
 
     Replaying the guide on the leaves keeps how one latent's density depends on another's value, which detaching the
@@ -77,11 +78,11 @@ def _doubly_reparameterised(runs: list[Run]) -> Tensor:
 def with_leaves(trace: Trace) -> Trace:
     """The same trace with every draw a leaf that asks for a gradient."""
     leaves = trace.copy()  # shallow: the sites are still the other trace's, so they are replaced, not written to
-    for site in stochastic(trace):
+    for name, site in stochastic_sites(trace).items():
         if site["value"].is_floating_point():
-            leaf = leaves.nodes[site["name"]].copy()
+            leaf = leaves.nodes[name].copy()
             leaf["value"] = site["value"].detach().requires_grad_()
-            leaves.nodes[site["name"]] = leaf
+            leaves.nodes[name] = leaf
     return leaves
 
 
@@ -93,7 +94,7 @@ class Estimator(NamedTuple):
         needs_leaves: Whether the guide is to be replayed on its draws as leaves.
     """
 
-    bound: Callable[[list[Run]], Tensor]
+    bound: Callable[[list[TracePair]], Tensor]
     needs_leaves: bool
 
 

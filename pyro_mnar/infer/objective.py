@@ -28,7 +28,8 @@ from torch import Tensor
 
 from pyro_mnar.infer.estimators import ESTIMATORS, with_leaves
 from pyro_mnar.infer.parameters import check_parameters
-from pyro_mnar.infer.weights import Run, bound_of, log_weights_of
+from pyro_mnar.infer.sites import mechanism_weights
+from pyro_mnar.infer.weights import TracePair, bound_of
 from pyro_mnar.primitives import ROWS
 
 PARTICLES = "num_particles_vectorized"  # Pyro's own name for the plate over particles
@@ -126,7 +127,7 @@ class ImportanceWeightedELBO(ELBO):
             raise ValueError("particles are drawn at once: expected vectorize_particles=True")
         with torch.no_grad():
             (run,) = self._runs(model, guide, args, kwargs)
-            return Particles(log_weights_of(run), run.scale, run.model_trace, run.guide_trace)
+            return Particles(run.log_weights(), run.scale, run.model_trace, run.guide_trace)
 
     def moved(
         self, run: Particles, values: Mapping[str, Tensor], model: Callable, *args: Any, **kwargs: Any
@@ -148,20 +149,24 @@ class ImportanceWeightedELBO(ELBO):
             trace.nodes[name] = {**trace.nodes[name], "value": value}
         with torch.no_grad():
             model_trace = poutine.trace(poutine.replay(over_particles(model), trace=trace)).get_trace(*args, **kwargs)
-            moved = Run(model_trace, run.guide_trace, run.guide_trace, self.plate, over_particles.dim)
-            return Particles(log_weights_of(moved), moved.scale, model_trace, run.guide_trace)
+            moved = TracePair(model_trace, run.guide_trace, run.guide_trace, self.plate, over_particles.dim)
+            return Particles(moved.log_weights(), moved.scale, model_trace, run.guide_trace)
 
     def is_bound(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> bool:
-        """Whether -loss bounds log p(x_o, r): no scale inside the row plate tempers a site."""
+        """Whether -loss bounds log p(x_o, r): β is 1, and no other scale inside the row plate tempers a site."""
         with torch.no_grad():
             run = self._runs(model, guide, args, kwargs)[0]
+        if any(weight != 1 for weight in mechanism_weights(run.model_trace)):
+            return False
         return all(bool((torch.as_tensor(s["scale"]) == run.scale).all()) for s in [*run.model_sites, *run.guide_sites])
 
     def _weights(self, model: Callable, guide: Callable, args: Any, kwargs: Any) -> tuple[Tensor, float]:
         runs = self._runs(model, guide, args, kwargs)
-        return torch.cat([log_weights_of(run) for run in runs]), runs[0].scale
+        return torch.cat([run.log_weights() for run in runs]), runs[0].scale
 
-    def _runs(self, model: Callable, guide: Callable, args: Any, kwargs: Any, *, as_leaves: bool = False) -> list[Run]:
+    def _runs(
+        self, model: Callable, guide: Callable, args: Any, kwargs: Any, *, as_leaves: bool = False
+    ) -> list[TracePair]:
         check_parameters(model, guide)
         if math.isinf(self.max_plate_nesting):
             self.max_plate_nesting = _find_plate_nesting(model, guide, args, kwargs)
@@ -178,7 +183,7 @@ class ImportanceWeightedELBO(ELBO):
                 drawn = poutine.trace(guide).get_trace(*args, **kwargs)
                 proposal = poutine.replay(guide, trace=with_leaves(drawn))
             model_trace, guide_trace = self._get_trace(model, proposal, args, kwargs)
-            runs.append(Run(model_trace, guide_trace, drawn or guide_trace, self.plate, dim))
+            runs.append(TracePair(model_trace, guide_trace, drawn or guide_trace, self.plate, dim))
         return runs
 
     def _get_trace(self, model: Callable, guide: Callable, args: Any, kwargs: Any) -> tuple[Trace, Trace]:

@@ -1,4 +1,4 @@
-"""What one run of guide and model over a set of particles weighs, per particle and row.
+"""The importance weights of one run of guide and model, per particle and row.
 
 log w_k = log p(x_o, r, z^k) - log q(z^k),    L = (N / B) · Σ_rows log( (1/K) Σ_k w_k )
 """
@@ -6,28 +6,19 @@ log w_k = log p(x_o, r, z^k) - log q(z^k),    L = (N / B) · Σ_rows log( (1/K) 
 from __future__ import annotations
 
 import math
-from typing import Any, cast
 
 from jaxtyping import Float
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from pyro.poutine.indep_messenger import CondIndepStackFrame
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_mnar.distributions.densities import log_density
-
-Site = dict[str, Any]  # narrower than Pyro's type of it, in which every entry may be None
-
-
-def sample_sites(trace: Trace) -> dict[str, Site]:
-    """What a trace sampled or observed, by name, without the rows that plates drew."""
-    nodes = trace.nodes.items()
-    return {n: cast(Site, s) for n, s in nodes if s["type"] == "sample" and not site_is_subsample(s)}
+from pyro_mnar.infer.sites import Site, stochastic_sites
 
 
-class Run:
-    """Traces of guide and model over one set of particles, and what of them enters the weight.
+class TracePair:
+    """Traces of guide and model over one set of particles, and which of their sites enter the weight.
 
     ``drawn`` is the guide's trace with the draws as they depend on its parameters; ``guide_trace`` is the same trace,
     or its replay with the draws as leaves of the graph.
@@ -38,7 +29,7 @@ class Run:
     ) -> None:
         self.model_trace, self.guide_trace, self.drawn = model_trace, guide_trace, drawn
         self.plate, self.particle_dim = plate, particle_dim
-        self.guide_sites, sites = stochastic(guide_trace), stochastic(model_trace)
+        self.guide_sites, sites = (list(stochastic_sites(trace).values()) for trace in (guide_trace, model_trace))
         self.model_sites = [s for s in sites if s["is_observed"] or s["name"] in guide_trace]
         self.from_model = [s for s in sites if not s["is_observed"] and s["name"] not in guide_trace]
         self.frame = self._row_frame([*sites, *self.guide_sites])
@@ -57,6 +48,11 @@ class Run:
         inner = [dim for dim in range(-log_prob.dim(), 0) if dim not in kept]
         log_prob = log_prob.sum(inner) if inner else log_prob
         return log_prob if self.particle_dim is not None else log_prob.unsqueeze(0)
+
+    def log_weights(self) -> Float[Tensor, "particles rows"]:
+        """Per row, log w_k without the minibatch factor."""
+        log_p = self.total(self.model_sites)
+        return log_p - self.total(self.guide_sites) if self.guide_sites else log_p
 
     def total(self, sites: list[Site]) -> Float[Tensor, "particles rows"]:
         """Summed log-density of several sites, at least one."""
@@ -78,17 +74,6 @@ class Run:
         if any((f.size, f.full_size, f.dim) != (frames[0].size, frames[0].full_size, frames[0].dim) for f in frames):
             raise ValueError(f"model and guide use the row plate {self.plate!r} with different sizes or dimensions")
         return frames[0]
-
-
-def stochastic(trace: Trace) -> list[Site]:
-    """The sites of a trace that have a density."""
-    return [site for site in sample_sites(trace).values() if not site["infer"].get("_deterministic")]
-
-
-def log_weights_of(run: Run) -> Float[Tensor, "particles rows"]:
-    """Per row, log w_k without the minibatch factor."""
-    log_p = run.total(run.model_sites)
-    return log_p - run.total(run.guide_sites) if run.guide_sites else log_p
 
 
 def bound_of(log_weights: Float[Tensor, "particles rows"], scale: float) -> Float[Tensor, ""]:

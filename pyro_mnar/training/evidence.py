@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.sites import holds_columns, scored_in
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
@@ -131,8 +132,7 @@ class _OutsideU(Messenger):
         return super().__exit__(*exc)
 
     def _pyro_sample(self, msg: Any) -> None:
-        columns = (msg["infer"] or {}).get("partially_observed")
-        if columns is None or not msg["is_observed"]:
+        if not (holds_columns(msg) and msg["is_observed"]):
             return
         self.was_met = True
-        msg["fn"] = msg["fn"].base_dist.mask(~self.in_u[list(columns)]).to_event(1)
+        msg["fn"] = scored_in(msg["fn"], ~self.in_u)

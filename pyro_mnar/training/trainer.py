@@ -63,9 +63,8 @@ class Trainer:
         few = self.batch.take(torch.arange(min(len(self.batch), 8), device=self.batch.device))
         with self.session.running(validate=self.batch.device.type != "meta"):
             is_bound = self.objective.is_bound(self.fit.model, self.fit.guide, few)
-        weight = getattr(self.fit.model, "mechanism_weight", 1.0)
         uses_mask_twice = self.fit.schema.auxiliary_source == "mask"
-        self.column = "bound" if is_bound and weight == 1.0 and not uses_mask_twice else "objective"
+        self.column = "bound" if is_bound and not uses_mask_twice else "objective"
 
     def prepare(self, learning_rate: float, steps: int, mode: str, batch_size: int) -> None:
         """Make the optimiser, and what evaluates the rows that are held out."""

@@ -1,0 +1,79 @@
+"""Columns of a row as one event that knows what it stands for: missing entries, observed entries, or the mask.
+
+The mark is held by the distribution and not in a site's ``infer``: replay gives a model's site the ``infer`` of the
+guide's site, whoever wrote it, while the distribution stays the model's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MissingPart:
+    """X_u in some columns.
+
+    Attributes:
+        columns: Positions of the columns.
+        summed_out: Whether the weight is the same whichever values are drawn, so that draws need no score function.
+    """
+
+    columns: tuple[int, ...]
+    summed_out: bool = False
+
+
+@dataclass(frozen=True)
+class ObservedPart:
+    """X_o in some columns.
+
+    Attributes:
+        columns: Positions of the columns.
+    """
+
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MaskPart:
+    """R of some columns, which the missing mechanism explains.
+
+    Attributes:
+        columns: Positions of the columns.
+        weight: β, the power to which p(R|X,Z) enters the weight; 0 if it is left out.
+    """
+
+    columns: tuple[int, ...]
+    weight: float
+
+
+Part = MissingPart | ObservedPart | MaskPart
+
+
+class RowPart(dist.Independent):
+    """Some columns of a row as one event.
+
+    Args:
+        entries: Column-wise distribution; batch shape ``(..., rows, columns)``.
+        part: What the columns stand for.
+
+    Attributes:
+        row: ``entries`` as one event, without the mark.
+    """
+
+    def __init__(self, entries: TorchDistributionMixin, part: Part) -> None:
+        super().__init__(entries, 1)
+        self.row, self.part = entries.to_event(1), part
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> RowPart:
+        """Expand to a larger batch shape."""
+        return RowPart(self.base_dist.expand(torch.Size(batch_shape) + self.event_shape), self.part)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Per row."""
+        return self.row.log_prob(value)
