@@ -14,8 +14,11 @@ from pyro.nn import PyroModule
 from scipy import stats
 from torch import Tensor
 
-from pyro_mnar import Batch, Table, mechanisms, rows
+from pyro_mnar import Batch, Fit, Table, mechanisms, rows
 from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.imputation.sampler import Sampler
+from pyro_mnar.imputation.target import Target
+from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA
 
 # Chance that a right implementation fails one check_mean; the seed is fixed, so it fails always or never.
@@ -100,3 +103,10 @@ class NormalGuide(PyroModule):
     def forward(self, batch: Batch) -> None:
         with rows(batch):
             pyro.sample("z", dist.Normal(self.slope * batch.x[:, 0], self.scale))
+
+
+def sampler_of(
+    fit: Fit, num_draws: int = 4, num_particles: int = 6, target: Target = Target.GIVEN_MASK, **options
+) -> Sampler:
+    """A sampler as ``impute`` makes it."""
+    return Sampler(fit, num_draws, num_particles, target, Session(0, fit.device, fit.store), **options)

@@ -32,7 +32,8 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_mnar.imputation.sampler import ELEMENTS_AT_ONCE, Chunk, Sampler
+from pyro_mnar.imputation.sampler import DEFAULT_LIMITS, Chunk, Limits, Sampler
+from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import Site, holds_columns, sample_sites
@@ -82,13 +83,33 @@ def information_reward(
     table = fit.encoded(table)
     in_target = target_columns(table.schema, target)
     predictive = Predictive(fit, table, num_samples, num_particles, seed, device)
-    candidates = table.applicable.numpy() & ~table.mask.numpy() & ~in_target
+    return rewards_of(predictive, None if target is None else in_target)
+
+
+def rewards_of(
+    predictive: Predictive,
+    in_target: Bool[NDArray, " columns"] | None,
+    *,
+    answered_rows: int = ANSWERED_ROWS_AT_ONCE,
+) -> pd.DataFrame:
+    """Rewards of the open questions of a predictive's table, as of :func:`information_reward`.
+
+    Args:
+        predictive: Samples of the answers.
+        in_target: Which columns are the target; None: everything unobserved.
+        answered_rows: Rows × candidates × samples that the guide encodes at once.
+    """
+    table, sampler = predictive.table, predictive.sampler
+    candidates = table.applicable.numpy() & ~table.mask.numpy()
+    if in_target is not None:
+        candidates &= ~in_target
     rewards = np.full(candidates.shape, np.nan)
-    targets = None if target is None else torch.from_numpy(in_target).to(predictive.device)
+    targets = None if in_target is None else torch.from_numpy(in_target).to(predictive.device)
+    answered_rows = min(answered_rows, sampler.limits.elements // table.schema.num_columns)
+    at_once = max(1, answered_rows // sampler.num_draws)
     for rows, batch, chunk in predictive.chunks(np.flatnonzero(candidates.any(1))):
-        posteriors = _Posteriors.of(fit, batch, chunk.draws, predictive.session)
+        posteriors = _Posteriors.of(sampler.fit, batch, chunk.draws, predictive.session)
         pairs = torch.from_numpy(np.stack(np.nonzero(candidates[rows]))).to(predictive.device)
-        at_once = max(1, min(ANSWERED_ROWS_AT_ONCE, ELEMENTS_AT_ONCE // batch.num_columns) // num_samples)
         found = torch.cat([posteriors.rewards(some[0], some[1], targets) for some in pairs.split(at_once, dim=1)])
         row, column = pairs.cpu().numpy()
         rewards[rows[row], column] = found.double().cpu().numpy()
@@ -158,6 +179,7 @@ class Predictive:
         num_particles: K, particles for each sample.
         seed: Of the samples.
         device: Where to compute; by default where the parameters are.
+        limits: How much is in memory at once.
 
     Raises:
         ValueError: If a number is below 1, or U is the mask.
@@ -171,6 +193,8 @@ class Predictive:
         num_particles: int,
         seed: int,
         device: torch.device | str | None,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         for name, value in (("num_samples", num_samples), ("num_particles", num_particles)):
             if value < 1:
@@ -179,10 +203,10 @@ class Predictive:
             raise ValueError("auxiliary='mask': U would change with every question, so none can be compared")
         self.device = torch.device(device) if device is not None else fit.device
         self.session = Session(seed, self.device, fit.store)
-        self.sampler = Sampler(fit, num_samples, num_particles, use_mechanism=False, session=self.session)
-        self.batch = table.batch()
+        self.sampler = Sampler(fit, num_samples, num_particles, Target.WITHOUT_MASK, self.session, limits=limits)
+        self.table, self.batch = table, table.batch()
         self.rows_at_once = max(
-            1, ELEMENTS_AT_ONCE // (max(num_particles, num_samples) * self.sampler.averages.num_features)
+            1, limits.elements // (max(num_particles, num_samples) * self.sampler.averages.num_features)
         )
 
     def chunks(self, positions: Int[NDArray, " rows"]) -> Iterator[tuple[NDArray[np.intp], Batch, Chunk]]:

@@ -31,7 +31,7 @@ class Resampled(NamedTuple):
     """What becomes of some draws of a chunk of rows.
 
     Attributes:
-        draws: As of :class:`~pyro_mnar.imputation.sampler.Run`; ``(draws, rows, columns)``.
+        draws: As of :class:`~pyro_mnar.imputation.sampler.ParticleSet`; ``(draws, rows, columns)``.
         mean: As of :class:`~pyro_mnar.imputation.averages.Weighted`, in the features of
             :class:`~pyro_mnar.imputation.averages.Averages`; ``(rows, features)``.
         log_total: The same; ``(rows,)``.
@@ -55,7 +55,7 @@ class CapturedSampler:
     """Some draws of chunks of one size; the same numbers from the same seed, whichever thread asks.
 
     Args:
-        sampler: Whose particles, by Python.
+        sampler: Draws and weighs the particles.
         example: A chunk.
         num_draws: How many draws of each of its rows.
 
@@ -70,9 +70,9 @@ class CapturedSampler:
             raise CannotCapture(f"random numbers are known of {list(MANTISSA)}, not of {example.dtype}")
         self.sampler, self.num_draws = sampler, num_draws
         modules = [m for m in (sampler.fit.model, sampler.fit.guide) if isinstance(m, nn.Module)]
-        with sampler.session.aside():
+        with sampler.session.rewinding():
             sampler.settle(example)
-            self.captured = traced(self._by_python, example, buffers=[b for m in modules for b in m.buffers()])
+            self.captured = traced(self._eager, example, buffers=[b for m in modules for b in m.buffers()])
         if self.captured.others:
             raise CannotCapture(f"random numbers of {self.captured.others[0]!r} cannot be drawn beforehand")
         self.constants = [constant.detach() for constant in self.captured.constants]
@@ -92,7 +92,7 @@ class CapturedSampler:
 
         # One thread, since chunks are many; the wrapper in C++ lets go of Python's lock, and others run theirs.
         options = {"cpp.threads": 1, "cpp_wrapper": True}
-        self._code = compiled(of_numbers, _without_truths(inputs), **options)
+        self._code = compiled(of_numbers, _without_booleans(inputs), **options)
 
     def __call__(self, batch: Batch, seed: Sequence[int]) -> Resampled:
         """Impute a chunk, with random numbers from a seed."""
@@ -106,8 +106,8 @@ class CapturedSampler:
         """
         bits = self.bits(batch, seed)
         got = self._impute(batch, bits)
-        with self.sampler.session.aside(), self.captured.replayed(*self.numbers(bits, batch.dtype)) as noise:
-            own = Resampled(*self._by_python(batch))
+        with self.sampler.session.rewinding(), self.captured.replayed(*self.numbers(bits, batch.dtype)) as noise:
+            own = Resampled(*self._eager(batch))
         if tuple(noise.taken.values()) != self.captured.counts:
             raise CannotCapture("the model does not draw as many random numbers any more")
         wrong = [
@@ -130,10 +130,10 @@ class CapturedSampler:
         pairs, rest = bits.split([normal + normal % 2, uniform])
         return normal_of(pairs, dtype)[:normal], uniform_of(rest, dtype)
 
-    def _by_python(self, batch: Batch) -> tuple[Tensor, ...]:
-        run = self.sampler.run(batch, self.num_draws)
-        mean = Weighted.of(run.log_weights, self.sampler.averages.features(run.x))
-        return run.draws, *mean, run.possible()
+    def _eager(self, batch: Batch) -> tuple[Tensor, ...]:
+        particles = self.sampler.draw(batch, self.num_draws)
+        mean = Weighted.of(particles.log_weights, self.sampler.averages.features(particles.x))
+        return particles.draws, *mean, particles.possible()
 
     def _of_bits(self, bits: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         dtype = others[0].dtype  # of x, which comes first
@@ -141,14 +141,14 @@ class CapturedSampler:
 
     def _impute(self, batch: Batch, bits: Tensor) -> Resampled:
         inputs = self._inputs(batch, bits)
-        return Resampled(*(self._of_bits(*inputs) if self._code is None else self._code(_without_truths(inputs))))
+        return Resampled(*(self._of_bits(*inputs) if self._code is None else self._code(_without_booleans(inputs))))
 
     def _inputs(self, batch: Batch, bits: Tensor) -> list[Tensor]:
         return [bits, *batch.of_rows().values(), *self.constants]
 
 
-def _without_truths(inputs: list[Tensor]) -> list[Tensor]:
-    """Numbers in place of truth values.
+def _without_booleans(inputs: list[Tensor]) -> list[Tensor]:
+    """Numbers in place of booleans.
 
     Inductor's code for the CPU turns these to masks one by one, again in every pass over the particles, which takes a
     fifth of its time.

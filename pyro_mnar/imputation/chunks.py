@@ -1,4 +1,4 @@
-"""Rows to impute, chunk by chunk: by Python, or by a captured graph on several threads; which of the two, and why.
+"""Imputing rows chunk by chunk: by Python, or by a captured graph on several threads; which of the two, and why.
 
 The choice depends on the number of particles × rows × columns ahead and on nothing that a clock says, and a captured
 chunk takes its random numbers from a seed of its own, so that the same seed gives the same numbers however many threads
@@ -23,16 +23,13 @@ from pyro_mnar.capture.inductor import no_compiler
 from pyro_mnar.capture.noise import CannotCapture
 from pyro_mnar.imputation.averages import Weighted
 from pyro_mnar.imputation.captured_sampler import CapturedSampler, Resampled
-from pyro_mnar.imputation.sampler import ELEMENTS_AT_ONCE, Chunk, Sampler, keep_freed_memory, refuse_unusable
+from pyro_mnar.imputation.sampler import Chunk, Sampler, keep_freed_memory, refuse_unusable
 from pyro_mnar.infer.session import threads
 from pyro_mnar.tables.batch import Batch
 
 # From how many numbers (draws × particles × rows × features) on it pays; docs/speed.md has the measurements.
 ELEMENTS_TO_CAPTURE = 500_000_000
 ELEMENTS_TO_COMPILE = 1_500_000_000
-# In a captured chunk: some 3 MB a tensor in float32, of which few are alive at once, so that each thread's stay in the
-# processor's caches.
-ELEMENTS_OF_A_CHUNK = 800_000
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +54,12 @@ def imputed(
         mode: ``"eager"``, ``"graph"``, ``"inductor"`` or ``"auto"``.
 
     Raises:
-        ValueError: As :meth:`~pyro_mnar.imputation.sampler.Sampler.runs`.
+        ValueError: As :meth:`~pyro_mnar.imputation.sampler.Sampler.particle_sets`.
     """
     particles = sampler.num_draws * sampler.num_particles * sampler.averages.num_features
     wanted, reason = mode, "as asked for"
     if wanted == "auto":
-        wanted, reason = best_mode(particles * len(rows), device)
+        wanted, reason = imputation_mode(particles * len(rows), device)
     mode, captured = wanted, None
     if wanted != "eager" and len(rows):
         try:
@@ -73,11 +70,11 @@ def imputed(
         except CannotCapture as cause:
             mode, reason, captured = "eager", f"not captured: {cause}", None
     log.log(logging.INFO if mode == wanted else logging.WARNING, "imputation: %s (%s)", mode, reason)
-    return _by_python(sampler, batch, rows, device) if captured is None else captured.run()
+    return _eager_parts(sampler, batch, rows, device) if captured is None else captured.run()
 
 
-def best_mode(elements: int, device: torch.device) -> tuple[str, str]:
-    """What serves so many numbers best, and why."""
+def imputation_mode(elements: int, device: torch.device) -> tuple[str, str]:
+    """Which mode is fastest for so many particles × rows × features, and why."""
     if elements < ELEMENTS_TO_CAPTURE:
         return "eager", f"{elements:,} particle cells are too few to pay for a capture"
     if elements < ELEMENTS_TO_COMPILE:
@@ -87,10 +84,10 @@ def best_mode(elements: int, device: torch.device) -> tuple[str, str]:
     return "inductor", f"{elements:,} particle cells pay for compiling"
 
 
-def _by_python(
+def _eager_parts(
     sampler: Sampler, batch: Batch, rows: Int[NDArray, " rows"], device: torch.device
 ) -> Generator[Part, None, None]:
-    at_once = max(1, ELEMENTS_AT_ONCE // (sampler.num_particles * sampler.averages.num_features))
+    at_once = max(1, sampler.limits.elements // (sampler.num_particles * sampler.averages.num_features))
     for start in range(0, len(rows), at_once):
         here = rows[start : start + at_once]
         yield Part(here, sampler.impute(batch.take(torch.from_numpy(here)).to(device)))
@@ -102,12 +99,12 @@ class _Chunks:
     def __init__(self, sampler: Sampler, batch: Batch, rows: Int[NDArray, " rows"], device: torch.device) -> None:
         self.batch, self.rows, self.device = batch, rows, device
         a_draw = sampler.num_particles * sampler.averages.num_features
-        self.size = min(len(rows), max(1, ELEMENTS_OF_A_CHUNK // (a_draw * sampler.num_draws)))
-        most = max(1, ELEMENTS_OF_A_CHUNK // (a_draw * self.size))
+        self.size = min(len(rows), max(1, sampler.limits.elements_of_a_graph // (a_draw * sampler.num_draws)))
+        most = max(1, sampler.limits.elements_of_a_graph // (a_draw * self.size))
         # Draws are run in equal groups, so that one graph serves.
         divisors = (n for n in range(1, sampler.num_draws + 1) if sampler.num_draws % n == 0)
         self.groups = next(n for n in divisors if sampler.num_draws // n <= most)
-        with sampler.session.aside():
+        with sampler.session.rewinding():
             self.seed = int(torch.randint(2**63 - 1, ()))
         # Not of the first rows, which are those that are checked: rows that the model keeps in Python then show.
         self.example = self._taken(rows[-self.size :])

@@ -18,10 +18,8 @@ from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 
-ROWS_AT_ONCE = 65_536
 
-
-def generate(fit: Fit, table: Table, *, seed: int = 0) -> pd.DataFrame:
+def generate(fit: Fit, table: Table, *, seed: int = 0, rows_at_once: int = 65_536) -> pd.DataFrame:
     """Draw one complete row for every row of a table, given that row's u alone.
 
     Nothing observed of X enters, only what serves as U; so over the table the rows follow the model's p(X), with U as
@@ -31,6 +29,7 @@ def generate(fit: Fit, table: Table, *, seed: int = 0) -> pd.DataFrame:
         fit: A trained model; its guide is not used.
         table: Rows whose auxiliary variables to take; repeat rows (``table.take``) for more draws.
         seed: Same seed, same rows; the caller's generators stay as they are.
+        rows_at_once: Rows in memory at once; other rows come of another number.
 
     Returns:
         The modelled columns, complete, in the user's units and on the table's index; ``(rows, columns)``.
@@ -41,7 +40,7 @@ def generate(fit: Fit, table: Table, *, seed: int = 0) -> pd.DataFrame:
     model = poutine.uncondition(fit.model)
     session = Session(seed, fit.device, fit.store)
     drawn = []
-    for batch in table.batches(ROWS_AT_ONCE, device=fit.device):
+    for batch in table.batches(rows_at_once, device=fit.device):
         with session.running(), torch.no_grad():
             drawn.append(_x(poutine.trace(model).get_trace(batch.without_mechanism().without_bounds()), batch))
     x = torch.cat(drawn).cpu().numpy()

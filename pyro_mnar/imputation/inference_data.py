@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import arviz
 import numpy as np
 import xarray
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from pyro_mnar.imputation.imputations import Imputations
+from pyro_mnar.tables.table import Table
 
 
 def from_groups(groups: dict[str, dict[str, xarray.DataArray]]) -> Any:
@@ -20,26 +21,30 @@ def from_groups(groups: dict[str, dict[str, xarray.DataArray]]) -> Any:
     return xarray.DataTree.from_dict(datasets)
 
 
-def imputations_to_inference_data(imputations: Imputations) -> Any:
+def draws_to_inference_data(table: Table, cells: Int[NDArray, "2 cells"], draws: Float[NDArray, "draws cells"]) -> Any:
     """Draws of every missing entry under ``posterior``, one chain.
 
     ``x_missing`` has dimensions ``(chain, draw, cell)``; coordinates ``row`` and ``column`` of ``cell`` say where it
     stands. ``observed_data`` holds ``x`` with NaN for gaps and the mask ``r``, ``constant_data`` the auxiliary
     columns, both by ``(row, column)``; everything in the user's units.  Rows are labelled by the frame's index where
     that is unique, else by position.
+
+    Args:
+        table: The table that was imputed.
+        cells: Row and column position of each imputed cell.
+        draws: Values of these cells, in the user's units.
     """
-    table = imputations.table
     schema, frame = table.schema, table.frame
     index = frame.index if frame.index.is_unique and frame.index.nlevels == 1 else np.arange(len(frame))
     row_labels = np.asarray(index)
     names = np.array([str(name) for name in schema.names])
-    at_row, at_column = imputations.cells
+    at_row, at_column = cells
     posterior = xarray.DataArray(
-        imputations.draws[None],
+        draws[None],
         dims=("chain", "draw", "cell"),
         coords={
             "chain": [0],
-            "draw": np.arange(imputations.num_draws),
+            "draw": np.arange(len(draws)),
             "cell": [f"{row_labels[r]}, {names[c]}" for r, c in zip(at_row, at_column, strict=True)],
             "row": ("cell", row_labels[at_row]),
             "column": ("cell", names[at_column]),

@@ -5,37 +5,42 @@ No second copy of the posterior's mathematics: the particles and their weights a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pyro.poutine as poutine
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pyro_mnar.imputation.averages import Averages, Weighted
 from pyro_mnar.imputation.row_conditions import Conditions
+from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.sites import (
-    Site,
-    columns_of,
-    holds_columns,
-    mechanism_weight,
-    mechanism_weights,
-    missing_sites,
-    sample_sites,
-    stochastic_sites,
-)
+from pyro_mnar.infer.sites import Site, columns_of, holds_columns, missing_sites, sample_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.training.fitted import Fit
 
 MOST_TRIES = 50  # sets of particles for a draw, before its row's constraints are called unsatisfiable
-# Particles × rows × columns in flight, 8 MB a tensor in float32: much smaller, Pyro's own time shows; larger, tensors
-# leave the processor's caches.
-ELEMENTS_AT_ONCE = 2_000_000
+
+
+class Limits(NamedTuple):
+    """How much is in memory at once.
+
+    Attributes:
+        elements: Particles × rows × columns; 2,000,000 are 8 MB a tensor in float32.  With much fewer, Pyro's own time
+            shows; with more, tensors leave the processor's caches.
+        elements_of_a_graph: The same of a captured graph, draws included; 800,000 are some 3 MB a tensor in float32, of
+            which few are alive at once, so that those of each thread stay in the processor's caches.
+    """
+
+    elements: int = 2_000_000
+    elements_of_a_graph: int = 800_000
+
+
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Chunk:
     effective_sample_size: Float[Tensor, " rows"]
 
 
-class Run(NamedTuple):
+class ParticleSet(NamedTuple):
     """Particles of some rows, and which of them were resampled.
 
     Attributes:
@@ -84,9 +89,10 @@ class Sampler:
         fit: A trained model and guide.
         num_draws: Draws of each row.
         num_particles: K, particles for each draw.
-        use_mechanism: Whether p(R|X,Z) enters the weights; see :func:`impute`.
+        target: The law that the draws are to follow.
         session: Random numbers and parameter store to run in.
-        keep_weight: Weigh the mask by β as in training, and not by 1.
+        conditions: Row constraints that every particle is to satisfy.
+        limits: How much is in memory at once.
     """
 
     def __init__(
@@ -94,33 +100,29 @@ class Sampler:
         fit: Fit,
         num_draws: int,
         num_particles: int,
-        use_mechanism: bool,
+        target: Target,
         session: Session,
         *,
-        keep_weight: bool = False,
+        conditions: Conditions | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self.model: Callable = fit.model
-        if not use_mechanism:
-            self.model = poutine.block(fit.model, hide_fn=_is_mechanism)
-        elif not keep_weight:
-            self.model = _Untempered()(fit.model)
-        self.fit, self.session, self.use_mechanism = fit, session, use_mechanism
+        self.fit, self.model, self.target, self.session = fit, target.model(fit.model), target, session
         self.num_draws, self.num_particles = num_draws, num_particles
+        self.conditions, self.limits = conditions, limits
         self.averages = Averages(fit.schema)
-        self.conditions: Conditions | None = None
         self.max_plate_nesting = float("inf")
 
     def impute(self, batch: Batch) -> Chunk:
         """Resample every draw from its own particles; average over all of them."""
         keep_freed_memory()
         draws, parts = [], []
-        for run in self.runs(batch, len(batch) * self.averages.num_features):
-            parts.append(Weighted.of(run.log_weights, self.averages.features(run.x)))
-            draws.append(run.draws)
+        for some in self.particle_sets(batch, len(batch) * self.averages.num_features):
+            parts.append(Weighted.of(some.log_weights, self.averages.features(some.x)))
+            draws.append(some.draws)
         of_all = reduce(Weighted.joined, parts)
         return Chunk(torch.cat(draws), of_all.mean, of_all.effective_sample_size())
 
-    def runs(self, batch: Batch, elements: int) -> Iterator[Run]:
+    def particle_sets(self, batch: Batch, elements: int) -> Iterator[ParticleSet]:
         """All draws of some rows, as many at a time as fit into memory.
 
         Args:
@@ -130,39 +132,39 @@ class Sampler:
         Raises:
             ValueError: If a weight is not a number, or all of a row's are zero.
         """
-        per_run = max(1, ELEMENTS_AT_ONCE // (self.num_particles * elements))
-        for start in range(0, self.num_draws, per_run):
+        at_once = max(1, self.limits.elements // (self.num_particles * elements))
+        for start in range(0, self.num_draws, at_once):
             with self.session.running():
-                run = self.run(batch, min(per_run, self.num_draws - start))
-            refuse_unusable(run.log_weights, run.possible())
-            yield run
+                some = self.draw(batch, min(at_once, self.num_draws - start))
+            refuse_unusable(some.log_weights, some.possible())
+            yield some
 
-    def run(self, batch: Batch, num_draws: int) -> Run:
+    def draw(self, batch: Batch, num_draws: int) -> ParticleSet:
         """Some draws of some rows; within a running session.  Reads no values unless there are row constraints."""
-        log_weights, x = self._particles(batch, num_draws * self.num_particles)
+        log_weights, x = self._weighed(batch, num_draws * self.num_particles)
         if self.conditions is not None:
             self._redraw(batch, log_weights, x, self.conditions)
-        chosen = _resampled(log_weights.unflatten(0, (num_draws, self.num_particles)))
+        chosen = _chosen(log_weights.unflatten(0, (num_draws, self.num_particles)))
         first = torch.arange(num_draws, device=x.device)[:, None] * self.num_particles
-        return Run(log_weights, x, first + chosen)
+        return ParticleSet(log_weights, x, first + chosen)
 
     def settle(self, batch: Batch) -> None:
         """Find out once what does not depend on the rows, and refuse a model that cannot be imputed from."""
         if self.max_plate_nesting == float("inf"):
-            self._particles(batch, 1)
+            self._weighed(batch, 1)
 
-    def _particles(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
+    def _weighed(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
         objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
-        rows = batch if self.use_mechanism else batch.without_mechanism()
+        rows = self.target.rows(batch)
         run = objective.particles(self.model, self.fit.guide, rows)
         if self.max_plate_nesting == float("inf"):
             self.max_plate_nesting = objective.max_plate_nesting
-            self._check(batch)
+            self.target.check(self.fit.model, batch)
         if not any(holds_columns(site) for site in sample_sites(run.model_trace).values()):
             raise ValueError(
                 "the model has no site made by partially_observed, so nothing tells which values are missing ones"
             )
-        x = _missing_entries(list(missing_sites(run.model_trace).values()), (count, len(batch)), batch)
+        x = _missing_entries(missing_sites(run.model_trace), (count, len(batch)), batch)
         if self.conditions is not None:
             # It writes to what it is given, which may be the trace's own.
             return self.conditions.impose(objective, run, self.model, rows, x.clone())
@@ -175,7 +177,7 @@ class Sampler:
             if log_weights.isnan().any() or not dead.any():
                 return
             rows = dead.any(0).nonzero().squeeze(-1)
-            fresh_weights, fresh_x = self._particles(batch.take(rows), len(log_weights))
+            fresh_weights, fresh_x = self._weighed(batch.take(rows), len(log_weights))
             again = dead[:, rows].repeat_interleave(self.num_particles, 0)
             log_weights[:, rows] = torch.where(again, fresh_weights, log_weights[:, rows])
             x[:, rows] = torch.where(again.unsqueeze(-1), fresh_x, x[:, rows])
@@ -183,21 +185,12 @@ class Sampler:
         if dead.any():
             conditions.refuse(batch.index[dead.any(0)].cpu().numpy(), MOST_TRIES * self.num_particles)
 
-    def _check(self, batch: Batch) -> None:
-        if self.use_mechanism:
-            return
-        trace = poutine.trace(self.fit.model).get_trace(batch)
-        if not any(mechanism_weights(trace)) and _observes_more_than_x(trace):
-            raise ValueError(
-                "use_mechanism=False: the model has no site made by observe_mask, so nothing tells what to leave out"
-            )
-
 
 def _missing_entries(
-    sites: list[Site], shape: tuple[int, int], batch: Batch
+    sites: dict[str, Site], shape: tuple[int, int], batch: Batch
 ) -> Float[Tensor, "particles rows columns"]:
     """Values of the latent sites, each in its columns; the only one's own tensor, if one has them all."""
-    drawn = [(columns_of(site), site["value"].to(batch.dtype)) for site in sites]
+    drawn = [(columns_of(site), site["value"].to(batch.dtype)) for site in sites.values()]
     if [columns for columns, _ in drawn] == [list(range(batch.num_columns))]:
         return drawn[0][1].reshape(*shape, batch.num_columns)
     x = batch.x.new_zeros(*shape, batch.num_columns)
@@ -226,7 +219,7 @@ def keep_freed_memory() -> None:
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
-def _resampled(log_weights: Float[Tensor, "draws particles rows"]) -> Int[Tensor, "draws rows"]:
+def _chosen(log_weights: Float[Tensor, "draws particles rows"]) -> Int[Tensor, "draws rows"]:
     """One particle for each draw of each row, with probability as its weight: the inverse of the distribution function.
 
     ``Categorical`` draws an exponential number for every particle instead, at four times the cost of the rest.
@@ -236,20 +229,3 @@ def _resampled(log_weights: Float[Tensor, "draws particles rows"]) -> Int[Tensor
     # Below the total even after rounding, so that what is chosen has a weight.
     at = torch.minimum(torch.rand_like(total) * total, total.nextafter(torch.zeros_like(total)))
     return (reached <= at).sum(1)
-
-
-class _Untempered(poutine.messenger.Messenger):
-    """Score the mask at full weight: β belongs to training, not to the posterior."""
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if weight := mechanism_weight(msg):
-            msg["scale"] = msg["scale"] / weight
-
-
-def _is_mechanism(site: Any) -> bool:
-    return site["type"] == "sample" and mechanism_weight(site) is not None
-
-
-def _observes_more_than_x(trace: poutine.Trace) -> bool:
-    observed = [site for site in stochastic_sites(trace).values() if site["is_observed"] and site["cond_indep_stack"]]
-    return not all(holds_columns(site) for site in observed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,15 @@ from jaxtyping import Float, Int, Real
 from numpy.typing import NDArray
 
 from pyro_mnar.imputation.averages import CellAverages, Weighted
-from pyro_mnar.imputation.sampler import ELEMENTS_AT_ONCE, Sampler
+from pyro_mnar.imputation.results import ImputedCells
+from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.tables.positions import CellPositions
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 
 
 @dataclass(frozen=True)
-class CellImputations:
+class CellImputations(ImputedCells):
     """Draws and means of the cells that were asked for, in the user's units and in the order asked.
 
     Attributes:
@@ -33,38 +34,24 @@ class CellImputations:
         draws: One joint draw of all cells of a row, independent between rows; ``(draws, cells)``.
         means: Σ_k w_k x_u^k over all particles of all draws; of words, the position of the most probable;
             ``(cells,)``.
+        effective_sample_size: Of each cell's row, as in :class:`~pyro_mnar.Imputations`; ``(cells,)``.
         shares: Posterior probability of every level, zero beyond a column's last one; empty for columns without levels;
             ``(cells, levels)``.
-        effective_sample_size: Of each cell's row, as in :class:`~pyro_mnar.Imputations`; ``(cells,)``.
     """
 
-    table: Table
-    cells: Int[NDArray, "2 cells"]
-    draws: Float[NDArray, "draws cells"]
-    means: Float[NDArray, " cells"]
     shares: Float[NDArray, "cells levels"]
-    effective_sample_size: Float[NDArray, " cells"]
 
     def __repr__(self) -> str:
         rows = len(np.unique(self.cells[0]))
         return f"CellImputations({self.num_draws} draws of {self.cells.shape[1]} cells in {rows} rows)"
 
-    @property
-    def num_draws(self) -> int:
-        """Number of draws."""
-        return len(self.draws)
-
     def mean(self) -> pd.DataFrame:
         """A long frame with the posterior mean of each cell; of words, the most probable one."""
-        return self._long(self.means)
+        return super().mean()
 
     def frames(self) -> Iterator[pd.DataFrame]:
-        """Long frames, one a draw."""
-        columns = self.cells[1]
-        kinds = {column.kind for column in (self.table.schema.columns[at] for at in np.unique(columns).tolist())}
-        are_whole = bool(kinds) and all(kind.holds_integers for kind in kinds)
-        for draw in self.draws:
-            yield self._long(draw.astype(np.int64) if are_whole else draw)
+        """Long frames, one a draw; whole numbers if all the cells' columns hold such."""
+        return super().frames()
 
     def probabilities(self) -> pd.DataFrame:
         """Posterior probability of every level: the long frame's row and column, and a column a level.
@@ -77,11 +64,18 @@ class CellImputations:
         if len(levels) != 1 or not (shared := levels.pop()):
             raise ValueError("cells: expected columns that share one set of levels, got others too")
         names = self.table.long_names
-        frame = self._long(self.means)[[names.row, names.column]]
+        frame = self.mean()[[names.row, names.column]]
         shares = pd.DataFrame(self.shares[:, : len(shared)], columns=pd.Index(shared, tupleize_cols=False))
         return pd.concat([frame, shares], axis=1)
 
-    def _long(self, values: Real[NDArray, " cells"]) -> pd.DataFrame:
+    @cached_property
+    def _are_whole(self) -> bool:
+        kinds = {self.table.schema.columns[position].kind for position in np.unique(self.cells[1]).tolist()}
+        return bool(kinds) and all(kind.holds_integers for kind in kinds)
+
+    def _frame(self, values: Real[NDArray, " cells"], *, keep_integers: bool) -> pd.DataFrame:
+        if keep_integers and self._are_whole:
+            values = values.astype(np.int64)
         names, schema = self.table.long_names, self.table.schema
         rows, columns = self.cells
         of_columns = pd.Index(schema.names, tupleize_cols=False)
@@ -109,17 +103,17 @@ def impute_cells(table: Table, cells: CellPositions, sampler: Sampler, device: t
     source = table.source()
     # Of a row there are all columns in flight, and of its cells asked for the value and an indicator of each level.
     elements = max(table.schema.num_columns, int(np.diff(bounds).max(initial=0)) * (1 + averages.num_levels))
-    rows_at_once = max(1, ELEMENTS_AT_ONCE // (sampler.num_particles * elements))
+    rows_at_once = max(1, sampler.limits.elements // (sampler.num_particles * elements))
     for start in range(0, len(distinct), rows_at_once):
         chunk = distinct[start : start + rows_at_once]
         here = slice(bounds[start], bounds[start + len(chunk)])
         row = torch.from_numpy(np.searchsorted(chunk, rows[here])).to(device)
         column = torch.from_numpy(columns[here]).to(device)
         parts, drawn = [], []
-        for run in sampler.runs(source.take(torch.from_numpy(chunk)).to(device), len(chunk) * elements):
-            x = run.x[:, row, column]
-            parts.append(Weighted.of(run.log_weights[:, row], averages.features(x, columns[here])))
-            drawn.append(x.gather(0, run.chosen[:, row]))
+        for particles in sampler.particle_sets(source.take(torch.from_numpy(chunk)).to(device), len(chunk) * elements):
+            x = particles.x[:, row, column]
+            parts.append(Weighted.of(particles.log_weights[:, row], averages.features(x, columns[here])))
+            drawn.append(x.gather(0, particles.chosen[:, row]))
         draws[:, here] = averages.to_units(torch.cat(drawn).cpu().double().numpy(), columns[here])
         of_all = reduce(Weighted.joined, parts)
         means[here], shares[here] = averages.decode(of_all.mean.cpu().double().numpy(), columns[here])
@@ -129,7 +123,7 @@ def impute_cells(table: Table, cells: CellPositions, sampler: Sampler, device: t
         for values in (draws, means):
             table.bounds.hold(values, np.stack([rows, columns]))
     back = np.argsort(order, kind="stable")
-    return CellImputations(table, np.stack(asked), draws[:, back], means[back], shares[back], effective[back])
+    return CellImputations(table, np.stack(asked), draws[:, back], means[back], effective[back], shares[back])
 
 
 def _refuse_what_is_no_gap(table: Table, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:

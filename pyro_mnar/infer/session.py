@@ -53,8 +53,8 @@ class Session:
                 self._states = self._random_states()
 
     @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
-        """The same, with the stream left where it was: for what may come to nothing."""
+    def rewinding(self) -> Iterator[None]:
+        """Run, then put the stream of random numbers back to where it was: for attempts that may fail."""
         states = self._states
         try:
             with self.running():

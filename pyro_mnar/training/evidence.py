@@ -27,8 +27,6 @@ from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 
-ELEMENTS_AT_ONCE = 2_000_000  # particles × rows × columns in flight
-
 
 class Evidence(NamedTuple):
     """Estimates per row, in nats, of densities in standardised units; both are lower bounds in expectation.
@@ -50,6 +48,7 @@ def log_evidence(
     outside_u: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
+    elements_at_once: int = 2_000_000,
 ) -> Evidence:
     """Estimate log p(x_o, r | u) of each row.
 
@@ -62,6 +61,7 @@ def log_evidence(
         outside_u: Leave out p(x_o|z) of the columns that serve as U.
         seed: Same seed, same numbers; the caller's generators stay as they are.
         device: Where to compute; by default where the parameters are.
+        elements_at_once: Particles × rows × columns in memory at once; other numbers are drawn for another one.
 
     Raises:
         ValueError: If ``num_particles`` is below 1, the table has other columns, or terms are to be left out of a model
@@ -75,11 +75,13 @@ def log_evidence(
     in_u = torch.tensor([column.is_auxiliary for column in table.schema.columns], device=device)
     model = _OutsideU(in_u)(fit.model) if outside_u and bool(in_u.any()) else fit.model
 
-    rows_at_once = max(1, min(len(table), ELEMENTS_AT_ONCE // (min(num_particles, 200) * table.schema.num_columns)))
+    rows_at_once = max(1, min(len(table), elements_at_once // (min(num_particles, 200) * table.schema.num_columns)))
     chunks = []
     for batch in table.batches(rows_at_once, device=device):
         with session.running():
-            first, second = (_log_mean_weight(model, fit.guide, batch, num_particles) for _ in range(2))
+            first, second = (
+                _log_mean_weight(model, fit.guide, batch, num_particles, elements_at_once) for _ in range(2)
+            )
         both = torch.logaddexp(first, second) - np.log(2)
         single = (first + second) / 2
         chunks.append(torch.stack([single, both - single]).double().cpu())
@@ -98,9 +100,11 @@ def standard_errors(per_row: Float[NDArray, "*fits rows"]) -> Any:
     return per_row.std(-1, ddof=1) / np.sqrt(count) if count > 1 else np.full(per_row.shape[:-1], np.inf)
 
 
-def _log_mean_weight(model: Callable, guide: Callable, batch: Batch, num_particles: int) -> Float[Tensor, " rows"]:
+def _log_mean_weight(
+    model: Callable, guide: Callable, batch: Batch, num_particles: int, elements_at_once: int
+) -> Float[Tensor, " rows"]:
     """Per row, log (1/K) Σ_k w_k, as many particles at a time as fit into memory."""
-    at_once = max(1, min(num_particles, ELEMENTS_AT_ONCE // (len(batch) * batch.num_columns)))
+    at_once = max(1, min(num_particles, elements_at_once // (len(batch) * batch.num_columns)))
     objectives = {}
     total = batch.x.new_full((len(batch),), -torch.inf)
     for start in range(0, num_particles, at_once):

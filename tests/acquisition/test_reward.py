@@ -12,7 +12,6 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
 
-import pyro_mnar.acquisition.reward
 from checks import gina_pair, table_with_gaps
 from pyro_mnar import (
     Fit,
@@ -26,7 +25,9 @@ from pyro_mnar import (
     rows,
     simulate_acquisition,
 )
+from pyro_mnar.acquisition.reward import Predictive, rewards_of
 from pyro_mnar.guides import MeanField, ZeroImpute
+from pyro_mnar.imputation.sampler import Limits
 from pyro_mnar.infer.session import threads
 from pyro_mnar.models import PartialVAE
 
@@ -207,14 +208,14 @@ def test_same_seed_same_rewards_and_nobody_elses_numbers(generators_untouched):
     assert (first - other).abs().max().max() > 0
 
 
-def test_chunks_change_nothing_but_the_draws(monkeypatch):
+def test_chunks_change_nothing_but_the_draws():
     table = linear_table()
     fitted = Fit(linear, exact, table.schema)
     whole = information_reward(fitted, table, num_samples=20, num_particles=5)
-    monkeypatch.setattr(pyro_mnar.acquisition.reward, "ANSWERED_ROWS_AT_ONCE", 1)
-    pd.testing.assert_frame_equal(information_reward(fitted, table, num_samples=20, num_particles=5), whole)
-    monkeypatch.setattr(pyro_mnar.acquisition.reward, "ELEMENTS_AT_ONCE", 1)
-    pieces = information_reward(fitted, table, num_samples=2_000, num_particles=5)
+    one_answer_at_once = rewards_of(Predictive(fitted, table, 20, 5, seed=0, device=None), None, answered_rows=1)
+    pd.testing.assert_frame_equal(one_answer_at_once, whole)
+    limits = Limits(elements=2_000 * table.schema.num_columns)  # one row at once, and some of its draws
+    pieces = rewards_of(Predictive(fitted, table, 2_000, 5, seed=0, device=None, limits=limits), None)
     np.testing.assert_allclose(pieces, expected(table), atol=0.12)
 
 

@@ -152,11 +152,10 @@ class TestGenerate:
         assert all((a == b).all() for a, b in zip(model.parameters(), model_untouched.parameters(), strict=True))
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_chunks_cover_every_row(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pyro_mnar.imputation.generation.ROWS_AT_ONCE", 7)
+    def test_chunks_cover_every_row(self) -> None:
         table = self.table(30)
         model = SelfMasking(table, seed=0)
-        drawn = generate(Fit(model, ZeroImpute(table, model.latent_dim), table.schema), table)
+        drawn = generate(Fit(model, ZeroImpute(table, model.latent_dim), table.schema), table, rows_at_once=7)
         assert drawn.shape == (30, 2) and drawn.notna().all(axis=None)
 
     def test_needs_to_know_which_values_are_x(self) -> None:

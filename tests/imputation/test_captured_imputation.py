@@ -15,15 +15,15 @@ import torch
 from pyro.nn import PyroModule
 from scipy import stats
 
-from checks import bounded_table, gina_pair, table_with_gaps
+from checks import bounded_table, gina_pair, sampler_of, table_with_gaps
 from pyro_mnar import Batch, Fit, Table, impute, mechanisms, partially_observed, rows
 from pyro_mnar.capture.random_bits import normal_of, random_bits, uniform_of
-from pyro_mnar.imputation import chunks
 from pyro_mnar.imputation.averages import Weighted
 from pyro_mnar.imputation.captured_sampler import CapturedSampler, Resampled
-from pyro_mnar.imputation.chunks import ELEMENTS_TO_CAPTURE, ELEMENTS_TO_COMPILE, best_mode
-from pyro_mnar.imputation.sampler import Sampler
-from pyro_mnar.infer.session import Session
+from pyro_mnar.imputation.chunks import ELEMENTS_TO_CAPTURE, ELEMENTS_TO_COMPILE, imputation_mode
+from pyro_mnar.imputation.imputations import impute_gaps
+from pyro_mnar.imputation.sampler import Limits
+from pyro_mnar.imputation.target import Target
 from pyro_mnar.kinds import Bounded
 
 CPU = torch.device("cpu")
@@ -81,30 +81,24 @@ def of_bounds() -> tuple[Fit, Table]:
     return fitted(table), table
 
 
-def sampler_of(fit: Fit, num_draws: int = 4, num_particles: int = 6, use_mechanism: bool = True, **options) -> Sampler:
-    return Sampler(fit, num_draws, num_particles, use_mechanism, Session(0, CPU, fit.store), **options)
-
-
 def by_hand(captured: CapturedSampler, batch: Batch, seed: tuple[int, int]) -> Resampled:
     """What the Sampler's own parts make of the numbers that the graph takes."""
     sampler = captured.sampler
     numbers = captured.numbers(captured.bits(batch, seed), batch.dtype)
     with sampler.session.running(), captured.captured.replayed(*numbers):
-        run = sampler.run(batch, captured.num_draws)
-    return Resampled(run.draws, *Weighted.of(run.log_weights, sampler.averages.features(run.x)), run.possible())
+        own = sampler.draw(batch, captured.num_draws)
+    return Resampled(own.draws, *Weighted.of(own.log_weights, sampler.averages.features(own.x)), own.possible())
 
 
 # The numbers --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("pair", [of_plain_columns, of_kinds, of_bounds, of_own_functions])
-@pytest.mark.parametrize("options", [{}, {"use_mechanism": False}, {"keep_weight": True}])
-def test_the_graph_makes_of_other_rows_and_numbers_what_python_makes_of_them(pair, options):
+@pytest.mark.parametrize("target", Target)
+def test_the_graph_makes_of_other_rows_and_numbers_what_python_makes_of_them(pair, target):
     fit, table = pair()
-    if options.get("use_mechanism") is False and pair is of_own_functions:
-        options = {}  # it has no mechanism to leave out
     batch = table.batch()
-    captured = CapturedSampler(sampler_of(fit, **options), batch.take(torch.arange(10)), 4)
+    captured = CapturedSampler(sampler_of(fit, target=target), batch.take(torch.arange(10)), 4)
     others = batch.take(torch.arange(20, 30))
     for got, own in zip(captured(others, (7, 0)), by_hand(captured, others, (7, 0)), strict=True):
         torch.testing.assert_close(got, own, rtol=1e-10, atol=1e-10)
@@ -170,15 +164,14 @@ def test_no_bits_make_a_number_out_of_range(dtype):
 
 
 @pytest.mark.parametrize("size", [7 * 3 * 6 * 4, 2 * 3 * 6, 1])  # seven rows; a row and two draws; a row and a draw
-def test_numbers_do_not_depend_on_threads_and_all_rows_and_draws_are_there(monkeypatch, size):
+def test_numbers_do_not_depend_on_threads_and_all_rows_and_draws_are_there(size):
     fit, table = of_plain_columns()
-    monkeypatch.setattr(chunks, "ELEMENTS_OF_A_CHUNK", size)
     found = []
     before = torch.get_num_threads()
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(impute(fit, table, num_draws=4, num_particles=6, compile="graph"))
+            found.append(impute_gaps(table, sampler_of(fit, limits=Limits(elements_of_a_graph=size)), CPU, "graph"))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -191,11 +184,11 @@ def test_numbers_do_not_depend_on_threads_and_all_rows_and_draws_are_there(monke
     assert found[0].effective_sample_size.min() >= 1.0
 
 
-def test_a_small_chunk_counts_by_its_weights(monkeypatch):
+def test_a_small_chunk_counts_by_its_weights():
     fit, table = of_plain_columns()
     whole = impute(fit, table, num_draws=60, num_particles=20, compile="graph")
-    monkeypatch.setattr(chunks, "ELEMENTS_OF_A_CHUNK", 3 * 20 * 5)
-    parts = impute(fit, table, num_draws=60, num_particles=20, compile="graph")
+    small = sampler_of(fit, num_draws=60, num_particles=20, limits=Limits(elements_of_a_graph=3 * 20 * 5))
+    parts = impute_gaps(table, small, CPU, "graph")
     spread = whole.draws.std(0) / (whole.effective_sample_size[whole.cells[0]] / 2) ** 0.5
     assert (np.abs(parts.means - whole.means) / spread).max() < 6
 
@@ -215,12 +208,12 @@ def test_a_table_without_gaps_is_imputed_too():
 
 
 def test_auto_counts_particles(monkeypatch):
-    assert best_mode(ELEMENTS_TO_CAPTURE - 1, CPU)[0] == "eager"
-    assert best_mode(ELEMENTS_TO_CAPTURE, CPU)[0] == "graph"
+    assert imputation_mode(ELEMENTS_TO_CAPTURE - 1, CPU)[0] == "eager"
+    assert imputation_mode(ELEMENTS_TO_CAPTURE, CPU)[0] == "graph"
     monkeypatch.setattr(shutil, "which", lambda name: "there")
-    assert best_mode(ELEMENTS_TO_COMPILE, CPU)[0] == "inductor"
+    assert imputation_mode(ELEMENTS_TO_COMPILE, CPU)[0] == "inductor"
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert best_mode(ELEMENTS_TO_COMPILE, CPU) == ("graph", "no C++ compiler: looked for g++ and clang++")
+    assert imputation_mode(ELEMENTS_TO_COMPILE, CPU) == ("graph", "no C++ compiler: looked for g++ and clang++")
 
 
 def test_the_log_says_what_was_chosen_and_why(caplog):

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from checks import FALSE_ALARM, z_limit
+from checks import FALSE_ALARM, sampler_of, z_limit
 from pyro_mnar import Fit, Table, impute, observe_mask, partially_observed, rows
 from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.imputation import chunks
+from pyro_mnar.imputation.imputations import impute_gaps
+from pyro_mnar.imputation.sampler import Limits
 from pyro_mnar.models import GINA
 
 # A model whose conditional laws are known ---------------------------------------------------------------------------
@@ -123,6 +124,10 @@ def closed_form(num_rows=24):
     return Fit(linked, exact_posterior, table.schema), table
 
 
+def imputed_within(limits, fit, table, num_draws, num_particles):
+    return impute_gaps(table, sampler_of(fit, num_draws, num_particles, limits=limits), fit.device, "eager")
+
+
 def decoded(table, values):
     cells = np.argwhere(~table.mask.numpy())
     columns = table.schema.columns
@@ -184,22 +189,22 @@ def test_each_draw_of_a_row_comes_from_particles_of_its_own():
     assert [len(set(cell)) for cell in draws.T] == [50] * draws.shape[1]
 
 
-def test_chunks_of_rows_and_draws_follow_the_same_law(monkeypatch):
+def test_chunks_of_rows_and_draws_follow_the_same_law():
     fit, table = closed_form()
-    monkeypatch.setattr(chunks, "ELEMENTS_AT_ONCE", 3 * 2 * 2_000)  # three rows and one draw at once
-    imputations = impute(fit, table, num_draws=10, num_particles=2_000)
+    limits = Limits(elements=3 * 2 * 2_000)  # three rows and one draw at once
+    imputations = imputed_within(limits, fit, table, num_draws=10, num_particles=2_000)
     check_means(imputations, laws(table), 20_000)
     assert (imputations.effective_sample_size[table.mask.all(1).numpy()] == np.inf).all()
     assert imputations.effective_sample_size.min() > 5_000  # of 20,000: all draws' particles count, not the last one's
 
 
-def test_small_chunks_count_by_their_weights(monkeypatch):
+def test_small_chunks_count_by_their_weights():
     fit, table = closed_form(8)
-    monkeypatch.setattr(chunks, "ELEMENTS_AT_ONCE", 5 * 2 * 3)  # three hundred runs of three particles
-    check_means(impute(fit, table, num_draws=300, num_particles=3), laws(table), 900)
+    limits = Limits(elements=5 * 2 * 3)  # three hundred runs of three particles
+    check_means(imputed_within(limits, fit, table, num_draws=300, num_particles=3), laws(table), 900)
 
 
-def test_chunks_hold_no_more_than_they_may(monkeypatch):
+def test_chunks_hold_no_more_than_they_may():
     _, table = closed_form()
     held = []
 
@@ -207,9 +212,10 @@ def test_chunks_hold_no_more_than_they_may(monkeypatch):
         held.append(len(batch))
         return linked(batch)
 
-    monkeypatch.setattr(chunks, "ELEMENTS_AT_ONCE", 5 * 2 * 10)
-    impute(Fit(watched, exact_posterior, table.schema), table, num_draws=3, num_particles=10)
-    assert max(held) == 5
+    fit = Fit(watched, exact_posterior, table.schema)
+    imputed_within(Limits(elements=5 * 2 * 10), fit, table, num_draws=3, num_particles=10)
+    chunks = -(-int((~table.mask).any(1).sum()) // 5)
+    assert max(held) == 5 and len(held) == 1 + 3 * chunks  # one run to count plates, then a draw of five rows at a time
 
 
 def test_the_mechanism_counts_in_full_whatever_weight_it_was_trained_with():

@@ -9,8 +9,11 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
+from checks import sampler_of
 from pyro_mnar import Table, impute
 from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.imputation.sampler import Limits
+from pyro_mnar.imputation.single_cells import impute_cells
 from pyro_mnar.kinds import Bounded
 from pyro_mnar.models import GINA, LatentDependent, NotMIWAE, SelfMasking
 from pyro_mnar.training.fitted import Fit
@@ -68,14 +71,13 @@ def test_some_cells_are_imputed_as_all_are() -> None:
         some.probabilities()
 
 
-def test_chunks_of_rows_give_as_good_means(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_of_rows_give_as_good_means() -> None:
     table = mixed()
     fit = untrained(table)
     rows, columns = np.nonzero((~table.mask).numpy())
     at_once = impute(fit, table, cells=(rows, columns), num_draws=1, num_particles=500)
-    monkeypatch.setattr("pyro_mnar.imputation.single_cells.ELEMENTS_AT_ONCE", 500 * 24 * 5)
-    monkeypatch.setattr("pyro_mnar.imputation.sampler.ELEMENTS_AT_ONCE", 500 * 24 * 5)
-    chunked = impute(fit, table, cells=(rows, columns), num_draws=1, num_particles=500)
+    sampler = sampler_of(fit, num_draws=1, num_particles=500, limits=Limits(elements=500 * 24 * 5))
+    chunked = impute_cells(table, (rows, columns), sampler, fit.device)
     is_height = columns == 0
     error = 10 * np.sqrt(1 / at_once.effective_sample_size + 1 / chunked.effective_sample_size)  # the column's std
     assert (np.abs(at_once.means - chunked.means) < 5 * error)[is_height].all()

@@ -1,0 +1,117 @@
+"""The verb: from a fit and a table to imputations.
+
+How many particles, to which target, with which constraints; what becomes of the draws is told in
+:mod:`pyro_mnar.imputation.imputations` and :mod:`pyro_mnar.imputation.single_cells`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TypedDict, Unpack, overload
+
+import pandas as pd
+import torch
+
+from pyro_mnar.capture.tracing import MODES
+from pyro_mnar.imputation.imputations import Imputations, impute_gaps
+from pyro_mnar.imputation.row_conditions import Conditions, Declared
+from pyro_mnar.imputation.sampler import Sampler
+from pyro_mnar.imputation.single_cells import CellImputations, impute_cells
+from pyro_mnar.imputation.target import Target
+from pyro_mnar.infer.session import Session
+from pyro_mnar.tables.positions import CellPositions
+from pyro_mnar.tables.table import Table
+from pyro_mnar.training.fitted import Fit
+
+log = logging.getLogger(__name__)
+
+
+class Options(TypedDict, total=False):
+    """Options of :func:`impute`, whichever cells are meant."""
+
+    constraints: Sequence[Declared]
+    num_draws: int
+    num_particles: int
+    use_mechanism: bool
+    keep_mechanism_weight: bool
+    seed: int
+    device: torch.device | str | None
+    compile: str
+
+
+@overload
+def impute(fit: Fit, table: Table | pd.DataFrame, *, cells: None = None, **options: Unpack[Options]) -> Imputations: ...
+
+
+@overload
+def impute(
+    fit: Fit, table: Table | pd.DataFrame, *, cells: CellPositions, **options: Unpack[Options]
+) -> CellImputations: ...
+
+
+def impute(
+    fit: Fit,
+    table: Table | pd.DataFrame,
+    *,
+    cells: CellPositions | None = None,
+    constraints: Sequence[Declared] = (),
+    num_draws: int = 20,
+    num_particles: int = 100,
+    use_mechanism: bool = True,
+    keep_mechanism_weight: bool = False,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    compile: str = "auto",  # noqa: A002  (as for fit)
+) -> Imputations | CellImputations:
+    """Impute by sampling-importance-resampling; every draw of a row comes from a particle set of its own.
+
+    Args:
+        fit: A trained model and guide.
+        table: The training table, or new rows (a frame is encoded with the training rows' units, columns matched by
+            name).
+        cells: The gaps to impute, instead of all: a long frame with the labels of rows and columns, called as in
+            ``Table.from_long`` or else ``"row"`` and ``"column"``; or positions of rows and positions of columns; or a
+            scipy sparse matrix, whose entries are meant.
+        constraints: What every completed row satisfies, beside what the table declares: constraints of
+            :mod:`pyro_mnar.tables.constraints`, or functions of a frame of candidate rows to a boolean for each.
+        num_draws: Completed tables to draw.
+        num_particles: K, particles for each draw of each row; means use all ``num_draws * num_particles``.
+        use_mechanism: Draw from p(X_u | X_o, R), or else from p(X_u | X_o); when each is right stands in
+            :mod:`pyro_mnar.imputation.target`.
+        keep_mechanism_weight: Weigh the mask by the model's β (``mechanism_weight``) as in training. By default draws
+            use β = 1, whatever the training used.
+        seed: Same seed, same draws; the caller's generators stay as they are.
+        device: Where to compute; by default where the parameters are.
+        compile: How particles are drawn and weighed: ``"eager"``, by Python; ``"graph"``, captured once as a list of
+            tensor operations; ``"inductor"``, captured and compiled; ``"auto"``, what pays for the number of particles
+            ahead.  Python takes over where nothing can be captured (as with ``cells``, row constraints or bounds of
+            counts); the log (``logging``, logger ``pyro_mnar``) says why.  Python draws other random numbers than the
+            graph does, interpreted or compiled.
+
+    Returns:
+        The imputations, only of cells that are missing and applicable; of ``cells``, in the order given.
+
+    Raises:
+        ValueError: If a number is out of range, the table has other columns, a cell of ``cells`` is no gap of it, the
+            model has no site made by ``partially_observed`` (or by ``observe_mask``, where it is to be left out), or
+            constraints cannot be satisfied, which names the rows.
+        TypeError: If ``table`` is neither a Table nor a DataFrame.
+    """
+    for name, value in (("num_draws", num_draws), ("num_particles", num_particles)):
+        if value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
+    if compile not in MODES:
+        raise ValueError(f"compile: expected one of {list(MODES)}, got {compile!r}")
+    table = fit.encoded(table)
+    device = torch.device(device) if device is not None else fit.device
+    target = Target.of(use_mechanism=use_mechanism, keep_mechanism_weight=keep_mechanism_weight)
+    conditions, session = Conditions.of(table, constraints), Session(seed, device, fit.store)
+    if cells is not None and conditions is not None:
+        raise ValueError("cells: expected a table without row constraints, which are about completed rows")
+    sampler = Sampler(fit, num_draws, num_particles, target, session, conditions=conditions)
+    if cells is None:
+        return impute_gaps(table, sampler, device, compile)
+    if compile not in ("auto", "eager"):
+        log.warning("imputation: eager (not captured: rows have different numbers of the cells that were asked for)")
+    return impute_cells(table, cells, sampler, device)
