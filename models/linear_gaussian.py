@@ -36,15 +36,7 @@ from pyro_mnar.tables.table import Table, schema_of
 class LinearGaussian(PyroModule):
     """A linear-Gaussian model of X whose R_d depends on X_d, and on what else its mechanism sees, logistically.
 
-    Args:
-        table: The table (or its schema) that the model is for.
-        latent_dim: H, as for :class:`~pyro_mnar.models.GINA`.
-        sign: What is known of the slopes of x_d: -1 if high values go missing, +1 if low ones do, 0 if unknown; one
-            number, or one per column.
-        decoder: p(X|Z): a module from z to a column-wise distribution; by default linear with learned noise.
-        mechanism_weight: β, as for :class:`~pyro_mnar.models.GINA`.
-        discrete: What becomes of missing levels in the gradient, as for :class:`~pyro_mnar.models.GINA`.
-        seed: Of the initial parameters; None draws them from torch's global generator.
+    Arguments are those of :class:`~pyro_mnar.models.SelfMasking`.
     """
 
     mechanism_class: ClassVar[type[SelfMasking]]  # p(R|X,Z)
