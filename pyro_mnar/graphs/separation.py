@@ -150,8 +150,9 @@ def _why_mnar(dag: nx.DiGraph, r: Hashable, through: list[Hashable]) -> str:
 
 
 def _summary(causes: dict[Hashable, set[Hashable]], columns: set[Hashable], latent: set[Hashable]) -> str:
+    (z,) = latent
     for parents, meaning in PRESETS.values():
-        if all(of_r == set(parents.names(own, columns, *latent)) for own, of_r in causes.items()):
+        if all(of_r == set(parents.names(own, columns, z)) for own, of_r in causes.items()):
             return meaning
     return "; ".join(
         f"{listed(sorted(parents, key=str)) if parents else 'nothing'} → R[{own}]"
