@@ -16,6 +16,7 @@ from pyro_mnar.experiments.metrics import energy_distance
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.guides import MeanField, ZeroImpute
 from pyro_mnar.imputation.generation import generate
+from pyro_mnar.infer.sites import column_distribution
 from pyro_mnar.models import GINA, Ignorable, LatentDependent, NotMIWAE, PartialVAE, SelfMasking
 
 MODELS = {model.__name__: model for model in (GINA, Ignorable, LatentDependent, NotMIWAE, PartialVAE, SelfMasking)}
@@ -77,7 +78,7 @@ class TestIgnorable:
         with torch.no_grad():
             model.mechanism.slopes.normal_()
         traces = [pyro.poutine.trace(model).get_trace(table.batch()) for _ in range(2)]
-        logits = [trace.nodes["r"]["fn"].base_dist.base_dist.logits for trace in traces]
+        logits = [column_distribution(trace.nodes["r"]["fn"]).logits for trace in traces]
         assert not torch.equal(traces[0].nodes["z"]["value"], traces[1].nodes["z"]["value"])
         assert torch.equal(logits[0], logits[1])
         assert logits[0].unique(dim=0).shape[0] == 20
@@ -85,7 +86,7 @@ class TestIgnorable:
     def test_without_u_it_is_mcar(self, own_store: None) -> None:
         table = Table.from_frame(masked_table(20).frame[COLUMNS], auxiliary=[])
         trace = pyro.poutine.trace(Ignorable(table, seed=0)).get_trace(table.batch())
-        assert trace.nodes["r"]["fn"].base_dist.base_dist.logits.unique(dim=0).shape[0] == 1
+        assert column_distribution(trace.nodes["r"]["fn"]).logits.unique(dim=0).shape[0] == 1
 
     def test_the_mask_as_u_is_refused(self) -> None:
         table = Table.from_frame(masked_table(20).frame[COLUMNS], auxiliary="mask")
