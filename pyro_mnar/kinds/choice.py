@@ -31,21 +31,29 @@ class Choice(NamedTuple):
     because: str
 
 
-def choice_of(values: pd.Series, column: Hashable, given: str | Kind | None) -> Choice:
+def choice_of(
+    values: pd.Series, column: Hashable, given: str | Kind | None, *, num_observed: int | None = None
+) -> Choice:
     """The kind that was given, or what the dtype says, learned from the training rows.
 
     Booleans are binary; categories are binary, ordinal if ordered, else categorical; text is a category; whole numbers
     of few levels, each seen often, are ordinal (binary if there are two); other numbers are continuous.  Numbers that
     are all whole count as whole beside gaps even if they are floats, since gaps are what made them floats in pandas.
 
+    Args:
+        values: The column, or every different value of it once, and a gap if it has any.
+        column: Its name.
+        given: What was declared, if anything.
+        num_observed: How many values there are, where ``values`` has each only once.
+
     Raises:
         ValueError: If the kind is unknown, or the column's values do not fit it.
     """
-    kind, because = _inferred(values, column) if given is None else (named(given, column), "declared")
+    kind, because = _inferred(values, column, num_observed) if given is None else (named(given, column), "declared")
     return Choice(kind.learned(values, column), because)
 
 
-def _inferred(values: pd.Series, column: Hashable) -> Choice:
+def _inferred(values: pd.Series, column: Hashable, num_observed: int | None) -> Choice:
     dtype, observed = values.dtype, values.dropna()
     if isinstance(dtype, pd.CategoricalDtype):
         count = len(dtype.categories)
@@ -59,7 +67,8 @@ def _inferred(values: pd.Series, column: Hashable) -> Choice:
         return Choice(Binary((False, True)), "booleans")
     if _are_whole(values, observed):
         count = observed.nunique()
-        if 2 <= count <= MOST_LEVELS and len(observed) >= ROWS_PER_LEVEL * count:
+        often = (len(observed) if num_observed is None else num_observed) >= ROWS_PER_LEVEL * count
+        if 2 <= count <= MOST_LEVELS and often:
             return Choice(Binary() if count == 2 else Ordinal(), f"{count} whole numbers")
         return Choice(Continuous(), "whole numbers, too many or too rare for levels")
     if pd.api.types.is_numeric_dtype(dtype) or not holds_words(observed):

@@ -43,7 +43,7 @@ def parquet_schema(paths: Paths, *, auxiliary: Any = None, kinds: Any = None) ->
         ValueError: As there, and if there is no such file or the files differ in their columns.
     """
     groups = RowGroups.of(paths)
-    return streamed_schema(lambda: (groups.frame(i) for i in range(len(groups))), auxiliary, kinds or {})
+    return streamed_schema(lambda: (groups.frame(i) for i in range(len(groups))), auxiliary, kinds or {}, stacklevel=2)
 
 
 class ParquetRows(IterableDataset):

@@ -10,132 +10,100 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pyro_mnar.kinds import Kind
-from pyro_mnar.kinds.choice import MOST_WORDS, ROWS_PER_LEVEL, choice_of
+from pyro_mnar.kinds.choice import MOST_WORDS, Choice, choice_of
 from pyro_mnar.kinds.reading import numbers_of
 from pyro_mnar.kinds.registry import named
-from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.moments import RunningMoments
+from pyro_mnar.tables.schema import Auxiliary, Schema
+from pyro_mnar.tables.summary import ColumnSummary, Roles, auxiliary_levels, schema_of_columns
 
 
 def streamed_schema(
     frames: Callable[[], Iterable[pd.DataFrame]],
     auxiliary: Collection[Hashable] | Literal["mask"] | None,
     kinds: Mapping[Hashable, str | Kind] | str | Kind,
+    *,
+    stacklevel: int,
 ) -> Schema:
     """The schema of all rows, means and deviations to rounding.
 
     Args:
-        frames: Gives all rows, frame by frame; called twice.
+        frames: Gives all rows, frame by frame, and again at each call.
         auxiliary: As for :meth:`~pyro_mnar.Table.from_frame`.
         kinds: As there.
+        stacklevel: Of warnings, as seen from the caller.
     """
-    named = [] if auxiliary is None or isinstance(auxiliary, str) else list(auxiliary)
-    if not isinstance(kinds, Mapping):
-        names = next(iter(frames())).columns
-        kinds = {name: kinds for name in names if name not in named}
-    values = _values_of(frames(), kinds, named)
-    choices = {
-        name: choice_of(seen.example(), name, kinds.get(name))
-        for name, seen in values.items()
-        if seen.counts and name not in named
-    }
-    longest = max(len(seen.example()) for seen in values.values())
-    schema = Schema.of_frame(
-        pd.DataFrame({name: seen.example(longest) for name, seen in values.items()}),
-        auxiliary=auxiliary,
-        kinds={**kinds, **{name: choice.kind for name, choice in choices.items()}},
-    )
+    roles = Roles.of(list(next(iter(frames())).columns), auxiliary, kinds)
+    seen = _values_of(frames(), roles)
+    choices = {name: seen[name].choice(name, roles.kinds.get(name)) for name in roles.modelled}
+    complete = [name for name in roles.modelled if roles.source == "complete" and not seen[name].num_gaps]
+    auxiliaries = [Auxiliary(name, levels=auxiliary_levels(seen[name].values())) for name in (*roles.named, *complete)]
 
     # A column that serves as U beside being modelled has units of its own in U: the user's, without logarithm or logit.
-    of_x = {column.name: _Moments() for column in schema.columns}
-    of_u = {u.name: _Moments() for u in schema.auxiliaries if not u.levels}
+    of_x = {name: RunningMoments() for name in choices}
+    of_u = {u.name: RunningMoments() for u in auxiliaries if not u.levels}
     for frame in frames():
-        for column in schema.columns:
-            numbers = column.read(frame[column.name])
-            of_x[column.name].add(column.kind.scale.unconstrained(numbers[~np.isnan(numbers)]))
-        for u in schema.auxiliaries:
+        for name, (kind, _) in choices.items():
+            numbers = kind.read(frame[name], name)
+            of_x[name].add(kind.scale.unconstrained(numbers[~np.isnan(numbers)]))
+        for u in auxiliaries:
             u.encode(frame[u.name])  # refuses holes, by name
             if u.name in of_u:
                 of_u[u.name].add(numbers_of(frame[u.name], u.name))
-    return replace(
-        schema,
-        columns=tuple(
-            replace(column, because=choices[column.name].because, **of_x[column.name].units)
-            for column in schema.columns
-        ),
-        auxiliaries=tuple(replace(u, **of_u[u.name].units) if u.name in of_u else u for u in schema.auxiliaries),
-    )
+    columns = [
+        ColumnSummary(name, choice, of_x[name].moments, not seen[name].num_gaps, len(seen[name].counts) == 1)
+        for name, choice in choices.items()
+    ]
+    in_units = tuple(replace(u, **of_u[u.name].moments._asdict()) if u.name in of_u else u for u in auxiliaries)
+    return schema_of_columns(columns, in_units, roles.source, stacklevel=stacklevel + 1)
 
 
 @dataclass
 class _Values:
-    """What of a column tells its kind: dtype, different values (no more than decide), whether there are gaps."""
+    """What of a column tells its kind: dtype, different values (no more than decide), how many values and gaps."""
 
     dtype: Any
     most: float
     counts: Counter[Any] = field(default_factory=Counter)
-    has_gaps: bool = False
+    num_observed: int = 0
+    num_gaps: int = 0
 
     def add(self, values: pd.Series) -> None:
         observed = values.dropna()
-        self.has_gaps |= len(observed) < len(values)
+        self.num_observed += len(observed)
+        self.num_gaps += len(values) - len(observed)
         if isinstance(values.dtype, pd.CategoricalDtype) and values.dtype != self.dtype:
             # Files may list different categories; all of them are the column's.
             categories = self.dtype.categories.union(values.cat.categories, sort=False)
             self.dtype = pd.CategoricalDtype(categories, ordered=self.dtype.ordered)
         if len(self.counts) <= self.most:
-            self.counts.update(observed.value_counts().to_dict())
+            counts = observed.value_counts()
+            self.counts.update(counts[counts > 0].to_dict())  # a category without a row has a count of zero
             if len(self.counts) > self.most:
                 self.counts = Counter(dict(self.counts.most_common(int(self.most) + 1)))
 
-    def example(self, rows: int = 0) -> pd.Series:
-        """A short column of the same kind: every value once, the first as often as the rule of levels counts rows."""
-        levels = list(self.counts)
-        repeats = min(self.counts.total(), ROWS_PER_LEVEL * len(levels)) - len(levels) if levels else 0
-        gaps = [None] if self.has_gaps else []
-        values = [*levels, *levels[:1] * repeats, *gaps]
-        padding = levels[:1] if levels else [None]
-        return pd.Series([*values, *padding * max(rows - len(values), 0)], dtype=self.dtype)
+    def values(self) -> pd.Series:
+        """Every value once, and a gap if there was one."""
+        return pd.Series([*self.counts, *([None] if self.num_gaps else [])], dtype=self.dtype)
+
+    def choice(self, name: Hashable, given: str | Kind | None) -> Choice:
+        if not self.num_observed:
+            raise ValueError(f"column {name!r}: expected at least one observed value, got none in {self.num_gaps} rows")
+        return choice_of(self.values(), name, given, num_observed=self.num_observed)
 
 
-def _values_of(
-    frames: Iterable[pd.DataFrame], kinds: Mapping[Hashable, str | Kind], auxiliary: Collection[Hashable]
-) -> dict[Hashable, _Values]:
+def _values_of(frames: Iterable[pd.DataFrame], roles: Roles) -> dict[Hashable, _Values]:
     values: dict[Hashable, _Values] = {}
     for frame in frames:
         for name in frame.columns:
             if name not in values:
                 is_words = not pd.api.types.is_numeric_dtype(frame[name].dtype)
-                given = kinds.get(name)
+                given = roles.kinds.get(name)
                 has_levels = given is not None and named(given, name).has_levels
-                keeps_all = has_levels or (name in auxiliary and is_words)
+                keeps_all = has_levels or (name in roles.named and is_words)
                 # Elsewhere one more than may be taken for levels decides.
                 values[name] = _Values(frame[name].dtype, math.inf if keeps_all else MOST_WORDS)
             values[name].add(frame[name])
     return values
-
-
-@dataclass
-class _Moments:
-    """Count, mean and sum of squared deviations of numbers that come in groups (Chan, Golub & LeVeque 1983)."""
-
-    count: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-
-    def add(self, numbers: NDArray[np.float64]) -> None:
-        if not numbers.size:
-            return
-        mean, total = float(numbers.mean()), self.count + numbers.size
-        step = mean - self.mean
-        self.squares += float(((numbers - mean) ** 2).sum()) + step**2 * self.count * numbers.size / total
-        self.mean += step * numbers.size / total
-        self.count = total
-
-    @property
-    def units(self) -> dict[str, float]:
-        """Mean and deviation, one for a constant column, as :class:`~pyro_mnar.tables.schema.Schema` has it."""
-        std = math.sqrt(self.squares / self.count) if self.count else 0.0
-        return {"mean": self.mean, "std": std if std > 1e-12 * max(abs(self.mean), 1e-300) else 1.0}

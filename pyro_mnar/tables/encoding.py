@@ -18,6 +18,7 @@ from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.bounds import Bounds, CellBounds, of_columns
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.dense import DenseStorage
+from pyro_mnar.tables.frame_schema import schema_of_frame
 from pyro_mnar.tables.frames import Cells, by_column, check_frame, known_codes, match_columns, read_gaps
 from pyro_mnar.tables.row_checks import check_rows
 from pyro_mnar.tables.schema import Schema
@@ -47,7 +48,7 @@ def encoded(
     gaps, codes, absent = read_gaps(frame, **given)
     is_training = schema is None
     if schema is None:
-        schema = Schema.of_frame(gaps, auxiliary=auxiliary, kinds=kinds or {})
+        schema = schema_of_frame(gaps, auxiliary=auxiliary, kinds=kinds or {}, stacklevel=3)
         schema = replace(
             schema,
             codes=known_codes(frame, given),

@@ -83,7 +83,7 @@ def known_codes(
                 continue
             known.append((reason, name, codes))
             if not frame[name].isin(list(codes)).any():
-                warnings.warn(f"{reason} of column {name!r}: none of {list(codes)!r} stands in any row", stacklevel=3)
+                warnings.warn(f"{reason} of column {name!r}: none of {list(codes)!r} stands in any row", stacklevel=4)
     return tuple(known)
 
 

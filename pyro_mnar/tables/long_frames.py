@@ -16,9 +16,10 @@ from torch import Tensor
 from pyro_mnar.kinds.reading import cell
 from pyro_mnar.tables.compressed import Compressed, SparseRows
 from pyro_mnar.tables.positions import LongNames, located, positions_of, refuse_duplicates
-from pyro_mnar.tables.schema import Schema, auxiliary_of
+from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.sparse import BY_DESIGN, MOST_DENSE_CELLS, NOT_APPLICABLE, SparseStorage
 from pyro_mnar.tables.sparse_schema import SHOWN, Kinds, RawEntries, Units, schema_of_entries, standardised
+from pyro_mnar.tables.summary import auxiliary_of
 
 AuxiliaryColumns = pd.DataFrame | Collection[Hashable] | Literal["mask"] | None
 

@@ -7,8 +7,7 @@ is a matter of one entry and not of the whole table.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -17,7 +16,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds import Kind, from_plain, to_plain
-from pyro_mnar.kinds.choice import choice_of
 from pyro_mnar.kinds.reading import cell, numbers_of, row_label
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.constraints import from_plain as constraint_from_plain
@@ -135,50 +133,6 @@ class Schema:
     bounds: tuple[tuple[Hashable, float, float], ...] = ()
     constraints: tuple[RowConstraint, ...] = ()
 
-    @classmethod
-    def of_frame(
-        cls,
-        frame: pd.DataFrame,
-        *,
-        auxiliary: Collection[Hashable] | Literal["mask"] | None,
-        kinds: Mapping[Hashable, str | Kind] | str | Kind,
-    ) -> Schema:
-        """Read the schema off a training frame in which gaps are NaN, None or pd.NA."""
-        uses_mask = isinstance(auxiliary, str)  # not `==`, which a pandas Index answers entry by entry
-        named = [] if auxiliary is None or uses_mask else list(auxiliary)
-        if not isinstance(kinds, Mapping):
-            kinds = {name: kinds for name in frame.columns if name not in named}
-        absent = [name for name in (*named, *kinds) if name not in frame.columns]
-        if absent:
-            raise ValueError(f"column {absent[0]!r}: expected one of {list(frame.columns)!r}")
-        repeated = [name for at, name in enumerate(named) if name in named[:at]]
-        if repeated:
-            raise ValueError(
-                f"auxiliary column {repeated[0]!r}: expected each name once, got it {named.count(repeated[0])} times"
-            )
-        modelled = [name for name in frame.columns if name not in named]
-        if not modelled:
-            raise ValueError("expected at least one column to model, got auxiliary columns only")
-
-        complete_as_u = auxiliary is None
-        columns = tuple(_column(frame[name], name, kinds.get(name), complete_as_u) for name in modelled)
-        constant = [column.name for column in columns if column.std == 1.0 and _is_constant(frame[column.name])]
-        if constant:
-            warnings.warn(f"constant columns, kept in their own units: {constant!r}", stacklevel=3)
-
-        if uses_mask:
-            return cls(columns, (), "mask")
-        if named:
-            return cls(columns, tuple(auxiliary_of(frame[name], name) for name in named), "named")
-        complete = tuple(auxiliary_of(frame[c.name], c.name) for c in columns if c.is_auxiliary)
-        if complete_as_u and not complete:
-            warnings.warn(
-                "no auxiliary columns were named and no column is complete: the prior of z is standard normal, so"
-                " nothing identifies the latent (auxiliary='mask' is the paper's substitute, auxiliary=[] is silent)",
-                stacklevel=3,
-            )
-        return cls(columns, complete, "complete" if complete else "none")
-
     def codes_of(self, reason: str) -> dict[Hashable, tuple[Any, ...]]:
         """The codes of a reason, by column."""
         return {column: codes for given, column, codes in self.codes if given == reason}
@@ -237,56 +191,3 @@ class Schema:
             tuple(tuple(entry) for entry in data.get("bounds", ())),
             tuple(constraint_from_plain(entry) for entry in data.get("constraints", ())),
         )
-
-
-def auxiliary_of(values: pd.Series, name: Hashable) -> Auxiliary:
-    """An auxiliary column's units or levels; ValueError if it has holes."""
-    if _holds_numbers(values):
-        numbers = numbers_of(values, name)
-        mean, std = _moments(numbers[~np.isnan(numbers)])
-        auxiliary = Auxiliary(name, mean, std)
-    else:
-        is_categorical = isinstance(values.dtype, pd.CategoricalDtype)
-        levels = (
-            values.cat.categories if is_categorical else sorted(set(values.dropna()), key=lambda v: (str(type(v)), v))
-        )
-        auxiliary = Auxiliary(name, levels=tuple(levels))
-    auxiliary.encode(values)  # refuses holes, by name
-    return auxiliary
-
-
-def _column(values: pd.Series, name: Hashable, given: str | Kind | None, complete_as_u: bool) -> Column:
-    if not values.notna().any():
-        raise ValueError(f"column {name!r}: expected at least one observed value, got none in {len(values)} rows")
-    kind, because = choice_of(values, name, given)
-    numbers = kind.read(values, name)
-    observed = kind.scale.unconstrained(numbers[~np.isnan(numbers)])
-    mean, std = _moments(observed)
-    incomplete = observed.size < numbers.size
-    is_auxiliary = complete_as_u and not incomplete
-    return Column(name, kind, mean, std, incomplete, is_auxiliary, because)
-
-
-def _moments(observed: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard deviation, with 1 for a spread of zero; safe for numbers whose squares overflow."""
-    if not observed.size:
-        return 0.0, 1.0
-    largest = float(np.abs(observed).max()) or 1.0
-    scaled = observed / largest
-    mean, std = float(scaled.mean()) * largest, float(scaled.std()) * largest
-    rounding = 1e-12 * max(abs(mean), 1e-300)
-    return (mean, std) if std > rounding else (mean, 1.0)
-
-
-def _holds_numbers(values: pd.Series) -> bool:
-    """Whether these are numbers or dates, by dtype or, in an object column, one by one."""
-    numeric = ("integer", "floating", "mixed-integer-float", "boolean")
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        return True
-    return pd.api.types.is_numeric_dtype(values.dtype) or (
-        values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in numeric
-    )
-
-
-def _is_constant(values: pd.Series) -> bool:
-    return values.dropna().nunique() <= 1

@@ -1,8 +1,7 @@
-"""The schema of a sparse table: what :meth:`Schema.of_frame` reads off columns, read off entries."""
+"""The schema of a sparse table: what a frame says column by column, read off entries."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,10 +13,13 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.choice import Choice, choice_of
-from pyro_mnar.tables.schema import Auxiliary, Column, Schema, auxiliary_of
+from pyro_mnar.tables.moments import GroupedMoments, Moments
+from pyro_mnar.tables.schema import Auxiliary, Schema
+from pyro_mnar.tables.summary import ColumnSummary, auxiliary_of, schema_of_columns
 
 Kinds = str | Kind | Mapping[Hashable, str | Kind] | None
 Units = Literal["columns", "table"]
+STACKLEVEL = 5  # from schema_of_entries to who calls Table.from_long
 SHOWN = 5  # column names in a message; a sparse table may have thousands
 
 
@@ -71,33 +73,22 @@ def schema_of_entries(
         raise ValueError("expected at least one observed value, got none")
     choices = _choices(entries, kinds)
     chosen = [choice.kind for choice in choices]
-    numbers = encoded_numbers(entries, chosen)
-    means, stds = _moments(numbers, entries.columns, chosen, units)
-    counts = np.bincount(entries.columns, minlength=len(entries.names))
-    complete = counts == entries.num_rows
-    complete_as_u = auxiliaries is None
-
-    columns = tuple(
-        Column(name, choice.kind, mean, std, not whole, complete_as_u and whole, choice.because)
-        for name, choice, mean, std, whole in zip(
-            entries.names, choices, means.tolist(), stds.tolist(), complete.tolist(), strict=True
-        )
-    )
+    moments = _moments(encoded_numbers(entries, chosen), entries.columns, chosen, units)
+    is_complete = np.bincount(entries.columns, minlength=len(entries.names)) == entries.num_rows
+    # A column of few values often has equal ones, so none is called constant.
+    columns = [
+        ColumnSummary(name, choice, of_column, complete)
+        for name, choice, of_column, complete in zip(entries.names, choices, moments, is_complete.tolist(), strict=True)
+    ]
     if isinstance(auxiliaries, str):
-        return Schema(columns, (), "mask")
+        return schema_of_columns(columns, (), "mask", stacklevel=STACKLEVEL)
     if auxiliaries is not None:
-        return Schema(columns, auxiliaries, "named" if auxiliaries else "none")
+        return schema_of_columns(columns, auxiliaries, "named" if auxiliaries else "none", stacklevel=STACKLEVEL)
     serving = tuple(
         auxiliary_of(entries.of_column(position), entries.names[position])
-        for position in np.flatnonzero(complete).tolist()
+        for position in np.flatnonzero(is_complete).tolist()
     )
-    if not serving:
-        warnings.warn(
-            "no auxiliary columns were named and no column is complete: the prior of z is standard normal, so nothing"
-            " identifies the latent (auxiliary='mask' is the paper's substitute, auxiliary=[] is silent)",
-            stacklevel=4,
-        )
-    return Schema(columns, serving, "complete" if serving else "none")
+    return schema_of_columns(columns, serving, "complete", stacklevel=STACKLEVEL)
 
 
 def standardised(entries: RawEntries, schema: Schema) -> Float[NDArray, " entries"]:
@@ -163,27 +154,15 @@ def _by_kind(columns: NDArray[np.int64], kinds: Sequence[Kind]) -> Iterator[tupl
 
 
 def _moments(
-    numbers: Float[NDArray, " entries"], columns: NDArray[np.int64], kinds: Sequence[Kind], units: Units
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation per column; 1 for a spread of zero, those of the kind for a column without values."""
+    numbers: Float[NDArray, " entries"], columns: Int[NDArray, " entries"], kinds: Sequence[Kind], units: Units
+) -> list[Moments]:
+    """Units of each column; those of its kind for a column without values."""
     num_columns = len(kinds)
     codes: dict[Kind, int] = {}
     group = np.array([codes.setdefault(kind, len(codes)) for kind in kinds])
-    of_kind = [moments[group] for moments in _grouped_moments(numbers, group[columns], len(codes))]
-    if units == "table":
-        return of_kind[0], of_kind[1]
-    own = _grouped_moments(numbers, columns, num_columns)
-    is_empty = np.bincount(columns, minlength=num_columns) == 0
-    return np.where(is_empty, of_kind[0], own[0]), np.where(is_empty, of_kind[1], own[1])
-
-
-def _grouped_moments(
-    numbers: NDArray[np.float64], group: NDArray[np.int64], count: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    sizes = np.maximum(np.bincount(group, minlength=count), 1)
-    largest = np.abs(numbers).max().item() or 1.0  # squares of large numbers overflow
-    scaled = numbers / largest
-    means = np.bincount(group, scaled, minlength=count) / sizes
-    variances = np.bincount(group, (scaled - means[group]) ** 2, minlength=count) / sizes
-    means, stds = means * largest, np.sqrt(variances) * largest
-    return means, np.where(stds > 1e-12 * np.maximum(np.abs(means), 1e-300), stds, 1.0)
+    means, stds = (moments[group] for moments in GroupedMoments.of(numbers, group[columns], len(codes)))
+    if units == "columns":
+        own = GroupedMoments.of(numbers, columns, num_columns)
+        is_empty = np.bincount(columns, minlength=num_columns) == 0
+        means, stds = np.where(is_empty, means, own.means), np.where(is_empty, stds, own.stds)
+    return [Moments(*moments) for moments in zip(means.tolist(), stds.tolist(), strict=True)]

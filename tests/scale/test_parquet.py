@@ -84,6 +84,20 @@ def test_whole_numbers_of_many_values_are_no_levels(tmp_path):
     check_same_schema(parquet_schema(tmp_path, auxiliary=[]), Table.from_frame(frame, auxiliary=[]).schema)
 
 
+def test_columns_of_one_value_and_of_none_are_named_as_in_a_frame(tmp_path):
+    frame = pd.DataFrame({"same": [0.1] * 7, "x": [1.0, 2.0, None, 4.0, 5.0, 6.0, 7.0]})
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=3)
+    with pytest.warns(UserWarning, match=r"constant columns, kept in their own units: \['same'\]"):
+        streamed = parquet_schema(tmp_path, auxiliary=[])
+    with pytest.warns(UserWarning, match=r"constant columns, kept in their own units: \['same'\]"):
+        check_same_schema(streamed, Table.from_frame(frame, auxiliary=[]).schema)
+    frame.assign(none=pd.Series([None] * 7, dtype="float64")).to_parquet(tmp_path / "t.parquet", row_group_size=3)
+    with pytest.raises(ValueError, match="column 'none': expected at least one observed value, got none in 7 rows"):
+        parquet_schema(tmp_path, auxiliary=[])
+    with pytest.raises(ValueError, match="auxiliary column 'x': expected a value in every row, got none in row 2"):
+        parquet_schema(tmp_path, auxiliary=["x", "none"])
+
+
 def batches_of(folder, num_workers=0, **options):
     schema = Table.from_frame(frame_of_every_kind(), **OPTIONS).schema
     rows = ParquetRows(folder, schema, batch_size=64, buffer_rows=200, **options)

@@ -31,8 +31,9 @@ from pyro_mnar.mechanisms import FullyConnected, General
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
 from pyro_mnar.nn import MLP
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise
-from pyro_mnar.tables.schema import Column, Schema, auxiliary_of
+from pyro_mnar.tables.schema import Column, Schema
 from pyro_mnar.tables.sparse import MOST_DENSE_CELLS
+from pyro_mnar.tables.summary import auxiliary_of
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.svi import fit

@@ -1,0 +1,52 @@
+"""The schema of a training frame, read column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from pyro_mnar.kinds import Kind
+from pyro_mnar.kinds.choice import choice_of
+from pyro_mnar.tables.moments import Moments
+from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.summary import ColumnSummary, Roles, auxiliary_of, schema_of_columns
+
+
+def schema_of_frame(
+    frame: pd.DataFrame,
+    *,
+    auxiliary: Collection[Hashable] | Literal["mask"] | None,
+    kinds: Mapping[Hashable, str | Kind] | str | Kind,
+    stacklevel: int,
+) -> Schema:
+    """Read the schema off a training frame in which gaps are NaN, None or pd.NA.
+
+    Args:
+        frame: The training rows.
+        auxiliary: As for :meth:`~pyro_mnar.Table.from_frame`.
+        kinds: As there.
+        stacklevel: Of warnings, as seen from the caller.
+
+    Raises:
+        ValueError: As there.
+    """
+    roles = Roles.of(list(frame.columns), auxiliary, kinds)
+    columns = [_summary(frame[name], name, roles.kinds.get(name)) for name in roles.modelled]
+    complete = [column.name for column in columns if column.is_complete and roles.source == "complete"]
+    auxiliaries = tuple(auxiliary_of(frame[name], name) for name in (*roles.named, *complete))
+    return schema_of_columns(columns, auxiliaries, roles.source, stacklevel=stacklevel + 1)
+
+
+def _summary(values: pd.Series, name: Hashable, given: str | Kind | None) -> ColumnSummary:
+    if not values.notna().any():
+        raise ValueError(f"column {name!r}: expected at least one observed value, got none in {len(values)} rows")
+    choice = choice_of(values, name, given)
+    numbers = choice.kind.read(values, name)
+    is_gap = np.isnan(numbers)
+    moments = Moments.of(choice.kind.scale.unconstrained(numbers[~is_gap]))
+    # Counting different values takes long, and only a column without spread can have a single one.
+    is_constant = moments.std == 1.0 and values.nunique() <= 1
+    return ColumnSummary(name, choice, moments, not is_gap.any(), is_constant)

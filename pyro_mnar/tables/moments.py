@@ -1,0 +1,94 @@
+"""Mean and standard deviation of a column: of all its numbers at once, of many columns at once, or chunk by chunk."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of observed numbers; 0 and 1 where there are none.
+
+    Attributes:
+        mean: Their mean.
+        std: Their standard deviation, 1 for a spread of zero.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    @classmethod
+    def of(cls, numbers: Float[NDArray, " numbers"]) -> Moments:
+        """Moments of numbers whose squares may overflow."""
+        if not numbers.size:
+            return cls()
+        largest = float(np.abs(numbers).max()) or 1.0
+        scaled = numbers / largest
+        mean, std = float(scaled.mean()) * largest, float(scaled.std()) * largest
+        return cls(mean, float(_or_one(std, mean)))
+
+
+class GroupedMoments(NamedTuple):
+    """Moments of several groups of numbers.
+
+    Attributes:
+        means: As :class:`Moments` has it; ``(groups,)``.
+        stds: The same; ``(groups,)``.
+    """
+
+    means: Float[NDArray, " groups"]
+    stds: Float[NDArray, " groups"]
+
+    @classmethod
+    def of(
+        cls, numbers: Float[NDArray, " numbers"], group: Int[NDArray, " numbers"], num_groups: int
+    ) -> GroupedMoments:
+        """Moments of numbers by the group of each."""
+        sizes = np.maximum(np.bincount(group, minlength=num_groups), 1)
+        largest = np.abs(numbers).max().item() or 1.0  # squares of large numbers overflow
+        scaled = numbers / largest
+        means = np.bincount(group, scaled, minlength=num_groups) / sizes
+        variances = np.bincount(group, (scaled - means[group]) ** 2, minlength=num_groups) / sizes
+        means, stds = means * largest, np.sqrt(variances) * largest
+        return cls(means, _or_one(stds, means))
+
+
+@dataclass
+class RunningMoments:
+    """Moments of numbers that come in chunks (Chan, Golub & LeVeque 1983).
+
+    Attributes:
+        count: How many there were.
+        mean: Their mean.
+        squares: Sum of their squared deviations from it.
+    """
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, numbers: Float[NDArray, " numbers"]) -> None:
+        """Take in another chunk."""
+        if not numbers.size:
+            return
+        mean, total = float(numbers.mean()), self.count + numbers.size
+        step = mean - self.mean
+        self.squares += float(((numbers - mean) ** 2).sum()) + step**2 * self.count * numbers.size / total
+        self.mean += step * numbers.size / total
+        self.count = total
+
+    @property
+    def moments(self) -> Moments:
+        """Of all numbers so far."""
+        std = math.sqrt(self.squares / self.count) if self.count else 0.0
+        return Moments(self.mean, float(_or_one(std, self.mean)))
+
+
+def _or_one(std: Any, mean: Any) -> NDArray[np.float64]:
+    """The standard deviation, or 1 where it is only the rounding of equal numbers."""
+    return np.where(std > 1e-12 * np.maximum(np.abs(mean), 1e-300), std, 1.0)

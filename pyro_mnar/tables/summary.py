@@ -1,0 +1,155 @@
+"""What the training rows say of each column, and the schema that follows.
+
+Frames, sparse entries and streams are read in different ways.  Each fills one :class:`ColumnSummary` a column, and the
+schema is made of those.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pyro_mnar.kinds import Kind
+from pyro_mnar.kinds.choice import Choice
+from pyro_mnar.kinds.reading import numbers_of
+from pyro_mnar.tables.moments import Moments
+from pyro_mnar.tables.schema import Auxiliary, AuxiliarySource, Column, Schema
+
+
+@dataclass(frozen=True)
+class ColumnSummary:
+    """What the training rows say of one modelled column.
+
+    Attributes:
+        name: The frame's own label.
+        choice: Its kind, and why.
+        moments: Of the observed values, on the unconstrained scale.
+        is_complete: Whether no value is missing.
+        is_constant: Whether all values are the same, if that deserves a warning.
+    """
+
+    name: Hashable
+    choice: Choice
+    moments: Moments
+    is_complete: bool
+    is_constant: bool = False
+
+
+class Roles(NamedTuple):
+    """Which columns of a frame are modelled, and where U comes from.
+
+    Attributes:
+        modelled: Names of the columns of X.
+        named: Names of the columns of U that were named.
+        source: Where U comes from; ``"complete"`` whether or not there is a complete column.
+        kinds: What was declared, by column.
+    """
+
+    modelled: list[Hashable]
+    named: list[Hashable]
+    source: AuxiliarySource
+    kinds: Mapping[Hashable, str | Kind]
+
+    @classmethod
+    def of(
+        cls,
+        names: Sequence[Hashable],
+        auxiliary: Collection[Hashable] | Literal["mask"] | None,
+        kinds: Mapping[Hashable, str | Kind] | str | Kind,
+    ) -> Roles:
+        """The roles of a frame's columns; see :meth:`pyro_mnar.Table.from_frame`.
+
+        Raises:
+            ValueError: If a name is not among the columns or is given twice, or no column is left to model.
+        """
+        uses_mask = isinstance(auxiliary, str)  # not `==`, which a pandas Index answers entry by entry
+        named = [] if auxiliary is None or uses_mask else list(auxiliary)
+        if not isinstance(kinds, Mapping):
+            kinds = {name: kinds for name in names if name not in named}
+        absent = [name for name in (*named, *kinds) if name not in names]
+        if absent:
+            raise ValueError(f"column {absent[0]!r}: expected one of {list(names)!r}")
+        repeated = [name for at, name in enumerate(named) if name in named[:at]]
+        if repeated:
+            raise ValueError(
+                f"auxiliary column {repeated[0]!r}: expected each name once, got it {named.count(repeated[0])} times"
+            )
+        modelled = [name for name in names if name not in named]
+        if not modelled:
+            raise ValueError("expected at least one column to model, got auxiliary columns only")
+        source = "mask" if uses_mask else "complete" if auxiliary is None else "named" if named else "none"
+        return cls(modelled, named, source, kinds)
+
+
+def schema_of_columns(
+    summaries: Sequence[ColumnSummary],
+    auxiliaries: tuple[Auxiliary, ...],
+    source: AuxiliarySource,
+    *,
+    stacklevel: int,
+) -> Schema:
+    """The schema of the training rows.
+
+    Args:
+        summaries: One for each modelled column, in order.
+        auxiliaries: The columns of U: those named, or all complete ones.
+        source: Where U comes from; ``"complete"`` becomes ``"none"``, with a warning, where no column is complete.
+        stacklevel: Of warnings, as seen from the caller.
+    """
+    complete_as_u = source == "complete"
+    columns = tuple(
+        Column(
+            one.name,
+            one.choice.kind,
+            *one.moments,
+            incomplete=not one.is_complete,
+            is_auxiliary=complete_as_u and one.is_complete,
+            because=one.choice.because,
+        )
+        for one in summaries
+    )
+    constant = [one.name for one in summaries if one.is_constant]
+    if constant:
+        warnings.warn(f"constant columns, kept in their own units: {constant!r}", stacklevel=stacklevel + 1)
+    if complete_as_u and not auxiliaries:
+        warnings.warn(
+            "no auxiliary columns were named and no column is complete: the prior of z is standard normal, so nothing"
+            " identifies the latent (auxiliary='mask' is the paper's substitute, auxiliary=[] is silent)",
+            stacklevel=stacklevel + 1,
+        )
+        source = "none"
+    return Schema(columns, auxiliaries, source)
+
+
+def auxiliary_of(values: pd.Series, name: Hashable) -> Auxiliary:
+    """An auxiliary column's units or levels; ValueError if it has holes."""
+    auxiliary = Auxiliary(name, levels=auxiliary_levels(values))
+    if holds_numbers(values):
+        numbers = numbers_of(values, name)
+        auxiliary = Auxiliary(name, *Moments.of(numbers[~np.isnan(numbers)]))
+    auxiliary.encode(values)  # refuses holes, by name
+    return auxiliary
+
+
+def auxiliary_levels(values: pd.Series) -> tuple[Any, ...]:
+    """The levels of an auxiliary column, those of a category dtype in its order; empty if it holds numbers."""
+    if holds_numbers(values):
+        return ()
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return tuple(values.cat.categories)
+    return tuple(sorted(set(values.dropna()), key=lambda value: (str(type(value)), value)))
+
+
+def holds_numbers(values: pd.Series) -> bool:
+    """Whether these are numbers or dates, by dtype or, in an object column, one by one."""
+    numeric = ("integer", "floating", "mixed-integer-float", "boolean")
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return True
+    return pd.api.types.is_numeric_dtype(values.dtype) or (
+        values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in numeric
+    )
