@@ -8,10 +8,9 @@ from dataclasses import replace
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_mnar.capture.noise import CannotCapture
-from pyro_mnar.capture.tracing import Captured, flat, in_one_line, simplified, traced
+from pyro_mnar.capture.internals import CannotCapture
+from pyro_mnar.capture.tracing import Captured, flat, in_one_line, operations, simplified, traced
 from pyro_mnar.tables.batch import Batch
 
 Loss = Callable[[Batch], Tensor]
@@ -58,7 +57,9 @@ def mapped(captured: Captured, inputs: Sequence[Tensor]) -> Captured:
     dims = (*(0 for _ in inputs[: len(inputs) - count]), *(None for _ in range(count)))
     try:
         with torch.no_grad():
-            graph = make_fx(torch.func.vmap(captured.graph, dims, randomness="error"))(*inputs)
+            graph = operations(torch.func.vmap(captured.graph, dims, randomness="error"), inputs)
+    except CannotCapture:
+        raise
     except Exception as error:  # such as operations without a rule for it, or too little memory
         raise CannotCapture(in_one_line(error)) from error
     return replace(captured, graph=simplified(graph))

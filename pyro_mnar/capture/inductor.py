@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_mnar.capture.noise import CannotCapture
-from pyro_mnar.capture.tracing import in_one_line
+from pyro_mnar.capture.internals import CannotCapture, internal
+from pyro_mnar.capture.tracing import in_one_line, operations
 
 OfTensors = Callable[..., tuple[Tensor, ...]]
 Code = Callable[[list[Tensor]], Sequence[Tensor]]
@@ -41,6 +40,8 @@ def compiled(function: OfTensors, inputs: Sequence[Tensor], **options: Any) -> C
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, about its own parts
             return _compiled_for_cpu(function, inputs, options)
+    except CannotCapture:
+        raise
     except Exception as error:  # inductor's inside has many ways to fail, none of which need stop what Python can do
         raise CannotCapture(in_one_line(error)) from error
 
@@ -53,20 +54,18 @@ def no_compiler() -> str | None:
 
 
 def _compiled_for_cpu(function: OfTensors, inputs: Sequence[Tensor], options: dict[str, Any]) -> Code:
-    import torch._inductor.config as config
-    from torch._guards import TracingContext, tracing
-    from torch._inductor.compile_fx import compile_fx_inner
-    from torch._inductor.decomposition import select_decomp_table
-    from torch._subclasses import FakeTensorMode
-    from torch.fx.passes.fake_tensor_prop import FakeTensorProp
-
+    compile_fx_inner = internal("torch._inductor.compile_fx", "compile_fx_inner")
+    config = internal("torch._inductor", "config")
+    context, tracing = (internal("torch._guards", name) for name in ("TracingContext", "tracing"))
+    decompositions = internal("torch._inductor.decomposition", "select_decomp_table")()
+    fake = internal("torch._subclasses", "FakeTensorMode")(allow_non_fake_inputs=True)
+    propagation = internal("torch.fx.passes.fake_tensor_prop", "FakeTensorProp")
     with torch.no_grad():
         kept = [tensor.clone() for tensor in inputs]
-        graph = make_fx(torch.func.functionalize(function), decomposition_table=select_decomp_table())(*kept)
-        fake = FakeTensorMode(allow_non_fake_inputs=True)
+        graph = operations(torch.func.functionalize(function), kept, decomposition_table=decompositions)
         examples = [fake.from_tensor(tensor) for tensor in inputs]
-        with tracing(TracingContext(fake)), config.patch({"size_asserts": False, **options}):
-            FakeTensorProp(graph, fake).propagate_dont_convert_inputs(*examples)
+        with tracing(context(fake)), config.patch({"size_asserts": False, **options}):
+            propagation(graph, fake).propagate_dont_convert_inputs(*examples)
             # Called without its wrapper, which checks on every call what here never changes; there, and not here, the
             # option of a wrapper in C++ would be read from the options.
             code: Any = compile_fx_inner(graph, examples, cpp_wrapper=config.cpp_wrapper)

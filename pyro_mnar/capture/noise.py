@@ -17,17 +17,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-aten = torch.ops.aten
-
-
-class CannotCapture(Exception):
-    """Why a training step is no fixed graph."""
+from pyro_mnar.capture.internals import CannotCapture, internal
 
 
-class Noise(TorchDispatchMode):
-    """Within it, draws come from ``normal`` and ``uniform``, in order.
+class Noise:
+    """A context within which draws come from ``normal`` and ``uniform``, in order.
 
     Args:
         normal: Standard normal numbers, as many as the step needs; with None, the step draws its own and they are
@@ -39,27 +34,34 @@ class Noise(TorchDispatchMode):
         others: Random operations that were left as they are.
 
     Raises:
-        CannotCapture: If Python reads a tensor's value or a shape depends on one, so that no fixed graph exists; or if
-            other numbers are drawn than there are.
+        CannotCapture: If Python reads a tensor's value or a shape depends on one, so that no fixed graph exists; if
+            other numbers are drawn than there are; or if torch has no way to see its own operations.
     """
 
     def __init__(self, normal: Float[Tensor, " _"] | None = None, uniform: Float[Tensor, " _"] | None = None) -> None:
-        super().__init__()
         self.supply = {"normal": normal, "uniform": uniform}
         self.taken = {"normal": 0, "uniform": 0}
         self.others: list[str] = []
+        self._mode: Any = None
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Replace a draw; pass everything else on."""
-        kwargs = kwargs or {}
+    def __enter__(self) -> Noise:
+        self._mode = _mode_of(self.operation)
+        self._mode.__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> Any:
+        return self._mode.__exit__(*exc)
+
+    def operation(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The result of one of torch's operations: a draw is replaced, everything else passed on."""
         if _depends_on_values(func, args):
-            name = _SPOKEN.get(func, repr(func.overloadpacket.__name__))
+            name = _SPOKEN.get(str(func), repr(func.overloadpacket.__name__))
             raise CannotCapture(f"{name} reads values of a tensor{_place()}")
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
         if kwargs.get("generator") is not None:
             raise CannotCapture(f"{func.overloadpacket.__name__!r} draws from a generator of its own{_place()}")
-        draw = _DRAWS.get(func)
+        draw = _DRAWS.get(str(func))
         if draw is None:
             self.others.append(str(func))
             return func(*args, **kwargs)
@@ -84,6 +86,16 @@ class Noise(TorchDispatchMode):
         if start + count > len(supply):
             raise CannotCapture(f"more {kind} numbers are drawn than when the step was captured, {len(supply)}")
         return supply[start : start + count].view(shape).to(dtype)
+
+
+def _mode_of(operation: Callable[[Any, Any, Any], Any]) -> Any:
+    """A context that hands every operation of torch to a function."""
+
+    class Mode(internal("torch.utils._python_dispatch", "TorchDispatchMode")):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return operation(func, args, kwargs or {})
+
+    return Mode()
 
 
 def _normal_(noise: Noise, out: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
@@ -123,40 +135,40 @@ def _dropout(noise: Noise, values: Tensor, p: float, train: bool | None = None) 
 
 
 _IGNORED = ("generator", "layout", "pin_memory", "memory_format")
-_DRAWS: dict[Any, Callable[..., Any]] = {
-    aten.normal_.default: _normal_,
-    aten.normal.Tensor_Tensor: _normal,
-    aten.normal.Tensor_float: _normal,
-    aten.normal.float_Tensor: _normal,
-    aten.normal.float_float: _normal,
-    aten.randn.default: Noise.normal,
-    aten.randn_like.default: lambda noise, like, **options: noise.normal(like.shape, like, **options),
-    aten.rand.default: Noise.uniform,
-    aten.rand_like.default: lambda noise, like, **options: noise.uniform(like.shape, like, **options),
-    aten.uniform_.default: _uniform_,
-    aten.bernoulli.default: _bernoulli,
-    aten.bernoulli.p: _bernoulli,
-    aten.bernoulli_.float: _bernoulli_,
-    aten.bernoulli_.Tensor: _bernoulli_,
-    aten.exponential_.default: _exponential_,
-    aten.native_dropout.default: _dropout,
+_DRAWS: dict[str, Callable[..., Any]] = {
+    "aten.normal_.default": _normal_,
+    "aten.normal.Tensor_Tensor": _normal,
+    "aten.normal.Tensor_float": _normal,
+    "aten.normal.float_Tensor": _normal,
+    "aten.normal.float_float": _normal,
+    "aten.randn.default": Noise.normal,
+    "aten.randn_like.default": lambda noise, like, **options: noise.normal(like.shape, like, **options),
+    "aten.rand.default": Noise.uniform,
+    "aten.rand_like.default": lambda noise, like, **options: noise.uniform(like.shape, like, **options),
+    "aten.uniform_.default": _uniform_,
+    "aten.bernoulli.default": _bernoulli,
+    "aten.bernoulli.p": _bernoulli,
+    "aten.bernoulli_.float": _bernoulli_,
+    "aten.bernoulli_.Tensor": _bernoulli_,
+    "aten.exponential_.default": _exponential_,
+    "aten.native_dropout.default": _dropout,
 }
 _READS_VALUES = {
-    aten._local_scalar_dense.default,
-    aten.equal.default,
-    aten.is_nonzero.default,
-    aten.nonzero.default,
-    aten.masked_select.default,
-    aten._unique2.default,
-    aten.unique_dim.default,
+    "aten._local_scalar_dense.default",
+    "aten.equal.default",
+    "aten.is_nonzero.default",
+    "aten.nonzero.default",
+    "aten.masked_select.default",
+    "aten._unique2.default",
+    "aten.unique_dim.default",
 }
-_SPOKEN = {aten._local_scalar_dense.default: "'.item()', 'if' or the like"}  # operations that nobody calls by name
+_SPOKEN = {"aten._local_scalar_dense.default": "'.item()', 'if' or the like"}  # operations that nobody calls by name
 
 
 def _depends_on_values(func: Any, args: Any) -> bool:
-    if func is aten.index.Tensor:
+    if str(func) == "aten.index.Tensor":
         return any(at is not None and at.dtype in (torch.bool, torch.uint8) for at in args[1])
-    return func in _READS_VALUES
+    return str(func) in _READS_VALUES
 
 
 def _place() -> str:

@@ -16,13 +16,11 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx
-from torch._functorch.compile_utils import fx_graph_cse
-from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_mnar.capture.noise import CannotCapture, Noise
+from pyro_mnar.capture.internals import CannotCapture, internal
+from pyro_mnar.capture.noise import Noise
 from pyro_mnar.tables.batch import Batch
 
-aten = torch.ops.aten
 OfBatch = Callable[[Batch], tuple[Tensor, ...]]
 Spans = list[tuple[int, int]]
 MODES = ("auto", "inductor", "graph", "eager")  # what a user may ask for
@@ -122,15 +120,20 @@ def views(row: Float[Tensor, " numbers"], like: Sequence[Tensor]) -> list[Tensor
 
 def simplified(functional: fx.GraphModule) -> fx.GraphModule:
     """Common subexpressions once, what changes nothing or is never read not at all."""
-    graph = fx_graph_cse(functional.graph)
+    graph = internal("torch._functorch.compile_utils", "fx_graph_cse")(functional.graph)
     for node in graph.nodes:
-        if node.target is aten.fill.Scalar:
-            node.target = aten.full_like.default  # the same, and vmap has a rule for it
+        if str(node.target) == "aten.fill.Scalar":
+            node.target = torch.ops.aten.full_like.default  # the same, and vmap has a rule for it
         simpler = _simpler(node)
         if isinstance(simpler, fx.Node) and _form(simpler) == _form(node):
             node.replace_all_uses_with(simpler)
     graph.eliminate_dead_code()
     return fx.GraphModule(functional, graph)
+
+
+def operations(function: Callable[..., Any], inputs: Sequence[Tensor], **options: Any) -> fx.GraphModule:
+    """What a function does to tensors, as a list of torch's operations."""
+    return internal("torch.fx.experimental.proxy_tensor", "make_fx")(function, **options)(*inputs)
 
 
 def differ(first: Tensor, second: Tensor) -> bool:
@@ -156,10 +159,10 @@ def _captured(function: OfBatch, batch: Batch, parameters: Sequence[Tensor]) -> 
             return function(given)
 
     rows = list(batch.of_rows().values())
-    graph, constants = _lifted(make_fx(of_inputs)(normal, uniform, *rows), parameters, len(rows))
+    graph, constants = _lifted(operations(of_inputs, (normal, uniform, *rows)), parameters, len(rows))
     with torch.no_grad():
         inputs = (flat(parameters), normal, uniform, *rows, *constants)
-        functional = make_fx(torch.func.functionalize(graph))(*inputs)
+        functional = operations(torch.func.functionalize(graph), inputs)
     functional = simplified(functional)
     spans = _compacted(functional, 1), _compacted(functional, 2)
     functional.recompile()
@@ -226,19 +229,19 @@ def _origin(node: Any) -> Any:
 
 def _simpler(node: Any) -> Any:
     """A node of the same values, if it has the same shape, type and layout too."""
-    args = node.args
-    if node.target in _KEEPS_VALUES:
+    args, target = node.args, str(node.target)
+    if target in _KEEPS_VALUES:
         return args[0]
-    if node.target in _NEUTRAL and args[1] == _NEUTRAL[node.target]:
+    if target in _NEUTRAL and args[1] == _NEUTRAL[target]:
         return args[0]
-    if node.target is aten.copy.default:
+    if target == "aten.copy.default":
         return args[1]
-    if node.target is aten.t.default and args[0].target is aten.t.default:
+    if target == "aten.t.default" and str(args[0].target) == target:
         return args[0].args[0]
-    if node.target is aten.where.self:  # where(c, a, where(c, b, d)) is where(c, a, d)
+    if target == "aten.where.self":  # where(c, a, where(c, b, d)) is where(c, a, d)
         for position in (1, 2):
             inner = args[position]
-            if inner.target is aten.where.self and inner.args[0] is args[0]:
+            if str(inner.target) == target and inner.args[0] is args[0]:
                 taken = inner.args[position]
                 if _form(taken) == _form(inner):
                     node.update_arg(position, taken)
@@ -257,7 +260,7 @@ def _compacted(functional: fx.GraphModule, position: int) -> Spans:
     users: list[Any] = sorted(supply.users, key=lambda node: cast(int, node.args[2]))
     for node in users:
         start, stop = node.args[2], node.args[3]
-        if node.target is not aten.slice.Tensor or node.args[1] != 0:
+        if str(node.target) != "aten.slice.Tensor" or node.args[1] != 0:
             raise CannotCapture(f"random numbers are read by {node.target}")
         at = _total(spans)
         spans.append((start, stop))
@@ -277,11 +280,11 @@ def _spread(numbers: Float[Tensor, " _"], spans: Spans, count: int) -> Float[Ten
 
 
 _KEEPS_VALUES = {
-    aten.detach.default,
-    aten.alias.default,
-    aten.lift_fresh_copy.default,
-    aten.lift_fresh.default,
-    aten.expand.default,
-    aten.view.default,
+    "aten.detach.default",
+    "aten.alias.default",
+    "aten.lift_fresh_copy.default",
+    "aten.lift_fresh.default",
+    "aten.expand.default",
+    "aten.view.default",
 }
-_NEUTRAL = {aten.mul.Tensor: 1.0, aten.mul.Scalar: 1.0, aten.add.Tensor: 0.0, aten.pow.Tensor_Scalar: 1.0}
+_NEUTRAL = {"aten.mul.Tensor": 1.0, "aten.mul.Scalar": 1.0, "aten.add.Tensor": 0.0, "aten.pow.Tensor_Scalar": 1.0}

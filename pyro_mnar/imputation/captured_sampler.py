@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from pyro_mnar.capture.inductor import Code, compiled
-from pyro_mnar.capture.noise import CannotCapture
+from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.random_bits import MANTISSA, normal_of, random_bits, uniform_of
 from pyro_mnar.capture.tracing import differ, traced
 from pyro_mnar.imputation.averages import Weighted

@@ -20,7 +20,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from pyro_mnar.capture.inductor import no_compiler
-from pyro_mnar.capture.noise import CannotCapture
+from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.imputation.averages import Weighted
 from pyro_mnar.imputation.captured_sampler import CapturedSampler, Resampled
 from pyro_mnar.imputation.sampler import Chunk, Sampler, keep_freed_memory, refuse_unusable

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyro_mnar.capture.gradient import Loss, capture, loss_and_gradient
 from pyro_mnar.capture.inductor import no_compiler
-from pyro_mnar.capture.noise import CannotCapture
+from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.tracing import Captured, differ, flat, views
 from pyro_mnar.tables.batch import Batch, RowSource
 from pyro_mnar.training.adam import BETAS, State, as_machine_code, bias_corrected, interpreted
@@ -266,4 +266,5 @@ def best_mode(steps: int, device: torch.device, captured: Captured | None = None
 def write(parameters: Sequence[Tensor], theta: Float[Tensor, " numbers"]) -> None:
     """Copy numbers in one row into the parameters."""
     with torch.no_grad():
-        torch._foreach_copy_(list(parameters), views(theta, parameters))
+        for parameter, values in zip(parameters, views(theta, parameters), strict=True):
+            parameter.copy_(values)

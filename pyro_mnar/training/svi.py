@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from pyro_mnar.capture.noise import CannotCapture
+from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.tracing import MODES
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session

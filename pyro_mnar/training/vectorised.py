@@ -17,7 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from pyro_mnar.capture.gradient import capture, mapped
-from pyro_mnar.capture.noise import CannotCapture
+from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.tracing import flat
 from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import shuffled

@@ -24,7 +24,7 @@ from torch.distributions import constraints
 from checks import bounded_table, gina_pair, table_with_gaps
 from pyro_mnar import Batch, ImportanceWeightedELBO, Table, fit, mechanisms, observe_mask, partially_observed, rows
 from pyro_mnar.capture.gradient import capture, loss_and_gradient
-from pyro_mnar.capture.noise import CannotCapture
+from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.tracing import flat
 from pyro_mnar.guides import MeanField, ZeroImpute
 from pyro_mnar.infer.parameters import trainable_parameters

@@ -14,7 +14,7 @@ from torch import nn
 
 from checks import gina_pair, table_with_gaps
 from pyro_mnar import Batch, Fit, fit, partially_observed, rows
-from pyro_mnar.capture.noise import CannotCapture
+from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.tracing import flat
 from pyro_mnar.training.svi import Together, TrainingError
 

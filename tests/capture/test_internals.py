@@ -1,0 +1,74 @@
+"""What a version of torch lacks inside is a reason not to capture, and nothing else fails for it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import pyro_mnar
+from pyro_mnar.capture.internals import CannotCapture, internal
+
+PRIVATE = re.compile(r"\btorch(\.\w+)*\._[a-z]|\btorch\.fx\.experimental")
+HIDDEN = {
+    "torch.utils._python_dispatch": "TorchDispatchMode",
+    "torch.fx.experimental.proxy_tensor": "make_fx",
+    "torch._functorch.compile_utils": "fx_graph_cse",
+    "torch._inductor.compile_fx": "compile_fx_inner",
+}
+
+
+def test_what_is_not_there_is_named() -> None:
+    with pytest.raises(CannotCapture, match=r"torch 2\.\d+.* has no torch\._functorch\.compile_utils\.no_such_name"):
+        internal("torch._functorch.compile_utils", "no_such_name")
+    with pytest.raises(CannotCapture, match=r"has no torch\._no_such_module\.name"):
+        internal("torch._no_such_module", "name")
+
+
+def test_no_other_room_touches_private_parts_of_torch() -> None:
+    package = Path(pyro_mnar.__file__).parent
+    places = [package, package.parent / "models", package.parent / "guides"]
+    sources = {file for place in places for file in place.rglob("*.py")} - set((package / "capture").iterdir())
+    assert len(sources) > 80
+    assert not [file.name for file in sources if PRIVATE.search(file.read_text())]
+
+
+NAMED = "torch._functorch.compile_utils"  # what broke the import of the package once; the others take as long again
+
+
+@pytest.mark.parametrize("module", [NAMED, *(pytest.param(m, marks=pytest.mark.slow) for m in HIDDEN if m != NAMED)])
+def test_without_them_the_package_imports_trains_and_imputes_and_the_log_says_why(module: str) -> None:
+    script = f"""
+        import importlib, logging, sys, types
+        import torch, torch._dynamo, pyro.infer, arviz  # which use what is hidden from the package
+        without = types.ModuleType({module!r})
+        vars(without).update(vars(importlib.import_module({module!r})))
+        del without.{HIDDEN[module]}
+        sys.modules[{module!r}] = without
+        import numpy as np, pandas as pd
+        from pyro_mnar import Table, fit, impute
+        from pyro_mnar.guides import ZeroImpute
+        from pyro_mnar.models import NotMIWAE
+
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        frame = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 2)), columns=["a", "b"])
+        frame.loc[::3, "a"] = np.nan
+        table = Table.from_frame(frame, auxiliary=[])
+        for mode in ("eager", "inductor"):
+            model, guide = NotMIWAE(table, latent_dim=1, seed=0), ZeroImpute(table, 1, hidden=[2], seed=0)
+            fitted = fit(model, guide, table, epochs=2, restarts=2, held_out=0.2, compile=mode, progress=False)
+            assert np.isfinite(fitted.history["bound"]).all()
+            assert len(fitted.members) == 2
+            assert not np.isnan(impute(fitted, table, num_draws=2, compile=mode).draws).any()
+    """
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    for what in ("training steps", "imputation"):
+        lines = [line for line in run.stderr.splitlines() if line.startswith(what)]
+        assert any(line.endswith(f"has no {module}.{HIDDEN[module]})") for line in lines), run.stderr
