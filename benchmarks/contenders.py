@@ -22,8 +22,9 @@ from pyro_mnar import Batch, propose_missing, rows
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA
+from pyro_mnar.training.stepper import Optimisation
 from pyro_mnar.training.steps import Steps
-from pyro_mnar.training.vectorised import StepsTogether
+from pyro_mnar.training.vectorised import VectorisedSteps
 
 RATE = 1e-3
 UNIT = 0.5413248546129181  # softplus(UNIT) = 1
@@ -49,17 +50,23 @@ class Captured:
     """What ``fit(compile=mode)`` runs."""
 
     def __init__(self, problem: Problem, mode: str, *, rate: float = RATE, seed: int = 0) -> None:
-        self.mode, self.session, self._pair = mode, Session(seed), problem.pair(seed)
-        loss, parameters = problem.loss(self.session, self._pair)
-        rates = torch.full((MOST_STEPS,), rate, dtype=torch.float64)
-        self.steps = Steps(loss, parameters, problem.table.batch(), rates, mode)
+        self.problem, self.mode, self.session, self._pair = problem, mode, Session(seed), problem.pair(seed)
+        self.loss, self.parameters = problem.loss(self.session, self._pair)
+        self.rates = torch.full((MOST_STEPS,), rate, dtype=torch.float64)
+        self.steps: Steps | None = None
 
     def train(self, order: Tensor) -> None:
         with self.session.running():
+            self.steps = self.steps or self._steps(order.shape[1])
             for _ in self.steps.run(order):
                 pass
+            self.steps.synchronise()
         if self.steps.mode != self.mode:
             raise RuntimeError(f"expected mode {self.mode!r}, got {self.steps.mode!r}")
+
+    def _steps(self, size: int) -> Steps:
+        table = self.problem.table.batch()
+        return Steps(Optimisation(self.loss, self.parameters, table, size, self.rates), self.mode)
 
     def pair(self) -> Pair:
         return self._pair
@@ -155,20 +162,18 @@ def whole(contender: Contender, problem: Problem) -> Run:
 
 def restarts(problem: Problem, members: int, mode: str) -> Run:
     """What ``fit(restarts=members, compile=mode)`` runs: one step of every member."""
-    batch, sessions, steps = problem.table.batch(), [Session(seed) for seed in range(members)], []
+    batch, sessions, own = problem.table.batch(), [Session(seed) for seed in range(members)], []
     for seed, session in enumerate(sessions):
         loss, parameters = problem.loss(session, problem.pair(seed))
         rates = torch.full((MOST_STEPS,), RATE, dtype=torch.float64)
-        steps.append(Steps(loss, parameters, batch, rates, mode))
-    together = StepsTogether(steps, sessions, len(batch))
+        own.append(Optimisation(loss, parameters, batch, len(batch), rates))
+    steps = VectorisedSteps(own, sessions)
     if mode == "inductor":
-        together.compile(len(batch))
-    everything, done = torch.arange(len(batch)), 0
+        steps.compile()
+    everything = torch.arange(len(batch))
 
     def run(count: int) -> None:
-        nonlocal done
-        for losses in together.run(everything.expand(count, members, -1), done):
+        for losses in steps.run(everything.expand(count, members, -1)):
             losses.tolist()
-        done += count
 
     return run

@@ -30,7 +30,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from pyro_mnar import Batch, Fit, ImportanceWeightedELBO, Table, fit, impute, rows
 from pyro_mnar.infer.session import Session
 from pyro_mnar.models import NotMIWAE
-from pyro_mnar.training import Trainer
+from pyro_mnar.training import Trainer, TrainingRun
+from pyro_mnar.training.steps import Steps
 
 PEER = "notmiwae-pytorch"
 LATENT_DIM, HIDDEN, BATCH = 10, 128, 128  # widths are the peer's own, which has one for all layers
@@ -83,13 +84,22 @@ def epoch_of_peer(num_rows: int = 2_000, particles: int = 20, rounds: int = 5, m
 
 def our_epochs(table: Table, particles: int, mode: str) -> Run:
     """Epochs as :func:`~pyro_mnar.fit` has them."""
-    trainer = Trainer(their_pair(table, particles), ImportanceWeightedELBO(particles), table.source(), None, Session(0))
-    trainer.check()
-    trainer.prepare(RATE, 1_000 * len(table), mode, BATCH)
+    training = TrainingRun(
+        their_pair(table, particles),
+        ImportanceWeightedELBO(particles),
+        table.source(),
+        None,
+        Session(0),
+        learning_rate=RATE,
+        num_steps=1_000 * len(table),
+        batch_size=BATCH,
+    )
+    with training.session.running():
+        trainer = Trainer(training, Steps(training.optimisation, mode))
 
     def run(count: int) -> None:
         for _ in range(count):
-            trainer.epoch(BATCH)
+            trainer.epoch()
 
     return run
 

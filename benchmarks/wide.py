@@ -31,6 +31,7 @@ from pyro_mnar.guides import PointNet
 from pyro_mnar.infer.parameters import trainable_parameters
 from pyro_mnar.infer.session import Session, threads
 from pyro_mnar.models import GINA
+from pyro_mnar.training.stepper import Optimisation
 from pyro_mnar.training.steps import Steps
 
 PARTICLES, BATCH, RATE = 5, 100, 1e-3
@@ -73,7 +74,8 @@ class Contender:
             parameters = trainable_parameters(self.model, self.guide)
         buffers = [buffer for module in (self.model, self.guide) for buffer in module.buffers()]
         rates = torch.full((1_000_000,), RATE, dtype=torch.float64)
-        self.steps = Steps(self.loss, parameters, self.source, rates, mode, buffers)
+        with self.session.running():
+            self.steps = Steps(Optimisation(self.loss, parameters, self.source, BATCH, rates, buffers), mode)
         self.parameters = parameters
 
     def loss(self, batch: Any) -> torch.Tensor:
@@ -86,6 +88,7 @@ class Contender:
             order = torch.randint(len(self.source), (count, BATCH), generator=self.session.generator)
             for _ in self.steps.run(order):
                 pass
+            self.steps.synchronise()
 
 
 def products_alone(columns: int) -> Callable[[int], None]:

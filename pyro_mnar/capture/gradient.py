@@ -41,20 +41,24 @@ def loss_and_gradient(
     return value.detach(), flat([torch.zeros_like(p) if g is None else g for g, p in pairs])
 
 
-def mapped(captured: Captured, inputs: Sequence[Tensor]) -> Captured:
+def mapped(captured: Captured, theta: Float[Tensor, "members parameters"], batch: Batch) -> Captured:
     """The same over a first dimension of members: each has its own parameters, noise and rows; constants are shared.
 
     Args:
         captured: The graph of one member.
-        inputs: Of all members: parameters, normal, uniform, rows, then the constants.
+        theta: The parameters of all members.
+        batch: An example of one member's rows.
 
     Raises:
         CannotCapture: If the graph cannot be mapped, or members would share random numbers.
     """
     if captured.others:
         raise CannotCapture(f"all members would draw the same numbers in {captured.others[0]}")
-    count = len(captured.constants)
-    dims = (*(0 for _ in inputs[: len(inputs) - count]), *(None for _ in range(count)))
+    members = len(theta)
+    noise = [theta.new_zeros(members, count) for count in captured.num_random]
+    rows = [torch.stack([value] * members) for value in batch.of_rows().values()]
+    inputs = [theta, *noise, *rows, *captured.constants]
+    dims = (*(0 for _ in inputs[: len(inputs) - len(captured.constants)]), *(None for _ in captured.constants))
     try:
         with torch.no_grad():
             graph = operations(torch.func.vmap(captured.graph, dims, randomness="error"), inputs)

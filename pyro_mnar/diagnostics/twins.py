@@ -29,8 +29,8 @@ from pyro_mnar.infer.sites import columns_of, missing_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.plan import TrainingPlan
 from pyro_mnar.training.restarts import Start, copied_pair, member_seed, redraw
-from pyro_mnar.training.svi import Training
 
 STEPS = 2000  # of each refit, where no epochs are given
 RIDGE = 1e-2  # per row, in standardised units
@@ -96,7 +96,7 @@ def search_twins(
     table = fit.encoded(table)
     batch = table.batch()
     epochs = epochs or max(10, -(-STEPS * batch_size // len(table)))
-    training = Training(
+    plan = TrainingPlan(
         ImportanceWeightedELBO(num_particles),
         table,
         None,
@@ -114,11 +114,11 @@ def search_twins(
     expected = predicted(batch)
     sides = {"reversed": 2 * expected - completed, "shifted": 2 * completed - expected}
 
-    starts = {"as fitted": _refit(fit, training, None, seed)}
+    starts = {"as fitted": _refit(fit, plan, None, seed)}
     for name, values in sides.items():
-        starts[name] = _refit(fit, training, values, seed)
+        starts[name] = _refit(fit, plan, values, seed)
     for member in range(1, fresh + 1):
-        starts[f"fresh {member}"] = _refit(fit, training, None, member_seed(seed, member), fresh=True)
+        starts[f"fresh {member}"] = _refit(fit, plan, None, member_seed(seed, member), fresh=True)
 
     fits = [fit, *starts.values()]
     names = pd.Index(["the fit", *starts], name="start")
@@ -145,14 +145,14 @@ def predicted(batch: Batch) -> Float[Tensor, "rows columns"]:
     return result
 
 
-def _refit(fit: Fit, training: Training, completion: Tensor | None, seed: int, *, fresh: bool = False) -> Fit:
-    (model, guide), store = copied_pair(fit.model, fit.guide, training.table, fit.store, seed)
+def _refit(fit: Fit, plan: TrainingPlan, completion: Tensor | None, seed: int, *, fresh: bool = False) -> Fit:
+    (model, guide), store = copied_pair(fit.model, fit.guide, plan.table, fit.store, seed)
     if fresh:
         redraw((model, guide), store, seed)
     if completion is not None:
-        completed = _Completed(model, completion, training.table)
-        store = training.run(Start(completed, guide, seed, store, "rows completed")).fit.store
-    return training.run(Start(model, guide, seed, store, "refit")).fit
+        completed = _Completed(model, completion, plan.table)
+        store = plan.run(Start(completed, guide, seed, store, "rows completed")).fit.store
+    return plan.run(Start(model, guide, seed, store, "refit")).fit
 
 
 class _Completed(nn.Module):

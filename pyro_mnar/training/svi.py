@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
-from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.tracing import MODES
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
-from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
-from pyro_mnar.training.restarts import Start, Trained, best_of
-from pyro_mnar.training.steps import best_mode
-from pyro_mnar.training.trainer import Trainer, TrainingError
-from pyro_mnar.training.vectorised import Together
+from pyro_mnar.training.plan import TrainingPlan
+from pyro_mnar.training.restarts import Start, best_of
+from pyro_mnar.training.run import TrainingError
 
 DEFAULT_STEPS = 3_000
 LEAST_EPOCHS = 30
 
-log = logging.getLogger(__name__)
-__all__ = ["Training", "TrainingError", "fit"]
+__all__ = ["TrainingError", "fit"]
 
 
 def fit(
@@ -96,91 +89,12 @@ def fit(
     for module in (model, guide):
         if isinstance(module, nn.Module):
             module.to(device)
-    training = Training(
+    plan = TrainingPlan(
         objective, table, validation, epochs, batch_size, learning_rate, device, patience, progress, compile
     )
     if restarts == 1:
-        return training.run(Start(model, guide, seed)).fit
-    return best_of(restarts, training.run_all, model, guide, table, validation or table, seed)
-
-
-@dataclass(frozen=True)
-class Training:
-    """What all initialisations of one fit share; arguments as for :func:`fit`, with ``validation`` the held-out
-    rows.
-    """
-
-    objective: ImportanceWeightedELBO
-    table: Table
-    validation: Table | None
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    device: torch.device
-    patience: int | None = None
-    progress: bool = True
-    mode: str = "auto"
-
-    def run(self, start: Start) -> Trained:
-        """Train one initialisation."""
-        trainer = self._trainer(start)
-        interrupted = self._train(trainer, start.label)
-        return Trained(trainer.result(), interrupted)
-
-    def run_all(self, starts: Sequence[Start]) -> list[Trained]:
-        """Train several: at once if their step can be captured and the run is long enough for it, else in turn.
-
-        Ctrl-C ends the training of all.
-        """
-        mode, reason = (self.mode, "") if self.mode != "auto" else best_mode(self._steps(), self.device)
-        if mode != "eager":
-            trainers = [self._trainer(start) for start in starts]
-            try:
-                together = Together(trainers, self.mode, self.batch_size)
-            except CannotCapture as cause:
-                reason = str(cause)
-            else:
-                log.info("restarts: %d at once (%s)", len(starts), together.mode)
-                interrupted = self._train(together, f"{len(starts)} starts")
-                return [Trained(trainer.result(), interrupted) for trainer in trainers]
-        log.info("restarts: in turn (%s)", reason or "as asked for")
-        trained: list[Trained] = []
-        for start in starts:
-            trained.append(self.run(start))
-            if trained[-1].interrupted:
-                break
-        return trained
-
-    def _steps(self) -> int:
-        return self.epochs * math.ceil(len(self.table) / self.batch_size)
-
-    def _trainer(self, start: Start) -> Trainer:
-        fitted = Fit(start.model, start.guide, self.table.schema)
-        validation = None if self.validation is None else self.validation.source(self.device)
-        session = Session(start.seed, self.device, start.store)
-        trainer = Trainer(fitted, self.objective, self.table.source(self.device), validation, session)
-        trainer.check()
-        trainer.prepare(self.learning_rate, self._steps(), self.mode, self.batch_size)
-        return trainer
-
-    def _train(self, trainer: Trainer | Together, label: str) -> bool:
-        """Run the epochs; whether Ctrl-C ended them early."""
-        bar = tqdm(total=self.epochs, unit="epoch", desc=label or None, disable=None if self.progress else True)
-        interrupted = False
-        try:
-            for _ in range(self.epochs):
-                value = trainer.epoch(self.batch_size)
-                bar.set_postfix_str(f"{trainer.column} {value:.3f} nats/row")
-                bar.update()
-                if self.patience is not None and trainer.epochs_since_best >= self.patience:
-                    break
-        except KeyboardInterrupt:
-            interrupted = True
-            bar.set_postfix_str("interrupted")
-        finally:
-            bar.close()
-            trainer.finish()
-        return interrupted
+        return plan.run(Start(model, guide, seed)).fit
+    return best_of(restarts, plan.run_all, model, guide, table, validation or table, seed)
 
 
 def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Table | None]:

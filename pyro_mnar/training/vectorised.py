@@ -10,162 +10,185 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyro_mnar.capture.gradient import capture, mapped
 from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.tracing import flat
 from pyro_mnar.infer.session import Session
-from pyro_mnar.tables.batch import shuffled
-from pyro_mnar.training.adam import State, interpreted
-from pyro_mnar.training.steps import CapturedSteps, Steps, best_mode, by_python, write
+from pyro_mnar.training.captured_steps import STEPS_BETWEEN_CHECKS, CapturedAdam, LossAndGradient, Numbers, by_python
+from pyro_mnar.training.run import TrainingRun
+from pyro_mnar.training.stepper import AdamState, EagerSteps, Optimisation
+from pyro_mnar.training.steps import Thresholds
 from pyro_mnar.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
 
-class Together:
-    """Trains several members at once, as :class:`~pyro_mnar.training.trainer.Trainer` trains one.
+class VectorisedSteps:
+    """Captured steps of several members at once.
 
     Args:
-        trainers: The members, on the same table and for as many steps.
-        mode: ``"graph"``, ``"inductor"``, or ``"auto"``, which chooses one of them.
-        batch_size: The most rows of a minibatch.
-
-    Attributes:
-        mode: What was chosen.
+        members: What each of them minimises, on the same table.
+        sessions: Their random streams.
+        steps_between_checks: At least so many; each first step of :meth:`run` can be one that is checked.
 
     Raises:
         CannotCapture: If the step cannot be captured, or not be mapped over members; says why.
     """
 
-    def __init__(self, trainers: Sequence[Trainer], mode: str, batch_size: int) -> None:
-        self.trainers, self.column, self.done = trainers, trainers[0].column, 0
-        members, sessions = [t.steps for t in trainers], [t.session for t in trainers]
-        size = shuffled(len(members[0].batch), batch_size, torch.Generator()).shape[1]
-        self.steps: StepsTogether | None = StepsTogether(members, sessions, size)
-        if mode == "auto":
-            mode, _ = best_mode(len(members[0].rates), members[0].batch.device, self.steps.captured)
-        if mode == "inductor":
-            self.steps.compile(size)
-        self.mode = mode
-        self._capture_held_out(trainers[0])
-
-    @property
-    def epochs_since_best(self) -> int:
-        """Of the member that improved last."""
-        return min(trainer.epochs_since_best for trainer in self.trainers)
-
-    def epoch(self, batch_size: int) -> float:
-        """One pass over the table by every member; returns the best bound per row, in nats."""
-        rows = torch.stack([trainer.shuffled(batch_size) for trainer in self.trainers], dim=1)
-        if self.steps is not None:
-            try:
-                self._epoch_together(self.steps, rows)
-            except CannotCapture as cause:
-                log.warning("restarts: in turn from epoch %d on (%s)", len(self.trainers[0].history) + 1, cause)
-                self.steps.give_up(self.done)
-                self.steps = None
-        if self.steps is None:
-            for trainer, own in zip(self.trainers, rows.unbind(1), strict=True):
-                trainer.epoch_of(own, batch_size)
-        return max(trainer.history[-1][self.column] for trainer in self.trainers)
-
-    def finish(self) -> None:
-        """Put every member's best parameters back."""
-        if self.steps is not None:
-            self.steps.synchronise()
-        for trainer in self.trainers:
-            trainer.finish()
-
-    def _capture_held_out(self, first: Trainer) -> None:
-        """One graph for all, since parameters are its inputs."""
-        if first.held_out is None:
-            return
-        with first.session.running():
-            first.held_out.capture(first.parameters, first.steps.buffers)
-        for trainer in self.trainers[1:]:
-            assert trainer.held_out is not None
-            trainer.held_out.captured = first.held_out.captured
-
-    def _epoch_together(self, steps: StepsTogether, rows: Int[Tensor, "batches members size"]) -> None:
-        start, totals = time.perf_counter(), [0.0] * len(self.trainers)
-        for number, losses in enumerate(steps.run(rows, self.done)):
-            self.done += 1
-            for member, loss in enumerate(losses.tolist()):
-                if not math.isfinite(loss):
-                    steps.synchronise()
-                    self.trainers[member].fail(rows[number, member], number, loss)
-                totals[member] -= loss
-        steps.synchronise()
-        for trainer, total in zip(self.trainers, totals, strict=True):
-            trainer.record(total / len(rows), start)
-
-
-class StepsTogether(CapturedSteps):
-    """Captured steps of several members; every input but constants and Adam's pair has the members first.
-
-    Args:
-        members: Their steps, of which losses, parameters and rates are taken.
-        sessions: Their random streams.
-        size: Rows of a minibatch.
-
-    Raises:
-        CannotCapture: As for :class:`Together`.
-    """
-
-    def __init__(self, members: Sequence[Steps], sessions: Sequence[Session], size: int) -> None:
+    def __init__(
+        self,
+        members: Sequence[Optimisation],
+        sessions: Sequence[Session],
+        steps_between_checks: int = STEPS_BETWEEN_CHECKS,
+    ) -> None:
         self.members, self.sessions = members, sessions
         first, *others = members
         with sessions[0].running():
-            example = first.batch.take(torch.arange(size, device=first.batch.device))
-            captured = capture(first.loss, first.parameters, example, first.buffers)
+            self.captured = capture(first.loss, first.parameters, first.example(), first.buffers)
         for other in others:
-            shapes = ([tensor.shape for tensor in steps.parameters] for steps in (first, other))
+            shapes = ([tensor.shape for tensor in member.parameters] for member in (first, other))
             buffers = zip(first.buffers, other.buffers, strict=True)
             if len({tuple(own) for own in shapes}) > 1 or not all(torch.equal(a, b) for a, b in buffers):
                 raise CannotCapture("members differ in more than the values of their parameters")
-        super().__init__(captured, first)
-        inputs = self.example(size)
-        self.captured = mapped(captured, [inputs[0], *inputs[4:]])
-        self.step = interpreted(self.captured)
+        theta = torch.stack([flat(member.parameters) for member in members])
+        graph = mapped(self.captured, theta, first.example())
+        self.adam = CapturedAdam(graph, theta, first.table, first.rates, steps_between_checks)
+
+    @property
+    def mode(self) -> str:
+        """``"inductor"`` once :meth:`compile` was called, ``"graph"`` before."""
+        return self.adam.mode
+
+    def compile(self) -> None:
+        """Have inductor compile the step.
+
+        Raises:
+            CannotCapture: If it cannot; the graph is then run as it is.
+        """
+        self.adam.compile(self.members[0].size)
+
+    def run(self, rows: Int[Tensor, "batches members size"]) -> Iterator[Float[Tensor, " members"]]:
+        """The members' losses at each minibatch in turn, before its step.
+
+        Raises:
+            CannotCapture: If the first step's losses or gradients are not what Python makes of them; it is then not
+                taken.
+        """
+        return self.adam.run(rows, self._noise, self._by_python)
 
     def synchronise(self) -> None:
         """Let the members' own parameters be what was trained."""
-        for member, theta in zip(self.members, self.state.parameters, strict=True):
-            write(member.parameters, theta)
+        for member, theta in zip(self.members, self.adam.state.parameters, strict=True):
+            member.write(theta)
 
-    def give_up(self, done: int) -> None:
-        """Let every member go on by Python."""
-        for number, member in enumerate(self.members):
-            member.by_python_from(State(*(tensor[number] for tensor in self.state)), done)
+    def by_python(self) -> list[EagerSteps]:
+        """Steps of each member by Python that go on from here, with Adam's memory."""
+        states = (AdamState(*tensors) for tensors in zip(*self.adam.state, strict=True))
+        pairs = zip(self.members, states, strict=True)
+        return [EagerSteps.resumed(member, state, self.adam.done) for member, state in pairs]
 
-    def _first_state(self) -> State:
-        theta = torch.stack([flat(member.parameters) for member in self.members])
-        return State(theta, torch.zeros_like(theta), torch.zeros_like(theta))
-
-    def _rows(self, size: int) -> Int[Tensor, "1 members size"]:
-        return super()._rows(size)[:, None].expand(-1, len(self.members), -1)
-
-    def _noise(self, steps: int) -> tuple[Tensor, Tensor]:
+    def _noise(self, steps: int) -> Numbers:
         """Each member's from its own session, the numbers that it would draw alone."""
         drawn = []
         for session in self.sessions:
             with session.running():
-                drawn.append(super()._noise(steps))
+                drawn.append(self.captured.noise(steps, self.adam.state.parameters))
         normal, uniform = zip(*drawn, strict=True)
         return torch.stack(normal, dim=1), torch.stack(uniform, dim=1)
 
-    def _by_python(self, rows: Tensor, normal: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    def _by_python(self, rows: Int[Tensor, "members size"], normal: Tensor, uniform: Tensor) -> LossAndGradient:
         self.synchronise()
         results = []
         for number, (member, session) in enumerate(zip(self.members, self.sessions, strict=True)):
             with session.running():
-                batch = self.batch.take(rows[number])
-                results.append(by_python(self.captured, member, batch, normal[number], uniform[number]))
+                batch = member.table.take(rows[number])
+                results.append(by_python(member, self.captured, batch, normal[number], uniform[number]))
         losses, gradients = zip(*results, strict=True)
         return torch.stack(losses), torch.stack(gradients)
+
+
+class VectorisedTrainer:
+    """Trains several runs at once, as :class:`~pyro_mnar.training.trainer.Trainer` trains one.
+
+    Args:
+        runs: The members, on the same table and for as many steps.
+        mode: ``"graph"``, ``"inductor"``, or ``"auto"``, which chooses one of them.
+        thresholds: What ``"auto"`` goes by.
+
+    Attributes:
+        steps: What takes the steps of all members.
+        in_turn: What trains each member by itself, once their steps together failed.
+
+    Raises:
+        CannotCapture: If the step cannot be captured, not be mapped over members, or not be compiled where that is
+            asked for; says why.
+    """
+
+    def __init__(self, runs: Sequence[TrainingRun], mode: str, thresholds: Thresholds | None = None) -> None:
+        self.runs, self.column = runs, runs[0].column
+        thresholds = thresholds or Thresholds()
+        first = runs[0].optimisation
+        self.steps = VectorisedSteps(
+            [run.optimisation for run in runs], [run.session for run in runs], thresholds.steps_between_checks
+        )
+        if mode == "auto":
+            mode = thresholds.after_capture(len(first.rates), first.table.device, self.steps.adam.captured).mode
+        if mode == "inductor":
+            self.steps.compile()
+        self.in_turn: list[Trainer] = []
+        self._capture_held_out()
+
+    @property
+    def epochs_since_best(self) -> int:
+        """Of the member that improved last."""
+        return min(run.epochs_since_best for run in self.runs)
+
+    def epoch(self) -> float:
+        """One pass over the table by every member; returns the best bound per row, in nats."""
+        rows = torch.stack([run.shuffled() for run in self.runs], dim=1)
+        if not self.in_turn:
+            try:
+                self._epoch_at_once(rows)
+            except CannotCapture as cause:
+                log.warning("restarts: in turn from epoch %d on (%s)", len(self.runs[0].history) + 1, cause)
+                pairs = zip(self.runs, self.steps.by_python(), strict=True)
+                self.in_turn = [Trainer(run, steps) for run, steps in pairs]
+        for trainer, own in zip(self.in_turn, rows.unbind(1), strict=False):
+            trainer.epoch_on(own)
+        return max(run.history[-1][self.column] for run in self.runs)
+
+    def finish(self) -> None:
+        """Put every member's best parameters back."""
+        if not self.in_turn:
+            self.steps.synchronise()
+        for run in self.runs:
+            run.finish()
+
+    def _capture_held_out(self) -> None:
+        """One graph for all, since parameters are its inputs."""
+        first, *others = self.runs
+        if first.held_out is None:
+            return
+        with first.session.running():
+            first.held_out.capture(first.optimisation.parameters, first.optimisation.buffers)
+        for run in others:
+            assert run.held_out is not None
+            run.held_out.captured = first.held_out.captured
+
+    def _epoch_at_once(self, rows: Int[Tensor, "batches members size"]) -> None:
+        start, totals = time.perf_counter(), [0.0] * len(self.runs)
+        for number, losses in enumerate(self.steps.run(rows)):
+            for member, loss in enumerate(losses.tolist()):
+                if not math.isfinite(loss):
+                    self.steps.synchronise()
+                    self.runs[member].fail(rows[number, member], number, loss)
+                totals[member] -= loss
+        self.steps.synchronise()
+        for run, total in zip(self.runs, totals, strict=True):
+            run.record(total / len(rows), start)

@@ -141,11 +141,11 @@ class TestRunning:
         """A fit returns its best parameters on Ctrl-C: half a training must not pass for a finished run."""
         epoch, pressed = Trainer.epoch, []
 
-        def interrupted(trainer: Trainer, batch_size: int) -> float:
-            if len(trainer.history) == 2 and not pressed:
+        def interrupted(trainer: Trainer) -> float:
+            if len(trainer.run.history) == 2 and not pressed:
                 pressed.append(True)
                 signal.raise_signal(signal.SIGINT)
-            return epoch(trainer, batch_size)
+            return epoch(trainer)
 
         monkeypatch.setattr(Trainer, "epoch", interrupted)
         systems = [baselines.mean(), baselines.pvae(epochs=5)]

@@ -21,7 +21,7 @@ def test_100_000_rows_of_5_000_columns_train_in_little_memory() -> None:
         from pyro_mnar import ImportanceWeightedELBO, Table
         from pyro_mnar.guides import PointNet
         from pyro_mnar.models import GINA
-        from pyro_mnar.training.steps import Steps
+        from pyro_mnar.training.stepper import EagerSteps, Optimisation
 
         rng, rows, columns = np.random.default_rng(0), 100_000, 5_000
         cells = np.unique(rng.integers(0, rows * columns, rows * columns // 1000))
@@ -30,16 +30,14 @@ def test_100_000_rows_of_5_000_columns_train_in_little_memory() -> None:
         model, guide = GINA(table, latent_dim=8, seed=0), PointNet(table, 8, seed=0)
         bound, source = ImportanceWeightedELBO(5), table.source()
         parameters = [*model.parameters(), *guide.parameters()]
-        steps = Steps(
-            lambda batch: bound.differentiable_loss(model, guide, batch) / batch.size,
-            parameters,
-            source,
-            torch.full((5,), 1e-2, dtype=torch.float64),
-            "eager",
-        )
+        def loss(batch):
+            return bound.differentiable_loss(model, guide, batch) / batch.size
+
+        rates = torch.full((5,), 1e-2, dtype=torch.float64)
+        steps = EagerSteps(Optimisation(loss, parameters, source, 128, rates))
         before = [parameter.detach().clone() for parameter in parameters]
-        losses = list(steps.run(torch.randint(rows, (5, 128))))
-        assert np.isfinite(losses).all()
+        losses = torch.stack(list(steps.run(torch.randint(rows, (5, 128)))))
+        assert losses.isfinite().all()
         assert any(not torch.equal(old, new) for old, new in zip(before, parameters))
         kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(kilobytes / 1024 ** (2 if __import__("sys").platform == "darwin" else 1))

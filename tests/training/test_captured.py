@@ -22,7 +22,7 @@ from torch import nn
 from torch.distributions import constraints
 
 from checks import bounded_table, gina_pair, table_with_gaps
-from pyro_mnar import Batch, ImportanceWeightedELBO, Table, fit, mechanisms, observe_mask, partially_observed, rows
+from pyro_mnar import Batch, Fit, ImportanceWeightedELBO, Table, fit, mechanisms, observe_mask, partially_observed, rows
 from pyro_mnar.capture.gradient import capture, loss_and_gradient
 from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.tracing import flat
@@ -31,8 +31,12 @@ from pyro_mnar.infer.parameters import trainable_parameters
 from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA
 from pyro_mnar.tables.batch import shuffled
-from pyro_mnar.training.steps import STEPS_TO_CAPTURE, STEPS_TO_COMPILE, Steps, best_mode
-from pyro_mnar.training.svi import TrainingError
+from pyro_mnar.training import Trainer, TrainingError, TrainingRun
+from pyro_mnar.training.plan import TrainingPlan
+from pyro_mnar.training.restarts import Start
+from pyro_mnar.training.stepper import Optimisation
+from pyro_mnar.training.steps import Steps, Thresholds
+from pyro_mnar.training.trainer import run_epochs
 
 RUN = {"epochs": 6, "batch_size": 16, "progress": False, "compile": "graph"}
 
@@ -211,7 +215,9 @@ def test_dropout_is_captured_and_fresh_on_every_step():
 def steps_of(model, guide, table: Table, mode: str, count: int = 12):
     batch = table.batch()
     session, loss, parameters = session_of(model, guide, batch)
-    return session, Steps(loss, parameters, batch, torch.linspace(0.05, 0.01, count, dtype=torch.float64), mode)
+    rates = torch.linspace(0.05, 0.01, count, dtype=torch.float64)
+    with session.running():
+        return Steps(Optimisation(loss, parameters, batch, ROWS.shape[1], rates), mode)
 
 
 def replayed_by_python(model, guide, table: Table, count: int = 12):
@@ -235,18 +241,24 @@ def replayed_by_python(model, guide, table: Table, count: int = 12):
     return losses, parameters
 
 
+def parameters_of(*modules: nn.Module) -> torch.Tensor:
+    return flat([parameter for module in modules for parameter in module.parameters()])
+
+
 ROWS = torch.stack([torch.randperm(40, generator=torch.Generator().manual_seed(i))[:10] for i in range(12)])
 
 
 def test_captured_steps_are_torchs_adam_on_the_models_own_gradients():
     table = table_with_gaps()
-    _, steps = steps_of(*gina_pair(table), table, "graph")
+    model, guide = gina_pair(table)
+    steps = steps_of(model, guide, table, "graph")
     with Session(1).running():
-        losses = list(steps.run(ROWS))
+        losses = [loss.item() for loss in steps.run(ROWS)]
+        steps.synchronise()
     expected, parameters = replayed_by_python(*gina_pair(table), table)
     assert steps.mode == "graph"
     assert losses == pytest.approx(expected, rel=1e-9)
-    torch.testing.assert_close(flat(steps.parameters), flat(parameters), rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(parameters_of(model, guide), flat(parameters), rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.slow
@@ -257,9 +269,11 @@ def test_compiled_steps_are_the_captured_ones():
     got = {}
     for mode in ("graph", "inductor"):
         model, guide = gina_pair(table_with_gaps())
-        _, steps = steps_of(model.float(), guide.float(), table, mode)
+        steps = steps_of(model.float(), guide.float(), table, mode)
         with Session(1).running():
-            got[mode] = (list(steps.run(ROWS)), flat(steps.parameters))
+            losses = [loss.item() for loss in steps.run(ROWS)]
+            steps.synchronise()
+        got[mode] = losses, parameters_of(model, guide)
         assert steps.mode == mode
     assert got["inductor"][0] == pytest.approx(got["graph"][0], rel=1e-5)
     torch.testing.assert_close(got["inductor"][1], got["graph"][1], rtol=1e-4, atol=1e-5)
@@ -320,12 +334,13 @@ def test_the_best_parameters_by_the_held_out_bound_are_kept_and_patience_ends_tr
 
 def test_the_learning_rate_falls_to_zero():
     model = Shifted()
-    _, steps = steps_of(model, no_latents, table_with_gaps(), "graph")
+    steps = steps_of(model, no_latents, table_with_gaps(), "graph")
     moves = []
     with Session(0).running():
         for chosen in ROWS:
             before = model.location.detach().clone()
             list(steps.run(chosen[None]))
+            steps.synchronise()
             moves.append((model.location - before).abs().max().item())
     # Adam's first steps are of the size of the learning rate, which falls from 0.05 to 0.01.
     assert moves[0] == pytest.approx(0.05, rel=1e-6)
@@ -442,12 +457,15 @@ class Counting(Scaled):
             return super().forward(batch)
 
 
-def test_a_model_that_changes_in_python_is_found_out_and_run_by_python_from_there(caplog, monkeypatch):
-    monkeypatch.setattr("pyro_mnar.training.steps.STEPS_BETWEEN_CHECKS", 1)
+def test_a_model_that_changes_in_python_is_found_out_and_run_by_python_from_there(caplog):
     table = table_with_gaps()
     model = Counting()
     model.turn = 8  # before training it runs a few times to be checked and traced, then once an epoch
-    result = fit(model, guide_of_functions, table, **{**RUN, "epochs": 12})
+    plan = TrainingPlan(
+        ImportanceWeightedELBO(5), table, None, 12, 16, 2e-2, torch.device("cpu"), progress=False, mode="graph",
+        thresholds=Thresholds(steps_between_checks=1),
+    )  # fmt: skip
+    result = plan.run(Start(model, guide_of_functions, 0)).fit
     changed = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(changed) == 1
     assert "loss and gradient is not the model's own any more" in changed[0]
@@ -457,17 +475,19 @@ def test_a_model_that_changes_in_python_is_found_out_and_run_by_python_from_ther
 def test_the_hand_over_to_python_keeps_adams_memory():
     table = table_with_gaps()
     model, guide = gina_pair(table)
-    _, steps = steps_of(model, guide, table, "graph")
+    captured = steps_of(model, guide, table, "graph").stepper
     with Session(1).running():
-        list(steps.run(ROWS[:6]))
-        before = steps.captured.state
-        steps._give_up(CannotCapture("asked to"))
-        state = [steps.optimiser.state[p] for p in steps.parameters]
-        assert torch.equal(flat([s["exp_avg"] for s in state]), before.first)
-        assert torch.equal(flat([s["exp_avg_sq"] for s in state]), before.second)
-        list(steps.run(ROWS[6:]))
-    assert steps.mode == "eager"
-    assert {s["step"].item() for s in (steps.optimiser.state[p] for p in steps.parameters)} == {12.0}
+        list(captured.run(ROWS[:6]))
+        theta, first, second = captured.adam.state
+        eager = captured.by_python()
+        parameters = eager.optimisation.parameters
+        memory = [eager.optimiser.state[parameter] for parameter in parameters]
+        assert torch.equal(flat(parameters), theta)
+        assert torch.equal(flat([m["exp_avg"] for m in memory]), first)
+        assert torch.equal(flat([m["exp_avg_sq"] for m in memory]), second)
+        list(eager.run(ROWS[6:]))
+    assert {eager.optimiser.state[parameter]["step"].item() for parameter in parameters} == {12.0}
+    assert eager.done == 12
 
 
 def test_a_loss_that_is_not_finite_names_the_site_and_keeps_the_last_good_fit():
@@ -491,22 +511,48 @@ def test_a_loss_that_is_not_finite_names_the_site_and_keeps_the_last_good_fit():
     assert model.scale.isfinite().all()
 
 
-def test_an_interrupt_between_captured_steps_returns_what_was_trained(monkeypatch):
-    table = table_with_gaps()
-    run = Steps.run
+class Interrupted:
+    """Ctrl-C at a step, counted from one."""
 
-    def interrupted(self, chosen):
-        for number, loss in enumerate(run(self, chosen)):
-            if self.done == 7 and number == 1:
+    def __init__(self, steps, at):
+        self.steps, self.left, self.mode = steps, at, steps.mode
+
+    def run(self, chosen):
+        for loss in self.steps.run(chosen):
+            self.left -= 1
+            if self.left == 0:
                 raise KeyboardInterrupt
             yield loss
 
-    monkeypatch.setattr(Steps, "run", interrupted)
+    def synchronise(self):
+        self.steps.synchronise()
+
+
+@pytest.mark.parametrize(("at", "epochs"), [(2, 0), (8, 2)])
+def test_an_interrupt_between_captured_steps_keeps_what_was_trained(at, epochs):
+    table = table_with_gaps()
+    model, session = Scaled(), Session(0)
+    before = model.scale.detach().clone()
+    run = TrainingRun(
+        Fit(model, guide_of_functions, table.schema), ImportanceWeightedELBO(5), table.source(), None, session,
+        learning_rate=2e-2, num_steps=18, batch_size=16,
+    )  # fmt: skip
+    with session.running():
+        steps = Steps(run.optimisation, "graph")
+    assert run_epochs(Trainer(run, Interrupted(steps, at)), 6, progress=False)
+    assert len(run.result().history) == epochs
+    assert (model.scale != before).all()
+
+
+def test_ctrl_c_during_a_capture_returns_the_pair_as_it_was(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyro_mnar.training.steps.capture", interrupted)
     model = Scaled()
     before = model.scale.detach().clone()
-    result = fit(model, guide_of_functions, table, **RUN)
-    assert len(result.history) == 2
-    assert (model.scale != before).all()
+    result = fit(model, guide_of_functions, table_with_gaps(), **RUN)
+    assert result.history.empty and result.model is model and torch.equal(model.scale, before)
 
 
 # Choosing -----------------------------------------------------------------------------------------------------------
@@ -514,21 +560,21 @@ def test_an_interrupt_between_captured_steps_returns_what_was_trained(monkeypatc
 
 @pytest.mark.slow
 def test_auto_counts_the_steps_ahead_and_the_numbers_of_one(monkeypatch):
-    cpu = torch.device("cpu")
+    cpu, limits = torch.device("cpu"), Thresholds()
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/g++")
-    assert best_mode(STEPS_TO_CAPTURE - 1, cpu)[0] == "eager"
-    assert best_mode(STEPS_TO_CAPTURE, cpu)[0] == "graph"
-    assert best_mode(STEPS_TO_CAPTURE, torch.device("meta"))[0] == "eager"
+    assert limits.before_capture(limits.steps_to_capture - 1, cpu).mode == "eager"
+    assert limits.before_capture(limits.steps_to_capture, cpu).mode == "graph"
+    assert limits.before_capture(limits.steps_to_capture, torch.device("meta")).mode == "eager"
     table = table_with_gaps()
     pair = gina_pair(table)
     with Session(0).running():
         few, many = (_captured_numbers(pair, table, count) for count in (1, 3_000))
     assert many.num_results > 1_000 * few.num_results
-    assert best_mode(STEPS_TO_COMPILE, cpu, few)[0] == "inductor"
-    assert best_mode(STEPS_TO_COMPILE // 2, cpu, few)[0] == "graph"
-    assert best_mode(STEPS_TO_COMPILE // 2, cpu, many)[0] == "inductor"
+    assert limits.after_capture(limits.steps_to_compile, cpu, few).mode == "inductor"
+    assert limits.after_capture(limits.steps_to_compile // 2, cpu, few).mode == "graph"
+    assert limits.after_capture(limits.steps_to_compile // 2, cpu, many).mode == "inductor"
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    mode, reason = best_mode(STEPS_TO_COMPILE, cpu, many)
+    mode, reason = limits.after_capture(limits.steps_to_compile, cpu, many)
     assert mode == "graph" and reason.startswith("no C++ compiler")
 
 

@@ -12,24 +12,26 @@ from pyro_mnar import Fit, ImportanceWeightedELBO
 from pyro_mnar.capture.tracing import flat
 from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
-from pyro_mnar.training import Trainer
+from pyro_mnar.training import TrainingRun
 from pyro_mnar.training.held_out import HeldOut
 
 
-def trainer_of(batch_size: int, num_rows: int = 25, num_particles: int = 4) -> Trainer:
+def run_of(batch_size: int, num_rows: int = 25, num_particles: int = 4) -> TrainingRun:
     """With rows that do not divide into equal groups: 9, 8 and 8 of 25 for a batch size of 10."""
     table = table_with_gaps(num_rows)
     pair = Fit(*gina_pair(table), table.schema)
-    trainer = Trainer(pair, ImportanceWeightedELBO(num_particles), table.source(), table.source(), Session(0))
-    trainer.prepare(1e-2, 10, "eager", batch_size)
-    return trainer
+    rows = table.source()
+    return TrainingRun(
+        pair, ImportanceWeightedELBO(num_particles), rows, rows, Session(0),
+        learning_rate=1e-2, num_steps=10, batch_size=batch_size,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("batch_size", [10, 100])
 def test_the_graph_makes_of_the_same_numbers_what_the_objective_makes(batch_size):
-    trainer = trainer_of(batch_size)
-    held_out, parameters = trainer.held_out, trainer.parameters
-    with trainer.session.running():
+    run = run_of(batch_size)
+    held_out, parameters = run.held_out, run.optimisation.parameters
+    with run.session.running():
         held_out.capture(parameters)
         with torch.no_grad():  # the parameters are inputs
             for parameter in parameters:
@@ -37,34 +39,34 @@ def test_the_graph_makes_of_the_same_numbers_what_the_objective_makes(batch_size
         captured, theta, size = held_out.captured, flat(parameters), len(held_out.groups[0])
         for number, group in enumerate(held_out.groups):
             rows = torch.cat([group, held_out.groups[0][: size - len(group)]])
-            batch = trainer.batch.take(rows)
+            batch = run.table.take(rows)
             normal, uniform = (noise[0] for noise in captured.noise(1, theta))
             (got,) = captured(theta, normal, uniform, held_out._filled_up(number))
             with torch.no_grad(), captured.replayed(normal, uniform):
-                loss = trainer.objective.differentiable_loss(trainer.fit.model, trainer.fit.guide, batch)
+                loss = run.objective.differentiable_loss(run.fit.model, run.fit.guide, batch)
             torch.testing.assert_close(-got.sum(), loss / batch.size * size, rtol=1e-10, atol=1e-10)
 
 
 def test_every_row_counts_once(monkeypatch):
-    trainer = trainer_of(10)
-    with trainer.session.running():
-        trainer.held_out.capture(trainer.parameters)
-        captured = trainer.held_out.captured
+    run = run_of(10)
+    with run.session.running():
+        run.held_out.capture(run.optimisation.parameters)
+        captured = run.held_out.captured
         monkeypatch.setattr(captured.graph, "forward", lambda theta, normal, uniform, x, *_: (torch.ones(len(x)),))
-        assert trainer.held_out.bound(trainer.parameters) == 1.0
+        assert run.held_out.bound(run.optimisation.parameters) == 1.0
 
 
 @pytest.mark.slow
 def test_both_ways_estimate_the_same_bound():
-    trainer = trainer_of(10, num_particles=3)
-    held_out = trainer.held_out
+    run = run_of(10, num_particles=3)
+    held_out = run.held_out
 
     def estimates() -> torch.Tensor:
-        return torch.tensor([held_out.bound(trainer.parameters) for _ in range(200)])
+        return torch.tensor([held_out.bound(run.optimisation.parameters) for _ in range(200)])
 
-    with trainer.session.running():
+    with run.session.running():
         by_python = estimates()
-        held_out.capture(trainer.parameters)
+        held_out.capture(run.optimisation.parameters)
         by_graph = estimates()
     error = (by_python.var() / 200 + by_graph.var() / 200).sqrt()
     assert (by_python.mean() - by_graph.mean()).abs() < 5 * error  # a false alarm in two million

@@ -20,6 +20,7 @@ from pyro_mnar.datasets.anova import Parameters, anova
 from pyro_mnar.guides import ANOVAConditional, ZeroImpute
 from pyro_mnar.models import ANOVA, GINA, PartialVAE
 from pyro_mnar.nn import ResidualMLP
+from pyro_mnar.training import Trainer
 from pyro_mnar.training.evidence import log_evidence
 from pyro_mnar.training.restarts import member_seed, redraw
 
@@ -161,16 +162,14 @@ def test_ctrl_c_ends_the_restarts(monkeypatch):
     model, guide = gina_pair(table)
     calls = []
 
-    def interrupted(self, batch_size):
-        calls.append(batch_size)
+    def interrupted(self):
+        calls.append(self)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return epoch(self, batch_size)
+        return epoch(self)
 
-    from pyro_mnar.training import svi
-
-    epoch = svi.Trainer.epoch
-    monkeypatch.setattr(svi.Trainer, "epoch", interrupted)
+    epoch = Trainer.epoch
+    monkeypatch.setattr(Trainer, "epoch", interrupted)
     assert len(fit(model, guide, table, restarts=5, **QUICK).members) == 2
 
 

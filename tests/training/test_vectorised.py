@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -13,10 +14,14 @@ from pyro.nn import PyroModule
 from torch import nn
 
 from checks import gina_pair, table_with_gaps
-from pyro_mnar import Batch, Fit, fit, partially_observed, rows
-from pyro_mnar.capture.internals import CannotCapture
+from pyro_mnar import Batch, Fit, ImportanceWeightedELBO, Table, fit, partially_observed, rows
 from pyro_mnar.capture.tracing import flat
-from pyro_mnar.training.svi import Together, TrainingError
+from pyro_mnar.infer.session import Session
+from pyro_mnar.training import TrainingError, TrainingRun
+from pyro_mnar.training.plan import TrainingPlan
+from pyro_mnar.training.restarts import Start, best_of
+from pyro_mnar.training.steps import Thresholds
+from pyro_mnar.training.vectorised import VectorisedTrainer
 
 RUN = {"epochs": 4, "batch_size": 16, "restarts": 3, "progress": False, "compile": "graph"}
 
@@ -59,19 +64,30 @@ def lines(caplog) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name.startswith("pyro_mnar")]
 
 
-def refused(*arguments):
-    raise CannotCapture("asked to")
+def plan_of(table: Table, validation: Table | None = None, **options) -> TrainingPlan:
+    options = {"epochs": 4, "mode": "graph", **options}
+    return TrainingPlan(
+        ImportanceWeightedELBO(5), table, validation, batch_size=16, learning_rate=2e-2, device=torch.device("cpu"),
+        progress=False, **options,
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize("options", [{}, pytest.param({"held_out": 0.2}, marks=pytest.mark.slow)])
-def test_members_trained_at_once_are_those_trained_in_turn(options, monkeypatch, caplog):
+@pytest.mark.parametrize("holds_out", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_members_trained_at_once_are_those_trained_in_turn(holds_out, caplog):
     table = table_with_gaps()
+    validation = table.take(np.arange(8)) if holds_out else None
+    plan = plan_of(table, validation)
+
+    def each_by_itself(starts):
+        return [plan.run(start) for start in starts]
+
     with caplog.at_level(logging.INFO, logger="pyro_mnar"):
-        at_once = fit(*gina_pair(table), table, seed=3, **RUN, **options)
-        monkeypatch.setattr("pyro_mnar.training.svi.Together", refused)
-        in_turn = fit(*gina_pair(table), table, seed=3, **RUN, **options)
+        at_once, in_turn = (
+            best_of(3, train, *gina_pair(table), table, validation or table, 3)
+            for train in (plan.run_all, each_by_itself)
+        )
     assert lines(caplog)[0] == "restarts: 3 at once (graph)"
-    assert "restarts: in turn (asked to)" in lines(caplog)
+    assert lines(caplog)[-1] == "training steps: graph (as asked for)"
     for one, other in zip(at_once.members, in_turn.members, strict=True):
         torch.testing.assert_close(parameters_of(one), parameters_of(other), rtol=1e-8, atol=1e-9)
         for column in one.history.columns.drop("seconds"):
@@ -82,18 +98,26 @@ def test_members_trained_at_once_are_those_trained_in_turn(options, monkeypatch,
     assert torch.equal(parameters_of(at_once), values[int(at_once.restarts["kept"].argmax())])
 
 
-def test_members_draw_noise_and_rows_of_their_own(monkeypatch):
-    table = table_with_gaps()
-    seen = []
-    start = Together.__init__
-
-    def watched(self, *arguments):
-        start(self, *arguments)
-        step = self.steps.step
-        self.steps.step = lambda inputs: seen.append([tensor.clone() for tensor in inputs[4:11]]) or step(inputs)
-
-    monkeypatch.setattr(Together, "__init__", watched)
-    fit(*pair(), table, **RUN)
+def test_members_draw_noise_and_rows_of_their_own():
+    table, seen = table_with_gaps(), []
+    runs = [
+        TrainingRun(
+            Fit(*pair(), table.schema),
+            ImportanceWeightedELBO(5),
+            table.source(),
+            None,
+            Session(seed),
+            learning_rate=2e-2,
+            num_steps=12,
+            batch_size=16,
+        )
+        for seed in range(3)
+    ]
+    trainer = VectorisedTrainer(runs, "graph")
+    step = trainer.steps.adam.step
+    trainer.steps.adam.step = lambda inputs: seen.append([tensor.clone() for tensor in inputs[4:11]]) or step(inputs)
+    for _ in range(4):
+        trainer.epoch()
     assert len(seen) == 4 * 3
     for normal, _, x, *_ in seen:
         assert normal.shape[0] == x.shape[0] == 3
@@ -124,18 +148,18 @@ def test_samplers_that_stay_inside_a_graph_send_members_in_turn(caplog):
     assert len(result.members) == 3
 
 
-def test_auto_trains_them_at_once_where_a_capture_pays(monkeypatch, caplog):
-    table, options = table_with_gaps(), {**RUN, "epochs": 1, "compile": "auto"}
+def test_auto_trains_them_at_once_where_a_capture_pays(caplog):
+    table = table_with_gaps()
     with caplog.at_level(logging.INFO, logger="pyro_mnar"):
-        fit(*gina_pair(table), table, **options)
-        monkeypatch.setattr("pyro_mnar.training.steps.STEPS_TO_CAPTURE", 1)
-        fit(*gina_pair(table), table, **options)
+        for limits in (Thresholds(), Thresholds(steps_to_capture=1)):
+            plan = plan_of(table, epochs=1, mode="auto", thresholds=limits)
+            plan.run_all([Start(*gina_pair(table), seed) for seed in range(3)])
     said = [line for line in lines(caplog) if line.startswith("restarts")]
     assert said[0].startswith("restarts: in turn (3 steps are too few")
     assert said[1] == "restarts: 3 at once (graph)"
 
 
-def test_a_model_that_changes_in_python_goes_on_in_turn(monkeypatch, caplog):
+def test_a_model_that_changes_in_python_goes_on_in_turn(caplog):
     class Counting(Factor):
         calls = 0
 
@@ -144,22 +168,22 @@ def test_a_model_that_changes_in_python_goes_on_in_turn(monkeypatch, caplog):
             with pyro.poutine.scale(scale=1.0 if self.calls < 7 else 3.0):
                 return super().forward(batch)
 
-    monkeypatch.setattr("pyro_mnar.training.steps.STEPS_BETWEEN_CHECKS", 1)
     table = table_with_gaps()
-    result = fit(Counting(), Encoder(), table, **{**RUN, "epochs": 8})
+    plan = plan_of(table, epochs=8, thresholds=Thresholds(steps_between_checks=1))
+    result = best_of(3, plan.run_all, Counting(), Encoder(), table, table, 0)
     assert any(line.startswith("restarts: in turn from epoch") for line in lines(caplog))
     assert [len(member.history) for member in result.members] == [8, 8, 8]
 
 
 def test_ctrl_c_returns_all_members(monkeypatch):
-    epoch = Together.epoch
+    epoch = VectorisedTrainer.epoch
 
-    def interrupted(self, batch_size):
-        if len(self.trainers[0].history) == 2:
+    def interrupted(self):
+        if len(self.runs[0].history) == 2:
             raise KeyboardInterrupt
-        return epoch(self, batch_size)
+        return epoch(self)
 
-    monkeypatch.setattr(Together, "epoch", interrupted)
+    monkeypatch.setattr(VectorisedTrainer, "epoch", interrupted)
     result = fit(*pair(), table_with_gaps(), **RUN)
     assert [len(member.history) for member in result.members] == [2, 2, 2]
 

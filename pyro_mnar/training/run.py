@@ -1,0 +1,182 @@
+"""One training run apart from its steps: what is minimised, and what is kept of the epochs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.infer.parameters import module_parameters, trainable_parameters
+from pyro_mnar.infer.session import Session
+from pyro_mnar.tables.batch import Batch, RowSource, shuffled
+from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.held_out import HeldOut
+from pyro_mnar.training.stepper import Optimisation
+
+
+class TrainingError(ValueError):
+    """The objective stopped being a number.
+
+    Attributes:
+        fit: What was fitted before, with the last good parameters.
+    """
+
+    def __init__(self, message: str, fit: Fit) -> None:
+        super().__init__(message)
+        self.fit = fit
+
+
+class TrainingRun:
+    """The state of one training run: random stream, history, best parameters.
+
+    Args:
+        fit: The pair to train, in place.
+        objective: The bound.
+        table: The rows to fit.
+        validation: Rows that are held out, if there are any.
+        session: The random stream, and the parameters that no module owns.
+        learning_rate: Adam's, at the start; it falls to zero as a cosine.
+        num_steps: Steps of the whole run.
+        batch_size: The most rows of a minibatch.
+
+    Attributes:
+        column: What the history calls its numbers: ``bound``, or ``objective`` where they bound nothing.
+        optimisation: What steps minimise.
+        held_out: What evaluates the rows that are held out.
+        history: One row an epoch.
+        epochs_since_best: Epochs since the monitored bound was best.
+
+    Raises:
+        ValueError: If the table's type is not the model's, there is nothing to train, or Pyro finds a wrong shape.
+    """
+
+    def __init__(
+        self,
+        fit: Fit,
+        objective: ImportanceWeightedELBO,
+        table: RowSource,
+        validation: RowSource | None,
+        session: Session,
+        *,
+        learning_rate: float,
+        num_steps: int,
+        batch_size: int,
+    ) -> None:
+        self.fit, self.objective, self.table, self.session = fit, objective, table, session
+        self.batch_size = batch_size
+        self.column = "bound" if self._is_bound() else "objective"
+        self.optimisation = self._optimisation(learning_rate, num_steps)
+        self.held_out = None if validation is None else HeldOut(self._bounds, validation, batch_size)
+        self.history: list[dict[str, float]] = []
+        self.epochs_since_best = 0
+        self._best, self._monitored = -math.inf, math.nan
+        self._kept, self._has_best = self._parameters(), False
+
+    def shuffled(self) -> Int[Tensor, "batches size"]:
+        """Rows of the minibatches of the next pass."""
+        return shuffled(len(self.table), self.batch_size, self.session.generator).to(self.table.device)
+
+    def record(self, value: float, start: float) -> None:
+        """Note a finished epoch that began at a time, and keep the parameters if they are the best so far."""
+        row = {"epoch": len(self.history) + 1, self.column: value}
+        if self.held_out is not None:
+            with self.session.running():
+                row[f"held_out_{self.column}"] = self.held_out.bound(self.optimisation.parameters)
+        row["seconds"] = time.perf_counter() - start
+        self.history.append(row)
+        self._monitor(row)
+
+    def fail(self, rows: Int[Tensor, " size"], number: int, loss: float) -> NoReturn:
+        """Name the site, and put the last good parameters back."""
+        with self.session.running():
+            site = next(self._sites_not_finite(self.table.take(rows)), "none when run again")
+        self._restore()
+        raise TrainingError(
+            f"epoch {len(self.history) + 1}, batch {number}: the objective is {-loss}; offending site: {site}",
+            self.result(),
+        )
+
+    def finish(self) -> None:
+        """Put the best parameters back; the last ones stay if no epoch was finished."""
+        if self._has_best:
+            self._restore()
+
+    def result(self) -> Fit:
+        """The fit, with history and store."""
+        self.fit.history = pd.DataFrame(self.history)
+        self.fit.store = self.session.store
+        return self.fit
+
+    def _is_bound(self) -> bool:
+        """Run the pair once under Pyro's validation, so that a wrong shape fails now and by name."""
+        parameters = module_parameters(self.fit.model, self.fit.guide)
+        if parameters and parameters[0].dtype != self.table.dtype:
+            raise ValueError(
+                f"expected the table's type to be the model's, {parameters[0].dtype}, got {self.table.dtype}: make"
+                f" the table with dtype={parameters[0].dtype}"
+            )
+        few = self.table.take(torch.arange(min(len(self.table), 8), device=self.table.device))
+        with self.session.running(validate=self.table.device.type != "meta"):
+            is_bound = self.objective.is_bound(self.fit.model, self.fit.guide, few)
+        uses_mask_twice = self.fit.schema.auxiliary_source == "mask"
+        return is_bound and not uses_mask_twice
+
+    def _optimisation(self, learning_rate: float, num_steps: int) -> Optimisation:
+        with self.session.running():
+            parameters = trainable_parameters(self.fit.model, self.fit.guide)
+        if not parameters:
+            raise ValueError("model and guide have no parameters to train")
+        progress = torch.arange(num_steps, dtype=torch.float64) / num_steps
+        rates = learning_rate * 0.5 * (1 + torch.cos(math.pi * progress))  # a cosine from the given rate to zero
+        modules = [module for module in (self.fit.model, self.fit.guide) if isinstance(module, nn.Module)]
+        buffers = [buffer for module in modules for buffer in module.buffers()]
+        size = shuffled(len(self.table), self.batch_size, torch.Generator()).shape[1]
+        return Optimisation(self._loss, parameters, self.table, size, rates, buffers)
+
+    def _loss(self, batch: Batch) -> Tensor:
+        return self.objective.differentiable_loss(self.fit.model, self.fit.guide, batch) / batch.size
+
+    def _bounds(self, batch: Batch) -> Float[Tensor, " rows"]:
+        """The estimate of every row's bound."""
+        run = self.objective.particles(self.fit.model, self.fit.guide, batch)
+        factor = run.scale * len(batch) / batch.size
+        return factor * (run.log_weights.logsumexp(0) - math.log(len(run.log_weights)))
+
+    def _monitor(self, row: dict[str, float]) -> None:
+        """Keep the parameters if the held-out bound, or the running mean of the training bound, is the best so far."""
+        if self.held_out is not None:
+            self._monitored = row[f"held_out_{self.column}"]
+        else:
+            value = row[self.column]
+            self._monitored = value if math.isnan(self._monitored) else 0.8 * self._monitored + 0.2 * value
+        self.epochs_since_best += 1
+        if self._monitored > self._best:
+            self._best, self.epochs_since_best = self._monitored, 0
+            self._kept, self._has_best = self._parameters(), True
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter.detach().clone() for parameter in self.optimisation.parameters]
+
+    def _restore(self) -> None:
+        """Let the parameters be what was kept: the best ones, or those at the start."""
+        with torch.no_grad():
+            for parameter, value in zip(self.optimisation.parameters, self._kept, strict=True):
+                parameter.copy_(value)
+
+    def _sites_not_finite(self, batch: Batch) -> Iterator[str]:
+        run = self.objective.particles(self.fit.model, self.fit.guide, batch)
+        for trace in (run.guide_trace, run.model_trace):
+            for name, site in trace.nodes.items():
+                if site["type"] != "sample" or not isinstance(site["value"], Tensor):
+                    continue
+                if not site["value"].isfinite().all():
+                    yield f"{name!r}, whose value is not finite"
+                elif not site["fn"].log_prob(site["value"]).isfinite().all():
+                    yield f"{name!r}, whose log-probability is not finite"

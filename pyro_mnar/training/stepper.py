@@ -1,0 +1,126 @@
+"""What takes training steps: the protocol that its three forms keep, and the form run by Python.
+
+The others are :class:`~pyro_mnar.training.captured_steps.CapturedSteps` and
+:class:`~pyro_mnar.training.vectorised.VectorisedSteps`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyro_mnar.capture.gradient import Loss
+from pyro_mnar.capture.tracing import views
+from pyro_mnar.tables.batch import Batch, RowSource
+
+BETAS = (0.9, 0.999)  # torch's defaults
+
+
+@runtime_checkable
+class Stepper(Protocol):
+    """Adam's steps, one for each minibatch; trains one initialisation, or several (members) at once."""
+
+    @property
+    def mode(self) -> str:
+        """How steps are run: ``"eager"``, ``"graph"`` or ``"inductor"``."""
+        ...
+
+    def run(self, rows: Int[Tensor, "batches *members size"]) -> Iterator[Float[Tensor, "*members"]]:
+        """The loss of each minibatch in turn, before its step; no step is taken where it is not finite."""
+        ...
+
+    def synchronise(self) -> None:
+        """Let the model's own parameters be what was trained; due after :meth:`run`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Optimisation:
+    """What steps minimise, and by which parameters.
+
+    Attributes:
+        loss: Of a batch, a scalar with a gradient.
+        parameters: What to train.
+        table: All rows.
+        size: Rows of a minibatch.
+        rates: The learning rate of every step; ``(steps,)``.
+        buffers: Other tensors of the model, which a capture must not change.
+    """
+
+    loss: Loss
+    parameters: Sequence[Tensor]
+    table: RowSource
+    size: int
+    rates: Float[Tensor, " steps"]
+    buffers: Sequence[Tensor] = ()
+
+    def example(self) -> Batch:
+        """A minibatch to capture a step by: the last rows of the table."""
+        return self.table.take(torch.arange(len(self.table) - self.size, len(self.table), device=self.table.device))
+
+    def write(self, theta: Float[Tensor, " parameters"]) -> None:
+        """Copy numbers in one row into the parameters."""
+        with torch.no_grad():
+            for parameter, values in zip(self.parameters, views(theta, self.parameters), strict=True):
+                parameter.copy_(values)
+
+
+class AdamState(NamedTuple):
+    """What Adam keeps, all parameters in one row: θ and the first and second moments of its gradient."""
+
+    parameters: Float[Tensor, "*members parameters"]
+    first: Float[Tensor, "*members parameters"]
+    second: Float[Tensor, "*members parameters"]
+
+
+class EagerSteps:
+    """Steps run by Python: the model, autograd and torch's own Adam.
+
+    Args:
+        optimisation: What to minimise.
+
+    Attributes:
+        done: Steps taken so far.
+    """
+
+    mode = "eager"
+
+    def __init__(self, optimisation: Optimisation) -> None:
+        self.optimisation, self.done = optimisation, 0
+        fused = all(p.device.type in ("cpu", "cuda") for p in optimisation.parameters)
+        rate = optimisation.rates[0].item()
+        self.optimiser = torch.optim.Adam(optimisation.parameters, lr=rate, fused=fused, betas=BETAS)
+
+    @classmethod
+    def resumed(cls, optimisation: Optimisation, state: AdamState, done: int) -> EagerSteps:
+        """Steps that go on with the parameters and moments that others left, after so many steps."""
+        steps = cls(optimisation)
+        steps.done = done
+        optimisation.write(state.parameters)
+        moments = (views(moment, optimisation.parameters) for moment in (state.first, state.second))
+        for parameter, first, second in zip(optimisation.parameters, *moments, strict=True):
+            step = torch.tensor(float(done), device=parameter.device)
+            memory = {"step": step, "exp_avg": first.clone(), "exp_avg_sq": second.clone()}
+            steps.optimiser.state[parameter] = memory
+        return steps
+
+    def run(self, rows: Int[Tensor, "batches size"]) -> Iterator[Float[Tensor, ""]]:
+        """The loss of each minibatch in turn, before its step; no step is taken where it is not finite."""
+        for batch in map(self.optimisation.table.take, rows):
+            loss = self.optimisation.loss(batch)
+            if math.isfinite(loss.item()):
+                self.optimiser.param_groups[0]["lr"] = self.optimisation.rates[self.done].item()
+                self.optimiser.zero_grad()
+                loss.backward()
+                self.optimiser.step()
+            self.done += 1
+            yield loss.detach()
+
+    def synchronise(self) -> None:
+        """Nothing is due: the model's own parameters are trained."""
