@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -12,13 +12,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.reading import cell, row_label
+from pyro_mnar.kinds.registry import named
 from pyro_mnar.tables.schema import Schema
 
+REASONS = ("na_values", "not_applicable", "by_design")  # for a gap, of which codes may tell
 Cells = Mapping[Hashable, Any]  # per column one code, several codes, or a boolean per row
 
 
-def read_csv(path: str | PathLike[str]) -> pd.DataFrame:
-    """Read a CSV file as written: whole numbers stay whole beside gaps, and repeated column names are refused."""
+def read_csv(path: str | PathLike[str], kinds: Any, coded: Collection[Hashable]) -> pd.DataFrame:
+    """Read a CSV file as written: whole numbers stay whole beside gaps, and repeated column names are refused.
+
+    Args:
+        path: The file.
+        kinds: As for :meth:`~pyro_mnar.Table.from_frame`; a declared kind says how its column's text is to be read.
+        coded: Columns that have codes: a code in words makes the whole column text.
+    """
     try:
         header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
     except pd.errors.EmptyDataError:
@@ -33,7 +41,14 @@ def read_csv(path: str | PathLike[str]) -> pd.DataFrame:
     if not isinstance(frame.index, pd.RangeIndex):
         raise ValueError(f"{path}: expected as many fields in every row as in the header, {len(header)}, got more")
     # Without nullable dtypes pandas turns whole numbers beside a gap into floats, and booleans into objects.
-    return frame.astype(dict.fromkeys(frame.columns[frame.dtypes == "Float64"], "float64"))
+    frame = frame.astype(dict.fromkeys(frame.columns[frame.dtypes == "Float64"], "float64"))
+    for name, kind in kinds.items() if isinstance(kinds, Mapping) else ():
+        if name in frame.columns and kind is not None:
+            frame[name] = named(kind, name).of_text(frame[name])
+    for name in set(coded) & set(frame.columns[~frame.dtypes.map(pd.api.types.is_numeric_dtype)]):
+        numbers = pd.to_numeric(frame[name], errors="coerce")
+        frame[name] = numbers.astype(object).where(numbers.notna(), frame[name])
+    return frame
 
 
 def check_frame(frame: pd.DataFrame, auxiliary: object) -> None:

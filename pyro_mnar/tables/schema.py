@@ -7,12 +7,14 @@ is a matter of one entry and not of the whole table.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds import Kind, from_plain, to_plain
@@ -20,6 +22,8 @@ from pyro_mnar.kinds.reading import cell, numbers_of, row_label
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.constraints import from_plain as constraint_from_plain
 from pyro_mnar.tables.constraints import to_plain as constraint_to_plain
+
+SHOWN = 5  # names of columns in a table's representation
 
 AuxiliarySource = Literal["named", "complete", "mask", "none"]
 
@@ -159,6 +163,26 @@ class Schema:
         }
         index = pd.Index(list(rows), name="column", tupleize_cols=False)
         return pd.DataFrame(list(rows.values()), index=index, columns=["kind", "because", "levels"])
+
+    def kinds_in_words(self) -> str:
+        """The kinds that there are, for a table's representation; empty if all columns are continuous."""
+        counted = Counter(self.kinds.values())
+        if set(counted) == {"continuous"}:
+            return ""
+        # Whole numbers taken for levels are the one choice that a reader might not expect.
+        chosen = [f"{c.name!r}" for c in self.columns if c.kind.levels and c.because.endswith("whole numbers")]
+        shown = ", ".join(chosen[:SHOWN]) + (", ..." if len(chosen) > SHOWN else "")
+        note = f" (whole numbers taken for levels: {shown})" if chosen else ""
+        return ", kinds: " + ", ".join(f"{count} {kind}" for kind, count in counted.items()) + note
+
+    def check_hidden(self, columns: Int[NDArray, " cells"]) -> None:
+        """Raise ValueError if cells of these columns, given by position, cannot be held out, since U has them."""
+        if self.auxiliary_source == "mask":
+            raise ValueError("cells cannot be held out where U is the mask: U would change with them")
+        for position in np.unique(columns).tolist():
+            column = self.columns[position]
+            if column.is_auxiliary:
+                raise ValueError(f"column {column.name!r}: serves as U, so none of its cells can be held out")
 
     @property
     def num_columns(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -16,19 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyro_mnar.kinds import Kind
-from pyro_mnar.kinds.registry import named
 from pyro_mnar.tables.batch import Batch, RowSource
 from pyro_mnar.tables.bounds import Bounds, CellBounds
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.encoding import encoded, encoded_bounds
-from pyro_mnar.tables.frames import Cells, read_csv
+from pyro_mnar.tables.frames import REASONS, Cells, read_csv
 from pyro_mnar.tables.long_frames import Reading, read_long, read_matrix
 from pyro_mnar.tables.positions import CellPositions, LongNames, Positions, is_mask, positions_of
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.sparse import SparseStorage
-
-SHOWN = 5  # names of columns in a table's representation
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,17 +117,8 @@ class Table:
             ValueError: As :meth:`from_frame`, and if the file repeats a column name, is empty or has rows longer than
                 its header.
         """
-        frame = read_csv(path)
-        kinds = options.get("kinds")
-        for name, kind in kinds.items() if isinstance(kinds, Mapping) else ():
-            if name in frame.columns and kind is not None:
-                frame[name] = named(kind, name).of_text(frame[name])
-        coded = {name for reason in ("na_values", "not_applicable", "by_design") for name in options.get(reason) or {}}
-        for name in coded & set(frame.columns[~frame.dtypes.map(pd.api.types.is_numeric_dtype)]):
-            # A code in words made the whole column text; its numbers are numbers all the same.
-            numbers = pd.to_numeric(frame[name], errors="coerce")
-            frame[name] = numbers.astype(object).where(numbers.notna(), frame[name])
-        return cls.from_frame(frame, **options)
+        coded = {name for reason in REASONS for name in options.get(reason) or {}}
+        return cls.from_frame(read_csv(path, options.get("kinds"), coded), **options)
 
     @classmethod
     def from_numpy(cls, array: NDArray[Any], columns: Sequence[Hashable] | None = None, **options: Any) -> Table:
@@ -219,7 +206,7 @@ class Table:
     def __repr__(self) -> str:
         return (
             f"{self.storage.title}({len(self)} rows, {self.schema.num_columns} columns, {self.storage.counted},"
-            f" auxiliaries: {self.schema.auxiliary_source}{_kinds(self.schema)})"
+            f" auxiliaries: {self.schema.auxiliary_source}{self.schema.kinds_in_words()})"
         )
 
     @property
@@ -342,7 +329,7 @@ class Table:
             rows, columns = np.nonzero(hidden)
         else:
             rows, columns = self.positions(cells)
-        _check_hidden(self.schema, columns)
+        self.schema.check_hidden(columns)
         return Table(self.schema, self.storage.hide(rows, columns))
 
     def gaps_by_design(self) -> Table:
@@ -380,24 +367,3 @@ class Table:
 def schema_of(table: Table | Schema) -> Schema:
     """The schema of a table, or the schema itself: models and guides take either."""
     return table.schema if isinstance(table, Table) else table
-
-
-def _kinds(schema: Schema) -> str:
-    counted = Counter(schema.kinds.values())
-    if set(counted) == {"continuous"}:
-        return ""
-    # Whole numbers taken for levels are the one choice that a reader might not expect.
-    chosen = [f"{c.name!r}" for c in schema.columns if c.kind.levels and c.because.endswith("whole numbers")]
-    shown = ", ".join(chosen[:SHOWN]) + (", ..." if len(chosen) > SHOWN else "")
-    note = f" (whole numbers taken for levels: {shown})" if chosen else ""
-    return ", kinds: " + ", ".join(f"{count} {kind}" for kind, count in counted.items()) + note
-
-
-def _check_hidden(schema: Schema, columns: NDArray[np.int64]) -> None:
-    """Refuse to hide cells of U."""
-    if schema.auxiliary_source == "mask":
-        raise ValueError("cells cannot be held out where U is the mask: U would change with them")
-    for position in np.unique(columns).tolist():
-        column = schema.columns[position]
-        if column.is_auxiliary:
-            raise ValueError(f"column {column.name!r}: serves as U, so none of its cells can be held out")
