@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         search_twins,
     )
     from pyro_mnar.graphs import MissingnessGraph, missingness_graph_of
-    from pyro_mnar.imputation import Imputations, impute
+    from pyro_mnar.imputation import Imputations, Pooled, impute, pool_frames, pool_scalar
     from pyro_mnar.infer import ImportanceWeightedELBO
     from pyro_mnar.primitives import observe_mask, partially_observed, propose_missing, rows
     from pyro_mnar.tables import Batch, InOrder, Schema, SumsTo, Table
@@ -36,6 +36,7 @@ __all__ = [
     "InOrder",
     "InformationCurve",
     "MissingnessGraph",
+    "Pooled",
     "RestartSpread",
     "Schema",
     "SumsTo",
@@ -51,6 +52,8 @@ __all__ = [
     "next_best",
     "observe_mask",
     "partially_observed",
+    "pool_frames",
+    "pool_scalar",
     "propose_missing",
     "restart_spread",
     "rows",
@@ -73,7 +76,7 @@ _NAMES_OF_ROOMS = {
         "search_twins",
     ),
     "graphs": ("MissingnessGraph", "missingness_graph_of"),
-    "imputation": ("Imputations", "impute"),
+    "imputation": ("Imputations", "Pooled", "impute", "pool_frames", "pool_scalar"),
     "infer": ("ImportanceWeightedELBO",),
     "primitives": ("observe_mask", "partially_observed", "propose_missing", "rows"),
     "tables": ("Batch", "InOrder", "Schema", "SumsTo", "Table"),

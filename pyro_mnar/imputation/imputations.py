@@ -13,11 +13,20 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from pyro_mnar.imputation.analyses import Analysis, likelihood_ratio_frames, pool_frames
 from pyro_mnar.imputation.chunks import imputed
+from pyro_mnar.imputation.pooled import Pooled
+from pyro_mnar.imputation.pooling import JointTest
 from pyro_mnar.imputation.results import ImputedCells
 from pyro_mnar.imputation.sampler import Sampler
+from pyro_mnar.imputation.target import Target
 from pyro_mnar.tables.completion import completed
 from pyro_mnar.tables.table import Table
+
+_HELD_FIXED = (
+    "Every draw was made at the same parameters of the imputation model, as if these were known: the intervals leave"
+    " their uncertainty out and are too narrow."
+)
 
 
 @dataclass(frozen=True)
@@ -34,9 +43,11 @@ class Imputations(ImputedCells):
             ``(rows,)``, infinite for rows with nothing to impute.
         shares: Of each column of levels, by position, the posterior probability of every level; ``(cells of the
             column, levels)``.
+        target: The law that was drawn from.
     """
 
     shares: dict[int, Float[NDArray, "_ _"]] = field(default_factory=dict)
+    target: Target = Target.GIVEN_MASK
 
     def __repr__(self) -> str:
         return f"Imputations({self.num_draws} draws of {self.cells.shape[1]} cells in {len(self.table)} rows)"
@@ -67,6 +78,37 @@ class Imputations(ImputedCells):
         levels = pd.Index(self.table.schema.columns[position].kind.levels, tupleize_cols=False)
         return pd.DataFrame(self.shares[position], index=self.table.row_labels[rows], columns=levels)
 
+    def pool(
+        self,
+        analysis: Analysis,
+        *,
+        outcome: Hashable | None = None,
+        dfcom: float | None = None,
+        rule: str = "barnard-rubin",
+        confidence: float = 0.95,
+    ) -> Pooled:
+        """Run an analysis on every completed frame and combine what it says by Rubin's rules.
+
+        Arguments, what an analysis may be, and errors as of :func:`pyro_mnar.pool_frames`.
+
+        Raises:
+            ValueError: As there, and if the draws do not know that their values were withheld (``use_mechanism=False``,
+                or β as in training): what is computed from such tables stays biased, however many draws there are.
+        """
+        self._refuse_biased()
+        return pool_frames(
+            self.frames(), analysis, outcome=outcome, dfcom=dfcom, rule=rule, confidence=confidence, note=_HELD_FIXED
+        )
+
+    def likelihood_ratio(self, full: Analysis, null: Analysis, *, num_tested: int | None = None) -> JointTest:
+        """D4: does a model say more than a smaller one, by their likelihoods on the completed frames?
+
+        Arguments and errors as of :func:`~pyro_mnar.imputation.analyses.likelihood_ratio_frames`, and the ValueError of
+        :meth:`pool`.
+        """
+        self._refuse_biased()
+        return likelihood_ratio_frames(self.frames(), full, null, num_tested=num_tested)
+
     def to_inference_data(self) -> Any:
         """An ArviZ object of draws, observed data and auxiliary constants, with named dimensions.
 
@@ -75,6 +117,15 @@ class Imputations(ImputedCells):
         from pyro_mnar.imputation.inference_data import draws_to_inference_data
 
         return draws_to_inference_data(self.table, self.cells, self.draws)
+
+    def _refuse_biased(self) -> None:
+        if self.target is not Target.GIVEN_MASK:
+            option = "use_mechanism=False" if self.target is Target.WITHOUT_MASK else "keep_mechanism_weight=True"
+            raise ValueError(
+                f"pool: expected draws from {Target.GIVEN_MASK.value}, got draws from {self.target.value} ({option}),"
+                " which do not know, or not fully, that their values were withheld: a table completed with them stays"
+                " biased, and no number of draws mends it. Draw anew with impute(fit, table)"
+            )
 
     def _frame(self, values: Float[NDArray, " cells"], *, keep_integers: bool) -> pd.DataFrame:
         return completed(self.table.frame, self.table.schema, self.cells, values, keep_integers=keep_integers)
@@ -113,4 +164,4 @@ def impute_gaps(table: Table, sampler: Sampler, device: torch.device, mode: str)
         table.bounds.hold(means, cells)
     if sampler.conditions is not None:
         sampler.conditions.settle(draws, cells)
-    return Imputations(table, cells, draws, means, effective, shares)
+    return Imputations(table, cells, draws, means, effective, shares, sampler.target)
