@@ -20,6 +20,8 @@ from torch import Tensor
 
 from pyro_mnar.capture.internals import CannotCapture, internal
 
+INSTALLED = {"site-packages", "dist-packages"}  # folders of packages, whichever environment they belong to
+
 
 class Noise:
     """A context within which draws come from ``normal`` and ``uniform``, in order.
@@ -173,6 +175,15 @@ def _depends_on_values(func: Any, args: Any) -> bool:
 
 def _place() -> str:
     """Where in the user's own code, if that is on the stack."""
-    libraries = (sysconfig.get_paths()["purelib"], sysconfig.get_paths()["stdlib"], str(Path(__file__).parent))
-    own = [f for f in traceback.extract_stack() if not f.filename.startswith((*libraries, "<"))]
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    for frame, line in traceback.walk_stack(None):
+        if _is_users(frame.f_code.co_filename, frame.f_globals.get("__name__", "")):
+            return f" ({Path(frame.f_code.co_filename).name}, line {line})"
+    return ""
+
+
+def _is_users(filename: str, module: str) -> bool:
+    """Whether code is neither Python's own, nor an installed package's (of any environment), nor this package's."""
+    file = Path(filename)
+    if filename.startswith("<") or module.split(".")[0] == "pyro_mnar" or INSTALLED & set(file.parts):
+        return False
+    return not file.is_relative_to(sysconfig.get_paths()["stdlib"])
