@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyro_mnar.imputation import Imputations, Pooled, impute, pool_frames, pool_scalar
     from pyro_mnar.infer import ImportanceWeightedELBO
     from pyro_mnar.primitives import observe_mask, partially_observed, propose_missing, rows
+    from pyro_mnar.sensitivity import TrialImputations, impute_trial
     from pyro_mnar.tables import Batch, InOrder, Schema, SumsTo, Table
     from pyro_mnar.training import Fit, TrainingError, fit
 
@@ -42,11 +43,13 @@ __all__ = [
     "SumsTo",
     "Table",
     "TrainingError",
+    "TrialImputations",
     "TwinSearch",
     "check_identifiability",
     "compare",
     "fit",
     "impute",
+    "impute_trial",
     "information_reward",
     "missingness_graph_of",
     "next_best",
@@ -79,6 +82,7 @@ _NAMES_OF_ROOMS = {
     "imputation": ("Imputations", "Pooled", "impute", "pool_frames", "pool_scalar"),
     "infer": ("ImportanceWeightedELBO",),
     "primitives": ("observe_mask", "partially_observed", "propose_missing", "rows"),
+    "sensitivity": ("TrialImputations", "impute_trial"),
     "tables": ("Batch", "InOrder", "Schema", "SumsTo", "Table"),
     "training": ("Fit", "TrainingError", "fit"),
 }
