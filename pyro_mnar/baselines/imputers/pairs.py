@@ -57,7 +57,8 @@ class Fitted:
 
     def completed_by(self, trained: Fit, table: Table, *, seed: int) -> pd.DataFrame:
         """Fill the gaps by a fit's posterior means."""
-        return impute(trained, table, **{"seed": seed, **self.impute_options}).mean()
+        options: Any = {"seed": seed, **self.impute_options}
+        return impute(trained, table, **options).mean()
 
 
 def _fitted(name: str, model: Callable[..., Any], num_particles: int, options: Options) -> Fitted:
