@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from pyro_mnar.kinds.dates import Datetime
+from pyro_mnar.kinds.identifiers import check_levels
 from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.levels import Binary, Categorical, Ordinal
 from pyro_mnar.kinds.numbers import Continuous
@@ -16,7 +17,6 @@ from pyro_mnar.kinds.registry import named
 
 MOST_LEVELS = 10  # of whole numbers that are taken for levels
 ROWS_PER_LEVEL = 10  # of these, on average
-MOST_WORDS = 100  # levels of a text column that nobody declared a category
 
 
 class Choice(NamedTuple):
@@ -50,7 +50,11 @@ def choice_of(
         ValueError: If the kind is unknown, or the column's values do not fit it.
     """
     kind, because = _inferred(values, column, num_observed) if given is None else (named(given, column), "declared")
-    return Choice(kind.learned(values, column), because)
+    learned = kind.learned(values, column)
+    if learned.has_levels and not kind.levels:
+        observed = int(values.notna().sum()) if num_observed is None else num_observed
+        check_levels(len(learned.levels), observed, column, is_nominal=not learned.has_order)
+    return Choice(learned, because)
 
 
 def _inferred(values: pd.Series, column: Hashable, num_observed: int | None) -> Choice:
@@ -74,11 +78,6 @@ def _inferred(values: pd.Series, column: Hashable, num_observed: int | None) -> 
     if pd.api.types.is_numeric_dtype(dtype) or not holds_words(observed):
         return Choice(Continuous(), "numbers")
     count = observed.nunique()
-    if count > MOST_WORDS:
-        raise ValueError(
-            f"column {column!r}: expected at most {MOST_WORDS} different words, got {count}; leave it out, or make it"
-            f" kinds={{{column!r}: 'categorical'}}"
-        )
     return Choice(Continuous() if count < 2 else Binary() if count == 2 else Categorical(), f"{count} words")
 
 

@@ -28,7 +28,7 @@ from pyro_mnar.tables.table import Table
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 
-def parquet_schema(paths: Paths, *, auxiliary: Any = None, kinds: Any = None) -> Schema:
+def parquet_schema(paths: Paths, *, auxiliary: Any = None, kinds: Any = None, carry: Any = ()) -> Schema:
     """The schema of all rows, by two passes over the row groups with one of them in memory at a time.
 
     It is the schema that ``Table.from_frame`` makes of the whole table, means and deviations to rounding.  Where gaps
@@ -38,12 +38,16 @@ def parquet_schema(paths: Paths, *, auxiliary: Any = None, kinds: Any = None) ->
         paths: A file, a folder of ``*.parquet`` files, a pattern, or several of these.
         auxiliary: As for :meth:`~pyro_mnar.Table.from_frame`.
         kinds: As there.
+        carry: As there; whole numbers that are all different are no identifiers here, whatever they are called, unless
+            they count the rows.
 
     Raises:
         ValueError: As there, and if there is no such file or the files differ in their columns.
     """
     groups = RowGroups.of(paths)
-    return streamed_schema(lambda: (groups.frame(i) for i in range(len(groups))), auxiliary, kinds or {}, stacklevel=2)
+    return streamed_schema(
+        lambda: (groups.frame(i) for i in range(len(groups))), auxiliary, kinds or {}, carry, stacklevel=2
+    )
 
 
 class ParquetRows(IterableDataset):

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from pyro_mnar.kinds import Kind
-from pyro_mnar.kinds.choice import MOST_WORDS, Choice, choice_of
+from pyro_mnar.kinds.choice import Choice, choice_of
+from pyro_mnar.kinds.identifiers import FEW_LEVELS, MOST_WORDS, check_levels, counts_rows, why_carried
 from pyro_mnar.kinds.reading import numbers_of
 from pyro_mnar.kinds.registry import named
 from pyro_mnar.tables.moments import RunningMoments
-from pyro_mnar.tables.schema import Auxiliary, Schema
+from pyro_mnar.tables.schema import Auxiliary, OtherColumn, Schema
 from pyro_mnar.tables.summary import ColumnSummary, Roles, auxiliary_levels, schema_of_columns
 
 
@@ -24,6 +25,7 @@ def streamed_schema(
     frames: Callable[[], Iterable[pd.DataFrame]],
     auxiliary: Collection[Hashable] | Literal["mask"] | None,
     kinds: Mapping[Hashable, str | Kind] | str | Kind,
+    carry: Collection[Hashable] = (),
     *,
     stacklevel: int,
 ) -> Schema:
@@ -33,13 +35,18 @@ def streamed_schema(
         frames: Gives all rows, frame by frame, and again at each call.
         auxiliary: As for :meth:`~pyro_mnar.Table.from_frame`.
         kinds: As there.
+        carry: As there.
         stacklevel: Of warnings, as seen from the caller.
     """
-    roles = Roles.of(list(next(iter(frames())).columns), auxiliary, kinds)
+    roles = Roles.of(list(next(iter(frames())).columns), auxiliary, kinds, [OtherColumn(name) for name in carry])
     seen = _values_of(frames(), roles)
+    unlearnable = {name: seen[name].why_carried(name) for name in roles.modelled if roles.kinds.get(name) is None}
+    roles = roles.without(unlearnable, stacklevel=stacklevel + 1)
     choices = {name: seen[name].choice(name, roles.kinds.get(name)) for name in roles.modelled}
     complete = [name for name in roles.modelled if roles.source == "complete" and not seen[name].num_gaps]
     auxiliaries = [Auxiliary(name, levels=auxiliary_levels(seen[name].values())) for name in (*roles.named, *complete)]
+    for u in auxiliaries:
+        check_levels(len(u.levels), seen[u.name].num_observed, u.name, "auxiliary column")
 
     # A column that serves as U beside being modelled has units of its own in U: the user's, without logarithm or logit.
     of_x = {name: RunningMoments() for name in choices}
@@ -57,7 +64,7 @@ def streamed_schema(
         for name, choice in choices.items()
     ]
     in_units = tuple(replace(u, **of_u[u.name].moments._asdict()) if u.name in of_u else u for u in auxiliaries)
-    return schema_of_columns(columns, in_units, roles.source, stacklevel=stacklevel + 1)
+    return schema_of_columns(columns, in_units, roles.source, roles.others, stacklevel=stacklevel + 1)
 
 
 @dataclass
@@ -69,9 +76,14 @@ class _Values:
     counts: Counter[Any] = field(default_factory=Counter)
     num_observed: int = 0
     num_gaps: int = 0
+    first: int | None = None  # value, as long as whole numbers count the rows from it
 
     def add(self, values: pd.Series) -> None:
         observed = values.dropna()
+        if not self.num_observed and len(observed) and pd.api.types.is_integer_dtype(values.dtype):
+            self.first = int(observed.iloc[0])
+        if len(observed) < len(values) or not self._counts(observed):
+            self.first = None
         self.num_observed += len(observed)
         self.num_gaps += len(values) - len(observed)
         if isinstance(values.dtype, pd.CategoricalDtype) and values.dtype != self.dtype:
@@ -87,6 +99,15 @@ class _Values:
     def values(self) -> pd.Series:
         """Every value once, and a gap if there was one."""
         return pd.Series([*self.counts, *([None] if self.num_gaps else [])], dtype=self.dtype)
+
+    def _counts(self, observed: pd.Series) -> bool:
+        return self.first is not None and counts_rows(observed, self.first, self.num_observed)
+
+    def why_carried(self, name: Hashable) -> str:
+        """As for a frame, but for identifiers by name among more numbers than are kept."""
+        if self.first is not None and self.num_observed > FEW_LEVELS and not self.num_gaps:
+            return why_carried(pd.Series(np.arange(self.first, self.first + self.num_observed)), name)
+        return why_carried(self.values(), name, num_observed=self.num_observed)
 
     def choice(self, name: Hashable, given: str | Kind | None) -> Choice:
         if not self.num_observed:

@@ -21,7 +21,7 @@ from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.frame_schema import schema_of_frame
 from pyro_mnar.tables.frames import Cells, by_column, check_frame, known_codes, match_columns, read_gaps
 from pyro_mnar.tables.row_checks import check_rows
-from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.schema import OtherColumn, Schema
 
 
 def encoded(
@@ -35,11 +35,12 @@ def encoded(
     lower: CellBounds | None = None,
     upper: CellBounds | None = None,
     constraints: Sequence[RowConstraint] = (),
+    carry: Collection[Hashable] = (),
     schema: Schema | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[Schema, DenseStorage]:
     """The schema of a frame, unless one is given, and all its cells."""
-    check_frame(frame, auxiliary)
+    check_frame(frame, auxiliary, carry)
     reasons = {"na_values": na_values, "not_applicable": not_applicable, "by_design": by_design}
     given = {reason: by_column(cells, reason) for reason, cells in reasons.items()}
     if schema is not None:
@@ -48,7 +49,8 @@ def encoded(
     gaps, codes, absent = read_gaps(frame, **given)
     is_training = schema is None
     if schema is None:
-        schema = schema_of_frame(gaps, auxiliary=auxiliary, kinds=kinds or {}, stacklevel=3)
+        others = [OtherColumn(name) for name in dict.fromkeys(carry)]
+        schema = schema_of_frame(gaps, auxiliary=auxiliary, kinds=kinds or {}, others=others, stacklevel=3)
         schema = replace(
             schema,
             codes=known_codes(frame, given),
@@ -59,7 +61,12 @@ def encoded(
         raise ValueError("constraints: new rows keep those of the training table; give others to impute")
     for name in absent:
         if name not in schema.names:
-            raise ValueError(f"column {name!r}: an auxiliary column has a value in every row, so no reasons for gaps")
+            others = {other.name: other.role for other in schema.others}
+            raise ValueError(
+                f"column {name!r}: a column that is {others[name]} is not imputed, so its gaps need no reasons"
+                if name in others
+                else f"column {name!r}: an auxiliary column has a value in every row, so no reasons for gaps"
+            )
 
     dtype = dtype or torch.get_default_dtype()
     numbers = np.stack([c.read(gaps[c.name]) for c in schema.columns], axis=1)

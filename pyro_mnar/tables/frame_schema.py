@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,8 +10,9 @@ import pandas as pd
 
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.choice import choice_of
+from pyro_mnar.kinds.identifiers import why_carried
 from pyro_mnar.tables.moments import Moments
-from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.schema import OtherColumn, Schema
 from pyro_mnar.tables.summary import ColumnSummary, Roles, auxiliary_of, schema_of_columns
 
 
@@ -20,6 +21,7 @@ def schema_of_frame(
     *,
     auxiliary: Collection[Hashable] | Literal["mask"] | None,
     kinds: Mapping[Hashable, str | Kind] | str | Kind,
+    others: Sequence[OtherColumn] = (),
     stacklevel: int,
 ) -> Schema:
     """Read the schema off a training frame in which gaps are NaN, None or pd.NA.
@@ -28,21 +30,27 @@ def schema_of_frame(
         frame: The training rows.
         auxiliary: As for :meth:`~pyro_mnar.Table.from_frame`.
         kinds: As there.
+        others: The columns that are neither modelled nor auxiliary, with their roles.
         stacklevel: Of warnings, as seen from the caller.
 
     Raises:
         ValueError: As there.
     """
-    roles = Roles.of(list(frame.columns), auxiliary, kinds)
+    roles = Roles.of(list(frame.columns), auxiliary, kinds, others)
+    unlearnable = {name: why_carried(frame[name], name) for name in roles.modelled if roles.kinds.get(name) is None}
+    roles = roles.without(unlearnable, stacklevel=stacklevel + 1)
     columns = [_summary(frame[name], name, roles.kinds.get(name)) for name in roles.modelled]
     complete = [column.name for column in columns if column.is_complete and roles.source == "complete"]
     auxiliaries = tuple(auxiliary_of(frame[name], name) for name in (*roles.named, *complete))
-    return schema_of_columns(columns, auxiliaries, roles.source, stacklevel=stacklevel + 1)
+    return schema_of_columns(columns, auxiliaries, roles.source, roles.others, stacklevel=stacklevel + 1)
 
 
 def _summary(values: pd.Series, name: Hashable, given: str | Kind | None) -> ColumnSummary:
     if not values.notna().any():
-        raise ValueError(f"column {name!r}: expected at least one observed value, got none in {len(values)} rows")
+        raise ValueError(
+            f"column {name!r}: expected at least one observed value, got none in {len(values)} rows;"
+            f" carry=[{name!r}] keeps it as it is"
+        )
     choice = choice_of(values, name, given)
     numbers = choice.kind.read(values, name)
     is_gap = np.isnan(numbers)

@@ -51,12 +51,14 @@ def read_csv(path: str | PathLike[str], kinds: Any, coded: Collection[Hashable])
     return frame
 
 
-def check_frame(frame: pd.DataFrame, auxiliary: object) -> None:
+def check_frame(frame: pd.DataFrame, auxiliary: object, carry: object = ()) -> None:
     """Raise unless it is a frame with rows and columns, each name once, and ``auxiliary`` no stray word."""
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"expected a pandas DataFrame, got {type(frame).__name__}")
     if isinstance(auxiliary, str) and auxiliary != "mask":
         raise TypeError(f"auxiliary: expected a list of column names or 'mask', got {auxiliary!r}")
+    if isinstance(carry, str):
+        raise TypeError(f"carry: expected a list of column names, got {carry!r}")
     if not len(frame.columns):
         raise ValueError("expected at least one column, got none")
     if not len(frame):
@@ -69,14 +71,11 @@ def check_frame(frame: pd.DataFrame, auxiliary: object) -> None:
 
 
 def match_columns(frame: pd.DataFrame, schema: Schema) -> None:
-    """Raise ValueError unless new rows have the training table's columns, in any order."""
+    """Raise ValueError unless new rows have the training table's columns, in any order; others are carried through."""
     expected = list(dict.fromkeys([*(auxiliary.name for auxiliary in schema.auxiliaries), *schema.names]))
     for name in expected:
         if name not in frame.columns:
             raise ValueError(f"column {name!r}: expected as in the training table, got columns {list(frame.columns)!r}")
-    for name in frame.columns:
-        if name not in expected:
-            raise ValueError(f"column {name!r}: expected only the training table's columns, {expected!r}")
 
 
 def by_column(cells: Cells | None, reason: str) -> dict[Hashable, Any]:

@@ -115,6 +115,21 @@ class Auxiliary:
 
 
 @dataclass(frozen=True)
+class OtherColumn:
+    """A column that is neither modelled nor conditioned on: no network sees it.
+
+    Attributes:
+        name: The frame's own label.
+        role: What it is for; ``"carried"``: it stands in every completed frame, as it came.
+        because: What decided that.
+    """
+
+    name: Hashable
+    role: str = "carried"
+    because: str = "declared"
+
+
+@dataclass(frozen=True)
 class Schema:
     """The columns of a table, in order, and where U comes from.
 
@@ -128,6 +143,7 @@ class Schema:
         bounds: What every value of a column keeps to, ``(column, lower, upper)`` in the user's units, infinite where
             there is no bound; new rows keep to the same.
         constraints: What every row satisfies.
+        others: The columns that are neither X nor U, with their roles; new rows may lack them.
     """
 
     columns: tuple[Column, ...]
@@ -136,6 +152,11 @@ class Schema:
     codes: tuple[tuple[str, Hashable, tuple[Any, ...]], ...] = ()
     bounds: tuple[tuple[Hashable, float, float], ...] = ()
     constraints: tuple[RowConstraint, ...] = ()
+    others: tuple[OtherColumn, ...] = ()
+
+    def names_of(self, role: str) -> list[Hashable]:
+        """Names of the columns that have a role other than X and U, such as ``"carried"``."""
+        return [other.name for other in self.others if other.role == role]
 
     def codes_of(self, reason: str) -> dict[Hashable, tuple[Any, ...]]:
         """The codes of a reason, by column."""
@@ -156,11 +177,15 @@ class Schema:
         return {column.name: column.kind.name for column in self.columns}
 
     def describe_kinds(self) -> pd.DataFrame:
-        """How each column is modelled and why: ``kind``, ``because`` and, if it has any, its ``levels``, in order."""
+        """How each column is modelled and why: ``kind``, ``because`` and, if it has any, its ``levels``, in order.
+
+        Columns that are not modelled have their role in place of a kind.
+        """
         rows = {
             column.name: (column.kind.name, column.because, ", ".join(map(str, column.kind.levels)))
             for column in self.columns
         }
+        rows |= {other.name: (other.role, other.because, "") for other in self.others}
         index = pd.Index(list(rows), name="column", tupleize_cols=False)
         return pd.DataFrame(list(rows.values()), index=index, columns=["kind", "because", "levels"])
 
@@ -174,6 +199,10 @@ class Schema:
         shown = ", ".join(chosen[:SHOWN]) + (", ..." if len(chosen) > SHOWN else "")
         note = f" (whole numbers taken for levels: {shown})" if chosen else ""
         return ", kinds: " + ", ".join(f"{count} {kind}" for kind, count in counted.items()) + note
+
+    def others_in_words(self) -> str:
+        """How many columns have each role other than X and U, for a table's representation; empty if there are none."""
+        return "".join(f", {role}: {count}" for role, count in Counter(other.role for other in self.others).items())
 
     def check_hidden(self, columns: Int[NDArray, " cells"]) -> None:
         """Raise ValueError if cells of these columns, given by position, cannot be held out, since U has them."""
@@ -214,4 +243,5 @@ class Schema:
             tuple((reason, column, tuple(codes)) for reason, column, codes in data["codes"]),
             tuple(tuple(entry) for entry in data.get("bounds", ())),
             tuple(constraint_from_plain(entry) for entry in data.get("constraints", ())),
+            tuple(OtherColumn(**entry) for entry in data.get("others", ())),
         )

@@ -16,9 +16,10 @@ import pandas as pd
 
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.choice import Choice
+from pyro_mnar.kinds.identifiers import check_levels
 from pyro_mnar.kinds.reading import numbers_of
 from pyro_mnar.tables.moments import Moments
-from pyro_mnar.tables.schema import Auxiliary, AuxiliarySource, Column, Schema
+from pyro_mnar.tables.schema import Auxiliary, AuxiliarySource, Column, OtherColumn, Schema
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,14 @@ class Roles(NamedTuple):
         named: Names of the columns of U that were named.
         source: Where U comes from; ``"complete"`` whether or not there is a complete column.
         kinds: What was declared, by column.
+        others: The columns that are neither, with what they are for.
     """
 
     modelled: list[Hashable]
     named: list[Hashable]
     source: AuxiliarySource
     kinds: Mapping[Hashable, str | Kind]
+    others: tuple[OtherColumn, ...] = ()
 
     @classmethod
     def of(
@@ -61,6 +64,7 @@ class Roles(NamedTuple):
         names: Sequence[Hashable],
         auxiliary: Collection[Hashable] | Literal["mask"] | None,
         kinds: Mapping[Hashable, str | Kind] | str | Kind,
+        others: Sequence[OtherColumn] = (),
     ) -> Roles:
         """The roles of a frame's columns; see :meth:`pyro_mnar.Table.from_frame`.
 
@@ -70,8 +74,8 @@ class Roles(NamedTuple):
         uses_mask = isinstance(auxiliary, str)  # not `==`, which a pandas Index answers entry by entry
         named = [] if auxiliary is None or uses_mask else list(auxiliary)
         if not isinstance(kinds, Mapping):
-            kinds = {name: kinds for name in names if name not in named}
-        absent = [name for name in (*named, *kinds) if name not in names]
+            kinds = {name: kinds for name in names if name not in named and name not in [o.name for o in others]}
+        absent = [name for name in (*named, *kinds, *(other.name for other in others)) if name not in names]
         if absent:
             raise ValueError(f"column {absent[0]!r}: expected one of {list(names)!r}")
         repeated = [name for at, name in enumerate(named) if name in named[:at]]
@@ -79,17 +83,59 @@ class Roles(NamedTuple):
             raise ValueError(
                 f"auxiliary column {repeated[0]!r}: expected each name once, got it {named.count(repeated[0])} times"
             )
-        modelled = [name for name in names if name not in named]
+        _check_apart(others, named, kinds)
+        modelled = [name for name in names if name not in named and name not in [other.name for other in others]]
         if not modelled:
-            raise ValueError("expected at least one column to model, got auxiliary columns only")
+            raise ValueError("expected at least one column to model, got auxiliary and carried columns only")
         source = "mask" if uses_mask else "complete" if auxiliary is None else "named" if named else "none"
-        return cls(modelled, named, source, kinds)
+        return cls(modelled, named, source, kinds, tuple(others))
+
+    def without(self, reasons: Mapping[Hashable, str], *, stacklevel: int) -> Roles:
+        """The same, with columns carried that no rows can teach anything of, and a warning that says so.
+
+        Args:
+            reasons: Of modelled columns, why nothing can be learned; empty where something can.
+            stacklevel: Of the warning, as seen from the caller.
+
+        Raises:
+            ValueError: If no column is left to model.
+        """
+        carried = {name: why for name, why in reasons.items() if why}
+        if not carried:
+            return self
+        said = "; ".join(f"{name!r} ({why})" for name, why in carried.items())
+        first = next(iter(carried))
+        if len(carried) == len(self.modelled):
+            raise ValueError(f"expected at least one column to model, got only what rows cannot teach: {said}")
+        warnings.warn(
+            f"carried through, neither modelled nor used: {said}. carry={list(carried)!r} says so without a warning;"
+            f" a kind, such as kinds={{{first!r}: ...}}, models it",
+            stacklevel=stacklevel + 1,
+        )
+        return self._replace(
+            modelled=[name for name in self.modelled if name not in carried],
+            others=(*self.others, *(OtherColumn(name, because=why) for name, why in carried.items())),
+        )
+
+
+def _check_apart(
+    others: Sequence[OtherColumn], named: Sequence[Hashable], kinds: Mapping[Hashable, str | Kind]
+) -> None:
+    """Raise ValueError if a column has two roles."""
+    seen: dict[Hashable, str] = dict.fromkeys(named, "auxiliary")
+    for other in others:
+        if other.name in seen:
+            raise ValueError(f"column {other.name!r}: expected one role, got {seen[other.name]} and {other.role}")
+        if other.name in kinds:
+            raise ValueError(f"column {other.name!r}: expected a kind or to be {other.role}, got both")
+        seen[other.name] = other.role
 
 
 def schema_of_columns(
     summaries: Sequence[ColumnSummary],
     auxiliaries: tuple[Auxiliary, ...],
     source: AuxiliarySource,
+    others: tuple[OtherColumn, ...] = (),
     *,
     stacklevel: int,
 ) -> Schema:
@@ -99,6 +145,7 @@ def schema_of_columns(
         summaries: One for each modelled column, in order.
         auxiliaries: The columns of U: those named, or all complete ones.
         source: Where U comes from; ``"complete"`` becomes ``"none"``, with a warning, where no column is complete.
+        others: The columns that are neither.
         stacklevel: Of warnings, as seen from the caller.
     """
     complete_as_u = source == "complete"
@@ -123,12 +170,13 @@ def schema_of_columns(
             stacklevel=stacklevel + 1,
         )
         source = "none"
-    return Schema(columns, auxiliaries, source)
+    return Schema(columns, auxiliaries, source, others=others)
 
 
 def auxiliary_of(values: pd.Series, name: Hashable) -> Auxiliary:
-    """An auxiliary column's units or levels; ValueError if it has holes."""
+    """An auxiliary column's units or levels; ValueError if it has holes, or more levels than rows can teach."""
     auxiliary = Auxiliary(name, levels=auxiliary_levels(values))
+    check_levels(len(auxiliary.levels), len(values), name, "auxiliary column")
     if holds_numbers(values):
         numbers = numbers_of(values, name)
         auxiliary = Auxiliary(name, *Moments.of(numbers[~np.isnan(numbers)]))

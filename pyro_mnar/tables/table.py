@@ -55,6 +55,7 @@ class Table:
         lower: CellBounds | None = None,
         upper: CellBounds | None = None,
         constraints: Sequence[RowConstraint] = (),
+        carry: Collection[Hashable] = (),
         schema: Schema | None = None,
         dtype: torch.dtype | None = None,
     ) -> Table:
@@ -83,8 +84,11 @@ class Table:
             upper: Greatest values of gaps, likewise, such as limits of detection.
             constraints: What every row satisfies, such as ``InOrder("start", "end")`` of
                 :mod:`pyro_mnar.tables.constraints`: checked on observed values, satisfied by every imputed row.
-            schema: The schema of the training table, for new rows; columns are then matched by name, and codes mean
-                what they meant there.
+            carry: Columns that are not to be modelled: they stand in every completed frame, in their place and as they
+                came, and no model sees them.  Where no kind is declared, identifiers, free text and columns of more
+                words than rows can teach (:mod:`pyro_mnar.kinds.identifiers`) are carried too, with a warning.
+            schema: The schema of the training table, for new rows; columns are then matched by name, codes mean what
+                they meant there, and columns that were not there are carried.
             dtype: Floating type of the tensors; torch's default if None.
 
         Raises:
@@ -104,6 +108,7 @@ class Table:
             lower=lower,
             upper=upper,
             constraints=constraints,
+            carry=carry,
             schema=schema,
             dtype=dtype,
         )
@@ -204,9 +209,10 @@ class Table:
         return len(self.storage)
 
     def __repr__(self) -> str:
+        schema = self.schema
         return (
-            f"{self.storage.title}({len(self)} rows, {self.schema.num_columns} columns, {self.storage.counted},"
-            f" auxiliaries: {self.schema.auxiliary_source}{self.schema.kinds_in_words()})"
+            f"{self.storage.title}({len(self)} rows, {schema.num_columns} columns, {self.storage.counted},"
+            f" auxiliaries: {schema.auxiliary_source}{schema.others_in_words()}{schema.kinds_in_words()})"
         )
 
     @property

@@ -102,7 +102,7 @@ AWKWARD = {
     "zeros and ones as floats, without gaps": (pd.Series([0.0, 1.0] * 20), "continuous"),
     "whole numbers as objects": (pd.Series([1, 2, None] * 20, dtype=object), "binary"),
     "few whole numbers, seen once": (pd.Series([1, 2, 3]), "continuous"),
-    "many whole numbers": (pd.Series(range(100)), "continuous"),
+    "many whole numbers": (pd.Series(range(5, 105)), "continuous"),
     "numbers as objects": (pd.Series([1, 2.5, None], dtype=object), "continuous"),
 }
 
@@ -133,7 +133,11 @@ WRONG = {
         {"a": Categorical(("x", "y"))},
         r"'a': expected one of \['x', 'y'\], got 'z' in row 2",
     ),
-    "names": ({"a": [f"id{i}" for i in range(200)]}, {}, "'a': expected at most 100 different words, got 200"),
+    "names": (
+        {"a": [f"id{i}" for i in range(200)]},
+        {},
+        r"expected at least one column to model, got .*'a' \(200 diff",
+    ),
 }
 
 

@@ -79,9 +79,22 @@ def test_levels_that_only_one_row_group_has_are_levels(tmp_path):
 
 
 def test_whole_numbers_of_many_values_are_no_levels(tmp_path):
-    frame = pd.DataFrame({"level": np.arange(300), "few": [1, 2, 3, 4] * 5 + [1] * 280})
+    frame = pd.DataFrame({"level": np.arange(5, 305), "few": [1, 2, 3, 4] * 5 + [1] * 280})
     frame.to_parquet(tmp_path / "t.parquet", row_group_size=7)
     check_same_schema(parquet_schema(tmp_path, auxiliary=[]), Table.from_frame(frame, auxiliary=[]).schema)
+
+
+def test_what_rows_cannot_teach_is_carried_as_in_a_frame(tmp_path):
+    x, names = np.linspace(0, 1, 300) ** 2, [f"p{i}" for i in range(300)]
+    frame = pd.DataFrame({"row": np.arange(300), "name": names, "Unnamed: 0": np.arange(1, 301), "x": x, "y": x})
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=7)
+    said = "carried through.*'row' .the rows, counted from 0.*'name' .more than 100 different.*'Unnamed: 0' .the index"
+    with pytest.warns(UserWarning, match=said):
+        streamed = parquet_schema(tmp_path, auxiliary=[], carry=["y"])
+    with pytest.warns(UserWarning, match="carried through"):
+        check_same_schema(streamed, Table.from_frame(frame, auxiliary=[], carry=["y"]).schema)
+    assert streamed.names == ["x"]
+    assert streamed.names_of("carried") == ["y", "row", "name", "Unnamed: 0"]
 
 
 def test_columns_of_one_value_and_of_none_are_named_as_in_a_frame(tmp_path):
