@@ -11,8 +11,9 @@ Each is a few Pyro statements, so that a model made of them runs under plain Pyr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
 import pyro
 import pyro.distributions as dist
@@ -26,8 +27,9 @@ from torch import Tensor
 from pyro_mnar.distributions import Columns, ImportanceRatio, Levels, MissingEntries, joined
 from pyro_mnar.distributions.observed_entries import ObservedMask, observed_entries
 from pyro_mnar.distributions.row_parts import MaskPart, MissingPart, ObservedPart, RowPart
+from pyro_mnar.distributions.supports import check_support
 from pyro_mnar.distributions.truncation import PartlyCensored, Restricted, restricted_levels
-from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.batch import Batch, listed
 
 ROWS = "rows"
 
@@ -52,6 +54,7 @@ def partially_observed(
     fn: TorchDistributionMixin,
     batch: Batch,
     *,
+    columns: Hashable | Sequence[Hashable] | None = None,
     mechanism: Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, "*particles rows columns"]:
     """Score X_o, let X_u be latent, return the completed row.
@@ -62,6 +65,15 @@ def partially_observed(
     observed entries that of a fixed placeholder (:class:`~pyro_mnar.distributions.MissingEntries`).
     ``{name}_observed`` is ``fn`` masked to the observed entries and observed there; at missing entries its value is
     the detached draw, which lies in the support whatever ``fn`` is.
+
+    One call takes the whole row, or some columns of it: then the model has a call for each group of columns, and what
+    one returns can stand in the distribution of the next, so that an edge X → X is plain Pyro:
+
+        x = partially_observed("x", dist.Normal(mean, scale), batch, columns=["income"])
+        y = partially_observed("y", dist.Normal(a + b * x, noise), batch, columns=["rent"])
+
+    Every column with gaps belongs to exactly one call; a complete one may be left out, and then the model is
+    conditional on it (``batch.x`` has its values).
 
     Where the batch has bounds for a gap, ``{name}_missing`` has the density of ``fn`` between them, and
     ``{name}_observed`` scores their probability, log p(lower ≤ x ≤ upper | z): the cell is a censored observation.
@@ -74,10 +86,12 @@ def partially_observed(
         fn: Column-wise distribution p(X|Z) of batch shape ``(..., rows, columns)``; an ``Independent`` over the
             columns is unwrapped.
         batch: The rows.
-        mechanism: Log-odds of being observed, as a function of the row, ``(..., rows, columns)`` to the same.  Give it
-            where no R depends on another column's level than its own (and as it is given to :func:`observe_mask`, with
-            weight 1).  Missing levels are then drawn from p(x_d | z, r_d = 0), so that they are summed out of the
-            weight exactly: it holds p(r_d = 0 | z) = Σ_x p(x|z) p(r_d = 0 | x, z), whichever level was drawn.
+        columns: The columns that ``fn`` is over, by name or position, in its order; all of them if None.
+        mechanism: Log-odds of being observed, as a function of these columns, ``(..., rows, columns)`` to the same.
+            Give it where no R depends on another column's level than its own (and as it is given to
+            :func:`observe_mask`, with weight 1).  Missing levels are then drawn from p(x_d | z, r_d = 0), so that they
+            are summed out of the weight exactly: it holds p(r_d = 0 | z) = Σ_x p(x|z) p(r_d = 0 | x, z), whichever
+            level was drawn.
 
     Returns:
         The value of ``{name}_observed`` where observed and of ``{name}_missing`` elsewhere; ``(..., rows, columns)``.
@@ -86,27 +100,39 @@ def partially_observed(
         ValueError: If ``fn`` is not column-wise over the batch's columns, or the batch has bounds and ``fn`` is of a
             family that cannot be held between some (:class:`~pyro_mnar.distributions.truncation.Restricted`).
     """
-    parts = list(_parts(name, _columnwise(name, fn, batch), batch))
-    values = [_observe_part(*part, batch, mechanism) for part in parts]
-    return joined([columns for _, columns, _ in parts], values)
+    call = _Call(name, batch.positions(columns, name), batch, mechanism)
+    fn = _columnwise(call, fn)
+    if is_validation_enabled():
+        check_support(name, fn, batch, call.columns)
+    groups = list(_groups(call, fn))
+    return joined([group.within for group in groups], [_observe(call, group) for group in groups])
 
 
-def propose_missing(name: str, fn: TorchDistributionMixin, batch: Batch) -> Float[Tensor, "*particles rows columns"]:
+def propose_missing(
+    name: str,
+    fn: TorchDistributionMixin,
+    batch: Batch,
+    *,
+    columns: Hashable | Sequence[Hashable] | None = None,
+) -> Float[Tensor, "*particles rows columns"]:
     """For guides that propose X_u themselves: the latent site of :func:`partially_observed`.
 
     Arguments as there; the placeholders of model and guide cancel exactly, and bounds hold in both.  A guide that
     leaves the site out gets it proposed from the model.
     """
-    parts = list(_parts(name, _columnwise(name, fn, batch), batch))
-    drawn = []
-    for prefix, columns, part in parts:
-        proposal = _within_bounds(part, columns, batch)
-        drawn.append(_sample_missing(prefix, proposal, _at(batch.mask, columns, batch), MissingPart(columns)))
-    return joined([columns for _, columns, _ in parts], drawn)
+    call = _Call(name, batch.positions(columns, name), batch)
+    groups = list(_groups(call, _columnwise(call, fn)))
+    drawn = [_sample_missing(call, group, _within_bounds(call, group, group.fn)) for group in groups]
+    return joined([group.within for group in groups], drawn)
 
 
 def observe_mask(
-    name: str, logits: Float[Tensor, "*particles rows columns"], batch: Batch, *, weight: float = 1.0
+    name: str,
+    logits: Float[Tensor, "*particles rows columns"],
+    batch: Batch,
+    *,
+    columns: Hashable | Sequence[Hashable] | None = None,
+    weight: float = 1.0,
 ) -> None:
     """Score the mask: R_d ~ Bernoulli(logits_d), in the modelled cells of columns that can go missing.
 
@@ -114,101 +140,156 @@ def observe_mask(
         name: Name of the site, such as ``"r"``.
         logits: Log-odds of being *observed*; ``(..., rows, columns)``.
         batch: The rows.
+        columns: The columns that the logits are of, by name or position, in their order; all of them if None.
         weight: β, the power to which p(R|X,Z) enters the importance weight (B.3); 0 leaves the site without a density,
             and imputations then know nothing of the mask.
 
     Raises:
-        ValueError: If the logits are not over the batch's columns, or the weight is negative.
+        ValueError: If the logits are not over these columns, a column is not the batch's, or the weight is negative.
     """
+    call = _Call(name, batch.positions(columns, name), batch)
     if weight < 0:
         raise ValueError(f"weight of the mechanism: expected at least 0, got {weight}")
-    if logits.shape[-1] != batch.num_columns:
-        raise ValueError(f"site {name!r}: expected logits for {batch.num_columns} columns, got {logits.shape[-1]}")
-    part, mask = MaskPart(tuple(range(batch.num_columns)), weight), batch.mask.to(logits.dtype)
+    if logits.shape[-1:] != (len(call.columns),):
+        raise ValueError(
+            f"site {name!r}: expected logits of shape (..., rows, {len(call.columns)}), one for each column of"
+            f" {call.names}, got shape {tuple(logits.shape)}"
+        )
+    part, mask = MaskPart(call.columns, weight), call.at(batch.mask).to(logits.dtype)
     if weight == 0:  # what pyro.deterministic makes, with a mark
         infer: Any = {"_deterministic": True}  # Pyro's type lists other keys alone
         pyro.sample(name, RowPart(dist.Delta(mask).mask(False), part), obs=mask, infer=infer)
         return
-    fn = ObservedMask(logits=logits).mask(batch.mask_modelled & batch.incomplete)
+    fn = ObservedMask(logits=logits).mask(call.at(batch.mask_modelled & batch.incomplete))
     with poutine.scale(scale=weight):
         pyro.sample(name, RowPart(fn, part), obs=mask)
 
 
-def _parts(
-    name: str, fn: TorchDistributionMixin, batch: Batch
-) -> Iterator[tuple[str, tuple[int, ...], TorchDistributionMixin]]:
-    """Name, columns and distribution of each kind of column."""
-    if isinstance(fn, Columns):
-        for number, (columns, part) in enumerate(fn.parts):
-            yield f"{name}_{number}", columns, part
-    else:
-        yield name, tuple(range(batch.num_columns)), fn
+@dataclass(frozen=True)
+class _Call:
+    """What a call of :func:`partially_observed` is about: some columns of a batch, and what explains their gaps."""
+
+    name: str
+    columns: tuple[int, ...]
+    batch: Batch
+    mechanism: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def names(self) -> str:
+        return listed([self.batch.names[at] for at in self.columns])
+
+    def at(self, values: Tensor, columns: tuple[int, ...] | None = None) -> Tensor:
+        """Of values of the whole row those of some columns, of the call's own if not given."""
+        columns = self.columns if columns is None else columns
+        return values if columns == tuple(range(self.batch.num_columns)) else values[..., list(columns)]
 
 
-def _observe_part(
-    name: str,
-    columns: tuple[int, ...],
-    fn: TorchDistributionMixin,
-    batch: Batch,
-    mechanism: Callable[[Tensor], Tensor] | None,
-) -> Float[Tensor, "*particles rows columns"]:
-    x, mask = _at(batch.x, columns, batch), _at(batch.mask, columns, batch)
-    scored: TorchDistributionMixin
-    if mechanism is not None and isinstance(fn, Levels):
-        proposal = _within_bounds(_given_missing(fn, columns, batch, mechanism), columns, batch)
-        missing = _sample_missing(name, proposal, mask, MissingPart(columns, summed_out=True))
-        scored = ImportanceRatio(fn, proposal, mask)
-    else:
-        proposal = _within_bounds(fn, columns, batch)
-        missing = _sample_missing(name, proposal, mask, MissingPart(columns))
-        if isinstance(proposal, Restricted):
-            scored = PartlyCensored(proposal, mask)
-        else:
-            scored = observed_entries(fn, mask, batch) if proposal is fn else ImportanceRatio(fn, proposal, mask)
+class _Group(NamedTuple):
+    """Columns of a call that one distribution is over.
+
+    Attributes:
+        name: Prefix of their sites.
+        columns: Their positions in the row.
+        within: Their positions among the columns of the call.
+        fn: p(X|Z) of them.
+    """
+
+    name: str
+    columns: tuple[int, ...]
+    within: tuple[int, ...]
+    fn: TorchDistributionMixin
+
+
+def _groups(call: _Call, fn: TorchDistributionMixin) -> Iterator[_Group]:
+    """The columns of a call, by kind."""
+    if not isinstance(fn, Columns):
+        yield _Group(call.name, call.columns, tuple(range(len(call.columns))), fn)
+        return
+    for number, (within, part) in enumerate(fn.parts):
+        yield _Group(f"{call.name}_{number}", tuple(call.columns[at] for at in within), within, part)
+
+
+def _observe(call: _Call, group: _Group) -> Float[Tensor, "*particles rows columns"]:
+    """The two sites of a group of columns, and their completed values."""
+    x, mask = call.at(call.batch.x, group.columns), call.at(call.batch.mask, group.columns)
+    missing, scored = (_summed_out if _sums_levels(call, group) else _drawn)(call, group, mask)
     filled = torch.where(mask, x, missing.detach())
-    observed = pyro.sample(f"{name}_observed", RowPart(scored, ObservedPart(columns)), obs=filled)
+    observed = pyro.sample(f"{group.name}_observed", RowPart(scored, ObservedPart(group.columns)), obs=filled)
     if observed is filled and not missing.requires_grad:
         return filled  # nothing intervened, so it is the completed row already
     return torch.where(mask, observed, missing)
 
 
-def _given_missing(fn: Levels, columns: tuple[int, ...], batch: Batch, mechanism: Callable[[Tensor], Tensor]) -> Levels:
+def _drawn(call: _Call, group: _Group, mask: Tensor) -> tuple[Tensor, TorchDistributionMixin]:
+    """Missing values from p(x|z), within their bounds, and what is scored of the row."""
+    proposal = _within_bounds(call, group, group.fn)
+    missing = _sample_missing(call, group, proposal)
+    if isinstance(proposal, Restricted):
+        return missing, PartlyCensored(proposal, mask)
+    if proposal is group.fn:
+        return missing, observed_entries(group.fn, mask, call.batch)
+    return missing, ImportanceRatio(group.fn, proposal, mask)
+
+
+def _sums_levels(call: _Call, group: _Group) -> bool:
+    return call.mechanism is not None and isinstance(group.fn, Levels)
+
+
+def _summed_out(call: _Call, group: _Group, mask: Tensor) -> tuple[Tensor, TorchDistributionMixin]:
+    """Missing levels from p(x_d | z, r_d = 0), so that the weight holds p(r_d = 0 | z) whichever was drawn."""
+    proposal = _within_bounds(call, group, _given_missing(call, group))
+    missing = _sample_missing(call, group, proposal, summed_out=True)
+    return missing, ImportanceRatio(group.fn, proposal, mask)
+
+
+def _given_missing(call: _Call, group: _Group) -> TorchDistributionMixin:
     """p(x_d | z, r_d = 0) where the mechanism explains the gap, p(x_d | z) elsewhere; one pass of it per level."""
-    row = batch.x.expand(*fn.batch_shape[:-1], batch.num_columns)
-    at = torch.tensor(columns, device=row.device)
+    batch, fn, mechanism = call.batch, cast(Levels, group.fn), cast(Callable[[Tensor], Tensor], call.mechanism)
+    row = call.at(batch.x).expand(*fn.batch_shape[:-1], len(call.columns))
+    at = torch.tensor(group.within, device=row.device)
     log_missing = []
     for level in fn.points.unbind(-1):
-        moved = row.index_copy(-1, at, level.expand(*row.shape[:-1], len(columns)))
+        moved = row.index_copy(-1, at, level.expand(*row.shape[:-1], len(group.within)))
         log_missing.append(torch.nn.functional.logsigmoid(-mechanism(moved).index_select(-1, at)))
-    explained = _at(~batch.mask & batch.mask_modelled & batch.incomplete, columns, batch)
+    explained = call.at(~batch.mask & batch.mask_modelled & batch.incomplete, group.columns)
     tilt = torch.stack(log_missing, dim=-1).masked_fill(~explained.unsqueeze(-1), 0.0)
     return Levels(fn.logits + tilt, fn.points)
 
 
-def _within_bounds(fn: TorchDistributionMixin, columns: tuple[int, ...], batch: Batch) -> TorchDistributionMixin:
+def _within_bounds(call: _Call, group: _Group, fn: TorchDistributionMixin) -> TorchDistributionMixin:
     """``fn`` held between the bounds of the batch's gaps; ``fn`` itself where its columns have none."""
-    if batch.bounds is None:
+    if call.batch.bounds is None:
         return fn
-    lower, upper = (_at(bound, columns, batch) for bound in batch.bounds)
+    lower, upper = (call.at(bound, group.columns) for bound in call.batch.bounds)
     if isinstance(fn, Levels):
         return restricted_levels(fn, lower, upper)
     return Restricted(fn, lower, upper)
 
 
-def _sample_missing(name: str, fn: TorchDistributionMixin, mask: Tensor, part: MissingPart) -> Tensor:
-    return pyro.sample(f"{name}_missing", RowPart(MissingEntries(fn, mask), part))
+def _sample_missing(
+    call: _Call, group: _Group, fn: TorchDistributionMixin, *, summed_out: bool = False
+) -> Float[Tensor, "*particles rows columns"]:
+    entries = MissingEntries(fn, call.at(call.batch.mask, group.columns))
+    site, part = f"{group.name}_missing", MissingPart(group.columns, summed_out)
+    missing = pyro.sample(site, RowPart(entries, part))
+    if missing.shape[-2:] != entries.batch_shape[-2:]:
+        expected = ", ".join(map(str, entries.batch_shape[-2:]))
+        raise ValueError(
+            f"site {site!r}: expected values of shape (..., {expected}), a number for each row and column of"
+            f" {call.names}, got shape {tuple(missing.shape)}; a guide proposes them by propose_missing({call.name!r},"
+            " fn, batch)"
+        )
+    return missing
 
 
-def _at(values: Tensor, columns: tuple[int, ...], batch: Batch) -> Tensor:
-    return values if columns == tuple(range(batch.num_columns)) else values[..., list(columns)]
-
-
-def _columnwise(name: str, fn: TorchDistributionMixin, batch: Batch) -> TorchDistributionMixin:
+def _columnwise(call: _Call, fn: TorchDistributionMixin) -> TorchDistributionMixin:
     if isinstance(fn, dist.Independent) and len(fn.event_shape) == 1:
         fn = fn.base_dist
-    if fn.event_shape or not fn.batch_shape or fn.batch_shape[-1] not in (1, batch.num_columns):
+    width = len(call.columns)
+    if fn.event_shape or not fn.batch_shape or fn.batch_shape[-1] not in (1, width):
         raise ValueError(
-            f"site {name!r}: expected a distribution of batch shape (..., rows, {batch.num_columns}) and no event"
-            f" shape, got batch shape {tuple(fn.batch_shape)} and event shape {tuple(fn.event_shape)}"
+            f"site {call.name!r}: expected a distribution of batch shape (..., rows, {width}), the columns"
+            f" {call.names}, and no event shape, got batch shape {tuple(fn.batch_shape)} and event shape"
+            f" {tuple(fn.event_shape)}"
         )
     return fn

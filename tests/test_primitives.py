@@ -382,7 +382,8 @@ def refused(message: str, statement: Callable[[Batch], object]) -> None:
 
 def test_distributions_over_other_columns_are_refused_by_name() -> None:
     message = (
-        r"site 'income': expected a distribution of batch shape \(..., rows, 2\) and no event shape, got batch shape"
+        r"site 'income': expected a distribution of batch shape \(..., rows, 2\), the columns \[0, 1\], and no event"
+        " shape, got batch shape"
     )
     wrong = [
         dist.Normal(torch.zeros(4, 3), 1.0),
@@ -396,7 +397,10 @@ def test_distributions_over_other_columns_are_refused_by_name() -> None:
 
 
 def test_logits_over_other_columns_are_refused_by_name() -> None:
-    refused("site 'r': expected logits for 2 columns, got 3", lambda batch: observe_mask("r", torch.zeros(4, 3), batch))
+    refused(
+        r"site 'r': expected logits of shape \(..., rows, 2\), .*, got shape \(4, 3\)",
+        lambda batch: observe_mask("r", torch.zeros(4, 3), batch),
+    )
 
 
 def test_negative_weights_are_refused() -> None:

@@ -93,9 +93,10 @@ def impute(
         The imputations, only of cells that are missing and applicable; of ``cells``, in the order given.
 
     Raises:
-        ValueError: If a number is out of range, the table has other columns, a cell of ``cells`` is no gap of it, the
-            model has no site made by ``partially_observed`` (or by ``observe_mask``, where it is to be left out), or
-            constraints cannot be satisfied, which names the rows.
+        ValueError: If a number is out of range, the table has other columns, a cell of ``cells`` is no gap of it, a
+            column with gaps is not drawn exactly once by a site of ``partially_observed`` (names both), the model has
+            no site made by ``observe_mask``, where it is to be left out, or constraints cannot be satisfied, which
+            names the rows.
         TypeError: If ``table`` is neither a Table nor a DataFrame.
     """
     for name, value in (("num_draws", num_draws), ("num_particles", num_particles)):
@@ -109,7 +110,10 @@ def impute(
     conditions, session = Conditions.of(table, constraints), Session(seed, device, fit.store)
     if cells is not None and conditions is not None:
         raise ValueError("cells: expected a table without row constraints, which are about completed rows")
-    sampler = Sampler(fit, num_draws, num_particles, target, session, conditions=conditions)
+    with_gaps = (~table.mask).any(0).nonzero().squeeze(-1) if cells is None else table.positions(cells).columns
+    sampler = Sampler(
+        fit, num_draws, num_particles, target, session, conditions=conditions, with_gaps=with_gaps.tolist()
+    )
     if cells is None:
         return impute_gaps(table, sampler, device, compile)
     if compile not in ("auto", "eager"):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
+import pyro.distributions as dist
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
@@ -278,6 +279,11 @@ def _weighed_anew(
     for name in missing:
         # A proposal of the guide's own counted both densities; one from the model counted neither.
         site = guide_sites.get(name, sample_sites(moved.model_trace)[name])
+        if not isinstance(site["fn"], dist.Independent):
+            raise ValueError(
+                f"site {name!r}: a part of a sum follows from the others, which needs a density for each column, got a"
+                f" proposal by {type(site['fn']).__name__}; leave the site out of the guide"
+            )
         density = site["fn"].base_dist.log_prob(site["value"]) * determined[:, columns[name]]
         log_weights = log_weights + density.sum(-1).reshape(log_weights.shape)
     return log_weights

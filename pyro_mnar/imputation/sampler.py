@@ -5,11 +5,12 @@ No second copy of the posterior's mathematics: the particles and their weights a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
 
+import pyro.poutine as poutine
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -17,9 +18,10 @@ from torch import Tensor
 from pyro_mnar.imputation.averages import Averages, Weighted
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.target import Target
+from pyro_mnar.infer.coverage import check_drawn
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.sites import Site, columns_of, holds_columns, missing_sites, sample_sites
+from pyro_mnar.infer.sites import Site, columns_of, missing_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.training.fitted import Fit
 
@@ -92,6 +94,7 @@ class Sampler:
         target: The law that the draws are to follow.
         session: Random numbers and parameter store to run in.
         conditions: Row constraints that every particle is to satisfy.
+        with_gaps: Positions of columns that have gaps, beside those that had some in training: the model draws each.
         limits: How much is in memory at once.
     """
 
@@ -104,12 +107,15 @@ class Sampler:
         session: Session,
         *,
         conditions: Conditions | None = None,
+        with_gaps: Iterable[int] = (),
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.fit, self.model, self.target, self.session = fit, target.model(fit.model), target, session
         self.num_draws, self.num_particles = num_draws, num_particles
         self.conditions, self.limits = conditions, limits
         self.averages = Averages(fit.schema)
+        incomplete = {at for at, column in enumerate(fit.schema.columns) if column.incomplete}
+        self.with_gaps = sorted(incomplete.union(with_gaps))
         self.max_plate_nesting = float("inf")
 
     def impute(self, batch: Batch) -> Chunk:
@@ -154,16 +160,15 @@ class Sampler:
             self._weighed(batch, 1)
 
     def _weighed(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
-        objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
         rows = self.target.rows(batch)
+        if self.max_plate_nesting == float("inf"):
+            with torch.random.fork_rng():
+                check_drawn(poutine.trace(self.fit.model).get_trace(rows), rows, self.with_gaps)
+        objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
         run = objective.particles(self.model, self.fit.guide, rows)
         if self.max_plate_nesting == float("inf"):
             self.max_plate_nesting = objective.max_plate_nesting
             self.target.check(self.fit.model, batch)
-        if not any(holds_columns(site) for site in sample_sites(run.model_trace).values()):
-            raise ValueError(
-                "the model has no site made by partially_observed, so nothing tells which values are missing ones"
-            )
         x = _missing_entries(missing_sites(run.model_trace), (count, len(batch)), batch)
         if self.conditions is not None:
             # It writes to what it is given, which may be the trace's own.

@@ -26,11 +26,13 @@ from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_site_shape
 from torch import Tensor
 
+from pyro_mnar.infer.coverage import check_claims, check_proposals
 from pyro_mnar.infer.estimators import ESTIMATORS, with_leaves
 from pyro_mnar.infer.parameters import check_parameters
-from pyro_mnar.infer.sites import mechanism_weights
+from pyro_mnar.infer.sites import mechanism_weights, stochastic_sites
 from pyro_mnar.infer.weights import TracePair, bound_of
 from pyro_mnar.primitives import ROWS
+from pyro_mnar.tables.batch import Batch
 
 PARTICLES = "num_particles_vectorized"  # Pyro's own name for the plate over particles
 
@@ -49,6 +51,15 @@ class Particles(NamedTuple):
     scale: float
     model_trace: Trace
     guide_trace: Trace
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the weights bound log p(x_o, r): β is 1, and no other scale inside the row plate tempers a site."""
+        if any(weight != 1 for weight in mechanism_weights(self.model_trace)):
+            return False
+        of_model, of_guide = (stochastic_sites(trace) for trace in (self.model_trace, self.guide_trace))
+        scored = [s for name, s in of_model.items() if s["is_observed"] or name in of_guide]
+        return all(bool((torch.as_tensor(s["scale"]) == self.scale).all()) for s in [*scored, *of_guide.values()])
 
 
 class ImportanceWeightedELBO(ELBO):
@@ -153,12 +164,10 @@ class ImportanceWeightedELBO(ELBO):
             return Particles(moved.log_weights(), moved.scale, model_trace, run.guide_trace)
 
     def is_bound(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> bool:
-        """Whether -loss bounds log p(x_o, r): β is 1, and no other scale inside the row plate tempers a site."""
+        """Whether -loss bounds log p(x_o, r): see :attr:`Particles.is_bound`."""
         with torch.no_grad():
             run = self._runs(model, guide, args, kwargs)[0]
-        if any(weight != 1 for weight in mechanism_weights(run.model_trace)):
-            return False
-        return all(bool((torch.as_tensor(s["scale"]) == run.scale).all()) for s in [*run.model_sites, *run.guide_sites])
+            return Particles(run.log_weights(), run.scale, run.model_trace, run.guide_trace).is_bound
 
     def _weights(self, model: Callable, guide: Callable, args: Any, kwargs: Any) -> tuple[Tensor, float]:
         runs = self._runs(model, guide, args, kwargs)
@@ -196,11 +205,15 @@ def _find_plate_nesting(model: Callable, guide: Callable, args: Any, kwargs: Any
     """Run guide and model once, without particles, to count plate dimensions and check shapes; draws no random numbers.
 
     Raises:
-        ValueError: If a site's shape does not fit its plates (checked while Pyro's validation is enabled).
+        ValueError: If two sites stand for one column, the guide proposes numbers for levels, or a site's shape does not
+            fit its plates (checked while Pyro's validation is enabled).
     """
     with poutine.block(), torch.random.fork_rng():
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+    check_proposals(model_trace, guide_trace)
+    for batch in (value for value in (*args, *kwargs.values()) if isinstance(value, Batch)):
+        check_claims(model_trace, batch)
     guide_trace, model_trace = prune_subsample_sites(guide_trace), prune_subsample_sites(model_trace)
     sites = [site for trace in (model_trace, guide_trace) for site in trace.nodes.values() if site["type"] == "sample"]
     if is_validation_enabled():

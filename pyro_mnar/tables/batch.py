@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from numbers import Integral
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -71,6 +72,7 @@ class Batch:
         lower: Least value that a gap can have, standardised, -inf where nothing is known; ``(rows, columns)``.  None in
             tables without bounds, as ``upper`` then is.  At observed cells neither is read.
         upper: Greatest value that a gap can have, inf where nothing is known; ``(rows, columns)``.
+        names: Names of the columns; numbers from 0 where nobody named them.
     """
 
     x: Float[Tensor, "rows columns"]
@@ -83,6 +85,10 @@ class Batch:
     entries: Entries | None = None
     lower: Float[Tensor, "rows columns"] | None = None
     upper: Float[Tensor, "rows columns"] | None = None
+    names: Sequence[Hashable] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names) or tuple(range(self.num_columns)))
 
     @classmethod
     def of(
@@ -93,6 +99,7 @@ class Batch:
         *,
         lower: Float[Tensor, "rows columns"] | None = None,
         upper: Float[Tensor, "rows columns"] | None = None,
+        names: Sequence[Hashable] = (),
     ) -> Batch:
         """A whole table given as tensors, without a frame: every gap modelled, every column able to go missing.
 
@@ -102,6 +109,7 @@ class Batch:
             aux: Auxiliary variables; none if not given.
             lower: Least values of gaps, -inf where nothing is known.
             upper: Greatest values of gaps, inf where nothing is known.
+            names: Names of the columns.
         """
         if mask is None:
             mask = ~x.isnan()
@@ -118,6 +126,7 @@ class Batch:
             incomplete=torch.ones_like(mask[0]),
             lower=lower,
             upper=upper,
+            names=names,
         )
 
     def __len__(self) -> int:
@@ -145,6 +154,31 @@ class Batch:
             return self.entries
         row, column = self.mask.nonzero(as_tuple=True)
         return Entries(row, column, self.mask)
+
+    def positions(self, columns: Hashable | Sequence[Hashable] | None, site: str = "columns") -> tuple[int, ...]:
+        """Positions of some columns, in the order given.
+
+        Args:
+            columns: Names, or positions where no column has such a name; a list, or a single one; None for all.
+            site: What they are for, in messages.
+
+        Raises:
+            ValueError: If a column is not there, or is given twice, or none is given.
+        """
+        if columns is None:
+            return tuple(range(self.num_columns))
+        known = {name: at for at, name in enumerate(self.names)}
+        is_one = isinstance(columns, str) or not isinstance(columns, Iterable)
+        asked = [columns] if is_one or (isinstance(columns, tuple) and columns in known) else list(columns)
+        found = [known.get(name, _position(name, self.num_columns)) for name in asked]
+        for name, at in zip(asked, found, strict=True):
+            if at is None:
+                raise ValueError(f"site {site!r}: expected columns among {listed(self.names)}, got {name!r}")
+            if found.count(at) > 1:
+                raise ValueError(f"site {site!r}: expected each column once, got {self.names[at]!r} twice")
+        if not asked:
+            raise ValueError(f"site {site!r}: expected at least one of the columns {listed(self.names)}, got none")
+        return tuple(at for at in found if at is not None)
 
     def to(self, device: torch.device | str | None) -> Batch:
         """The same rows on another device."""
@@ -190,6 +224,16 @@ class Batch:
     def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Split into minibatches whose sizes differ by at most one, shuffled if a CPU generator is given."""
         return (self.take(rows.to(self.device)) for rows in split(len(self), batch_size, generator))
+
+
+def _position(column: Any, num_columns: int) -> int | None:
+    is_number = isinstance(column, Integral) and not isinstance(column, bool)
+    return int(column) if is_number and 0 <= column < num_columns else None
+
+
+def listed(names: Sequence[Hashable], most: int = 12) -> str:
+    """Names as messages show them."""
+    return repr(list(names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def split(count: int, batch_size: int, generator: torch.Generator | None = None) -> tuple[Int[Tensor, " rows"], ...]:

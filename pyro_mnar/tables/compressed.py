@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -70,12 +70,14 @@ class SparseRows:
         unexplained: Gaps that the mechanism does not explain, with their reasons.
         aux: U, ``(rows, auxiliaries)``; None where U = R.
         incomplete: As in :class:`~pyro_mnar.Batch`; ``(columns,)``.
+        names: The same.
     """
 
     observed: Compressed
     unexplained: Compressed
     aux: Float[Tensor, "rows auxiliaries"] | None
     incomplete: Bool[Tensor, " columns"]
+    names: tuple[Hashable, ...]
 
     def __len__(self) -> int:
         return len(self.observed.start) - 1
@@ -93,7 +95,9 @@ class SparseRows:
     def to(self, device: torch.device | str | None) -> SparseRows:
         """The same rows on another device."""
         aux = None if self.aux is None else self.aux.to(device)
-        return SparseRows(self.observed.to(device), self.unexplained.to(device), aux, self.incomplete.to(device))
+        return SparseRows(
+            self.observed.to(device), self.unexplained.to(device), aux, self.incomplete.to(device), self.names
+        )
 
     def take(self, rows: Int[Tensor, " rows"]) -> Batch:
         """A dense minibatch that knows where its entries stand."""
@@ -107,7 +111,8 @@ class SparseRows:
             gap_row, gap_at = self.unexplained.at(rows)
             modelled.index_put_((gap_row, self.unexplained.column[gap_at]), self.incomplete.new_zeros(()))
         aux = mask.to(x.dtype) if self.aux is None else self.aux[rows]
-        return Batch(x, mask, modelled, aux, rows, len(self), self.incomplete, entries=Entries(row, column, mask))
+        entries = Entries(row, column, mask)
+        return Batch(x, mask, modelled, aux, rows, len(self), self.incomplete, entries=entries, names=self.names)
 
     def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Split into minibatches whose sizes differ by at most one, shuffled if a CPU generator is given."""

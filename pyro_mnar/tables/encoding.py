@@ -88,6 +88,7 @@ def encoded(
         index=torch.arange(len(frame)),
         size=len(frame),
         incomplete=_incomplete(schema),
+        names=schema.names,
     )
     storage = DenseStorage(rows, frame.copy(deep=False), torch.from_numpy(applicable), codes)
     if bounds is None:

@@ -143,6 +143,7 @@ def _assembled(
         Compressed.of(raw.rows[:0], raw.columns[:0], torch.zeros(0, dtype=torch.uint8), raw.num_rows),
         _aux(schema, of_rows, raw, dtype),
         torch.tensor([column.incomplete for column in schema.columns]),
+        tuple(schema.names),
     )
     labels = list(raw.names)
     storage = SparseStorage(rows, raw.values.array, row_labels, labels, of_rows, names, reading.most_dense_cells)

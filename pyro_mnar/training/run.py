@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from pyro_mnar.infer.coverage import check_claims
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.parameters import module_parameters, trainable_parameters
 from pyro_mnar.infer.session import Session
@@ -123,10 +124,12 @@ class TrainingRun:
                 f" the table with dtype={parameters[0].dtype}"
             )
         few = self.table.take(torch.arange(min(len(self.table), 8), device=self.table.device))
+        incomplete = [at for at, column in enumerate(self.fit.schema.columns) if column.incomplete]
         with self.session.running(validate=self.table.device.type != "meta"):
-            is_bound = self.objective.is_bound(self.fit.model, self.fit.guide, few)
+            run = self.objective.particles(self.fit.model, self.fit.guide, few)
+        check_claims(run.model_trace, few, incomplete)
         uses_mask_twice = self.fit.schema.auxiliary_source == "mask"
-        return is_bound and not uses_mask_twice
+        return run.is_bound and not uses_mask_twice
 
     def _optimisation(self, learning_rate: float, num_steps: int) -> Optimisation:
         with self.session.running():

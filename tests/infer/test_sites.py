@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
@@ -117,7 +118,7 @@ def test_column_distributions_stand_beneath_events_masks_and_ratios() -> None:
             fn = Levels(batch.x.new_zeros(len(batch), 2, 2), points)
             partially_observed("x", fn, batch, mechanism=lambda x: 1.0 - x)
 
-    trace = poutine.trace(of_levels).get_trace(BATCH)
+    trace = poutine.trace(of_levels).get_trace(replace(BATCH, x=BATCH.x.sign()))
     assert is_summed_out(trace.nodes["x_missing"]) and not is_summed_out(trace.nodes["x_observed"])
     assert isinstance(trace.nodes["x_observed"]["fn"].base_dist, ImportanceRatio)
     assert isinstance(column_distribution(trace.nodes["x_observed"]["fn"]), Levels)
