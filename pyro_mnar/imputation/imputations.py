@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from pyro_mnar.imputation.analyses import Analysis, likelihood_ratio_frames, pool_frames
 from pyro_mnar.imputation.chunks import imputed
+from pyro_mnar.imputation.deltas import Deltas, DeltaScale, Moved, moved
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.imputation.pooling import JointTest
 from pyro_mnar.imputation.results import ImputedCells
+from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.tables.completion import completed
@@ -44,10 +46,12 @@ class Imputations(ImputedCells):
         shares: Of each column of levels, by position, the posterior probability of every level; ``(cells of the
             column, levels)``.
         target: The law that was drawn from.
+        conditions: What every completed row satisfies; None if there is nothing.
     """
 
     shares: dict[int, Float[NDArray, "_ _"]] = field(default_factory=dict)
     target: Target = Target.GIVEN_MASK
+    conditions: Conditions | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"Imputations({self.num_draws} draws of {self.cells.shape[1]} cells in {len(self.table)} rows)"
@@ -109,6 +113,27 @@ class Imputations(ImputedCells):
         self._refuse_biased()
         return likelihood_ratio_frames(self.frames(), full, null, num_tested=num_tested)
 
+    def shifted(self, delta: Deltas, *, scale: DeltaScale = "sd", seed: int = 0) -> Imputations:
+        """The same imputations, moved by deltas: what if the missing values are larger, or rarer, than the fit says?
+
+        Args:
+            delta: By column, what its missing values are moved by: a number; one a row, as a Series or an array; or a
+                function of the table's frame to either.  Of levels, log-odds: of every level but the first against the
+                first, or of columns without an order by level, ``{"job": {"manual": 0.5}}``; of levels in their order,
+                of this level or a higher one.
+            scale: What a number means for columns of numbers: ``"sd"``, so many observed standard deviations, of the
+                logarithm or logit where the kind goes by one; ``"outcome"``, so much in the column's units;
+                ``"factor"``, so many times the value; for all columns, or by column.
+            seed: Of the numbers that decide which draws of levels and of whole numbers move.
+
+        Raises:
+            ValueError: As :func:`~pyro_mnar.imputation.deltas.moved`, and if a row no longer satisfies its constraints.
+        """
+        new = moved(self.table, self.cells, Moved(self.draws, self.means, self.shares), delta, scale, seed)
+        if self.conditions is not None:
+            self.conditions.check(new.draws, self.cells)
+        return replace(self, draws=new.draws, means=new.means, shares=new.shares)
+
     def to_inference_data(self) -> Any:
         """An ArviZ object of draws, observed data and auxiliary constants, with named dimensions.
 
@@ -164,4 +189,4 @@ def impute_gaps(table: Table, sampler: Sampler, device: torch.device, mode: str)
         table.bounds.hold(means, cells)
     if sampler.conditions is not None:
         sampler.conditions.settle(draws, cells)
-    return Imputations(table, cells, draws, means, effective, shares, sampler.target)
+    return Imputations(table, cells, draws, means, effective, shares, sampler.target, sampler.conditions)

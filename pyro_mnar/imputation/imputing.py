@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from pyro_mnar.capture.tracing import MODES
+from pyro_mnar.imputation.deltas import Deltas, DeltaScale, scales_of
 from pyro_mnar.imputation.imputations import Imputations, impute_gaps
 from pyro_mnar.imputation.row_conditions import Conditions, Declared
 from pyro_mnar.imputation.sampler import Sampler
@@ -35,6 +36,8 @@ class Options(TypedDict, total=False):
     num_particles: int
     use_mechanism: bool
     keep_mechanism_weight: bool
+    delta: Deltas | None
+    delta_scale: DeltaScale
     seed: int
     device: torch.device | str | None
     compile: str
@@ -60,6 +63,8 @@ def impute(
     num_particles: int = 100,
     use_mechanism: bool = True,
     keep_mechanism_weight: bool = False,
+    delta: Deltas | None = None,
+    delta_scale: DeltaScale = "sd",
     seed: int = 0,
     device: torch.device | str | None = None,
     compile: str = "auto",  # noqa: A002  (as for fit)
@@ -81,6 +86,10 @@ def impute(
             :mod:`pyro_mnar.imputation.target`.
         keep_mechanism_weight: Weigh the mask by the model's β (``mechanism_weight``) as in training. By default draws
             use β = 1, whatever the training used.
+        delta: What missing values are moved by after they were drawn, by column: so many observed standard deviations,
+            or log-odds of levels; one number, one a row, or a function of the frame, as for
+            :meth:`Imputations.shifted`.
+        delta_scale: What a number in ``delta`` means: ``"sd"``, ``"outcome"`` (the column's units) or ``"factor"``.
         seed: Same seed, same draws; the caller's generators stay as they are.
         device: Where to compute; by default where the parameters are.
         compile: How particles are drawn and weighed: ``"eager"``, by Python; ``"graph"``, captured once as a list of
@@ -96,7 +105,7 @@ def impute(
         ValueError: If a number is out of range, the table has other columns, a cell of ``cells`` is no gap of it, a
             column with gaps is not drawn exactly once by a site of ``partially_observed`` (names both), the model has
             no site made by ``observe_mask``, where it is to be left out, or constraints cannot be satisfied, which
-            names the rows.
+            names the rows; or a delta leads out of a column's kind or bounds.
         TypeError: If ``table`` is neither a Table nor a DataFrame.
     """
     for name, value in (("num_draws", num_draws), ("num_particles", num_particles)):
@@ -110,12 +119,17 @@ def impute(
     conditions, session = Conditions.of(table, constraints), Session(seed, device, fit.store)
     if cells is not None and conditions is not None:
         raise ValueError("cells: expected a table without row constraints, which are about completed rows")
+    if cells is not None and delta:
+        raise ValueError("cells: expected no delta, which moves completed tables; impute all gaps")
+    if delta:
+        scales_of(table, delta, delta_scale)  # a name that is not there costs no drawing
     with_gaps = (~table.mask).any(0).nonzero().squeeze(-1) if cells is None else table.positions(cells).columns
     sampler = Sampler(
         fit, num_draws, num_particles, target, session, conditions=conditions, with_gaps=with_gaps.tolist()
     )
     if cells is None:
-        return impute_gaps(table, sampler, device, compile)
+        imputations = impute_gaps(table, sampler, device, compile)
+        return imputations.shifted(delta, scale=delta_scale, seed=seed) if delta else imputations
     if compile not in ("auto", "eager"):
         log.warning("imputation: eager (not captured: rows have different numbers of the cells that were asked for)")
     return impute_cells(table, cells, sampler, device)

@@ -143,12 +143,30 @@ class Conditions:
         for at, place in places.items():
             draws[:, place] = values[at][:, cells[0][place]]
 
+    def check(self, draws: Float[NDArray, "draws cells"], cells: Int[NDArray, "2 cells"]) -> None:
+        """Refuse draws, in the user's units, that were moved and satisfy the constraints no more; names the rows."""
+        rows = np.arange(len(self.table))
+        values = {}
+        for at in self.positions:
+            known, place = self.known[self.table.schema.names[at]], cells[1] == at
+            values[at] = np.broadcast_to(known, (len(draws), len(rows))).copy()
+            values[at][:, cells[0][place]] = self._held(at, draws[:, place], cells[0][place])
+        broken = ~self._hold(values, rows).all(0)
+        if broken.any():
+            where = labelled(np.flatnonzero(broken), self.table.frame)
+            raise ValueError(
+                f"constraints {self._named()}: expected draws that still satisfy them when moved, got others in {where}"
+                " (a part of a sum moves with another: give both a delta by row, or neither)"
+            )
+
+    def _named(self) -> str:
+        names = [described(constraint) for constraint in self.constraints]
+        return ", ".join([*names, *(getattr(function, "__name__", repr(function)) for function in self.functions)])
+
     def refuse(self, rows: Int[NDArray, " rows"], tries: int) -> NoReturn:
         """Name rows that nothing satisfied."""
-        names = [described(constraint) for constraint in self.constraints]
-        names += [getattr(function, "__name__", repr(function)) for function in self.functions]
         raise ValueError(
-            f"constraints {', '.join(names)}: none of {tries} particles satisfies them in"
+            f"constraints {self._named()}: none of {tries} particles satisfies them in"
             f" {labelled(rows, self.table.frame)}"
         )
 
