@@ -88,10 +88,10 @@ def partially_observed(
         batch: The rows.
         columns: The columns that ``fn`` is over, by name or position, in its order; all of them if None.
         mechanism: Log-odds of being observed, as a function of these columns, ``(..., rows, columns)`` to the same.
-            Give it where no R depends on another column's level than its own (and as it is given to
-            :func:`observe_mask`, with weight 1).  Missing levels are then drawn from p(x_d | z, r_d = 0), so that they
-            are summed out of the weight exactly: it holds p(r_d = 0 | z) = Σ_x p(x|z) p(r_d = 0 | x, z), whichever
-            level was drawn.
+            Give it where nothing else depends on a level than the mask of its column (as it is given to
+            :func:`observe_mask`, with weight 1); where something does, the log says so.  Missing levels are then drawn
+            from p(x_d | z, r_d = 0), so that they are summed out of the weight exactly: it holds
+            p(r_d = 0 | z) = Σ_x p(x|z) p(r_d = 0 | x, z), whichever level was drawn.
 
     Returns:
         The value of ``{name}_observed`` where observed and of ``{name}_missing`` elsewhere; ``(..., rows, columns)``.

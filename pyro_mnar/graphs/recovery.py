@@ -7,8 +7,7 @@ are taken.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.nodes import Nodes
-from pyro_mnar.infer.parameters import mirrored_parameters, trainable_parameters
+from pyro_mnar.infer.parameters import mirrored_parameters, perturbed, trainable_parameters
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import Site, columns_of, mechanism_weight, missing_sites, sample_sites
 from pyro_mnar.tables.batch import Batch
@@ -75,7 +74,7 @@ def missingness_graph_of(
     with Session(seed, batch.x.device, _store_without(model)).running():
         roles = _Roles.of(poutine.trace(model).get_trace(batch), sites or {}, nodes)
         probe = _Probe(model, batch, roles, list(_causes(nodes, aux_nodes)))
-        with _perturbed(trainable_parameters(model), perturbation):
+        with perturbed(trainable_parameters(model), perturbation):
             for _ in range(-(-num_points // len(batch))):
                 edges |= probe.edges_seen()
     for parent, child in edges:
@@ -321,17 +320,3 @@ def _store_without(model: Any) -> dict[str, Any]:
     """Pyro's store, less what stands there under names of the model's own tensors and would be taken for them."""
     own, state = mirrored_parameters(model), cast(dict[str, dict[str, Any]], pyro.get_param_store().get_state())
     return {part: {n: v for n, v in some.items() if n.replace("$$$", ".") not in own} for part, some in state.items()}
-
-
-@contextlib.contextmanager
-def _perturbed(parameters: Iterable[Tensor], scale: float) -> Iterator[None]:
-    kept = [(parameter, parameter.detach().clone()) for parameter in parameters]
-    try:
-        with torch.no_grad():
-            for parameter, _ in kept:
-                parameter.add_(scale * torch.randn_like(parameter))
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter, before in kept:
-                parameter.copy_(before)

@@ -34,7 +34,7 @@ def _pathwise(runs: list[TracePair]) -> Tensor:
 def _unreparameterised(run: TracePair) -> list[Site]:
     """Sites whose draws need a score-function term; one that the weight does not depend on has none."""
     sites = [*run.guide_sites, *run.from_model]
-    return [site for site in sites if not (site["fn"].has_rsample or is_summed_out(site))]
+    return [s for s in sites if not (s["fn"].has_rsample or (is_summed_out(s) and s["name"] not in run.moving))]
 
 
 def _leave_one_out_signal(log_weights: Float[Tensor, "particles rows"]) -> Float[Tensor, "particles rows"]:

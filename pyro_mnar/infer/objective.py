@@ -28,6 +28,7 @@ from torch import Tensor
 
 from pyro_mnar.infer.coverage import check_claims, check_proposals
 from pyro_mnar.infer.estimators import ESTIMATORS, with_leaves
+from pyro_mnar.infer.level_dependence import sites_that_move_weights
 from pyro_mnar.infer.parameters import check_parameters
 from pyro_mnar.infer.sites import mechanism_weights, stochastic_sites
 from pyro_mnar.infer.weights import TracePair, bound_of
@@ -110,6 +111,17 @@ class ImportanceWeightedELBO(ELBO):
         self.max_plate_nesting = max_plate_nesting
         self.estimator = estimator
         self.plate = plate
+        self._moving: frozenset[str] | None = None  # sites whose levels move the weight, once that is known
+
+    def settle(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> None:
+        """Find out once what does not depend on the rows: the plates, and whether missing levels are summed out.
+
+        The first loss does so by itself, if it is not captured.
+        """
+        if math.isinf(self.max_plate_nesting):
+            self.max_plate_nesting = _find_plate_nesting(model, guide, args, kwargs)
+        if self._moving is None:
+            self._moving = sites_that_move_weights(model, guide, args, kwargs)
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:
         """-L as a scalar whose gradient is an unbiased estimate of the bound's (0-dimensional tensor)."""
@@ -177,7 +189,9 @@ class ImportanceWeightedELBO(ELBO):
         self, model: Callable, guide: Callable, args: Any, kwargs: Any, *, as_leaves: bool = False
     ) -> list[TracePair]:
         check_parameters(model, guide)
-        if math.isinf(self.max_plate_nesting):
+        if torch.is_grad_enabled():
+            self.settle(model, guide, *args, **kwargs)
+        elif math.isinf(self.max_plate_nesting):
             self.max_plate_nesting = _find_plate_nesting(model, guide, args, kwargs)
         count, dim = self.num_particles, None
         if self.vectorize_particles:
@@ -192,7 +206,8 @@ class ImportanceWeightedELBO(ELBO):
                 drawn = poutine.trace(guide).get_trace(*args, **kwargs)
                 proposal = poutine.replay(guide, trace=with_leaves(drawn))
             model_trace, guide_trace = self._get_trace(model, proposal, args, kwargs)
-            runs.append(TracePair(model_trace, guide_trace, drawn or guide_trace, self.plate, dim))
+            moving = self._moving or frozenset()
+            runs.append(TracePair(model_trace, guide_trace, drawn or guide_trace, self.plate, dim, moving))
         return runs
 
     def _get_trace(self, model: Callable, guide: Callable, args: Any, kwargs: Any) -> tuple[Trace, Trace]:

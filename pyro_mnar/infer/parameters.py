@@ -8,9 +8,12 @@ holds somebody else's tensors.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyro
+import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
@@ -52,6 +55,22 @@ def trainable_parameters(*modules: Any) -> list[nn.Parameter | Tensor]:
     stored = list(pyro.get_param_store()._params.values())
     unique = {id(value): value for value in [*module_parameters(*modules), *stored] if value.requires_grad}
     return list(unique.values())
+
+
+@contextlib.contextmanager
+def perturbed(parameters: Iterable[Tensor], scale: float) -> Iterator[None]:
+    """Add normal noise of a standard deviation to parameters, and put back what they held.
+
+    Their memory is exchanged and not written to, so that a graph that holds them stays valid.
+    """
+    kept = [(parameter, parameter.data) for parameter in parameters]
+    try:
+        for parameter, value in kept:
+            parameter.data = value + scale * torch.randn_like(value)
+        yield
+    finally:
+        for parameter, value in kept:
+            parameter.data = value
 
 
 def module_parameters(*modules: Any) -> list[nn.Parameter]:

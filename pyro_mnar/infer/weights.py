@@ -21,14 +21,21 @@ class TracePair:
     """Traces of guide and model over one set of particles, and which of their sites enter the weight.
 
     ``drawn`` is the guide's trace with the draws as they depend on its parameters; ``guide_trace`` is the same trace,
-    or its replay with the draws as leaves of the graph.
+    or its replay with the draws as leaves of the graph.  ``moving`` names sites whose levels were to be summed out, and
+    move the weight all the same (:mod:`pyro_mnar.infer.level_dependence`).
     """
 
     def __init__(
-        self, model_trace: Trace, guide_trace: Trace, drawn: Trace, plate: str, particle_dim: int | None
+        self,
+        model_trace: Trace,
+        guide_trace: Trace,
+        drawn: Trace,
+        plate: str,
+        particle_dim: int | None,
+        moving: frozenset[str] = frozenset(),
     ) -> None:
         self.model_trace, self.guide_trace, self.drawn = model_trace, guide_trace, drawn
-        self.plate, self.particle_dim = plate, particle_dim
+        self.plate, self.particle_dim, self.moving = plate, particle_dim, moving
         self.guide_sites, sites = (list(stochastic_sites(trace).values()) for trace in (guide_trace, model_trace))
         self.model_sites = [s for s in sites if s["is_observed"] or s["name"] in guide_trace]
         self.from_model = [s for s in sites if not s["is_observed"] and s["name"] not in guide_trace]

@@ -127,6 +127,7 @@ class TrainingRun:
         incomplete = [at for at, column in enumerate(self.fit.schema.columns) if column.incomplete]
         with self.session.running(validate=self.table.device.type != "meta"):
             run = self.objective.particles(self.fit.model, self.fit.guide, few)
+            self.objective.settle(self.fit.model, self.fit.guide, few)
         check_claims(run.model_trace, few, incomplete)
         uses_mask_twice = self.fit.schema.auxiliary_source == "mask"
         return run.is_bound and not uses_mask_twice

@@ -1,0 +1,129 @@
+"""Whether the weight is the same whichever missing levels are drawn, as it is where they are summed out.
+
+Levels drawn from p(x_d | z, r_d = 0) leave the weight with p(r_d = 0 | z) alone, provided that nothing but the row's
+own density and its mask sees them.  An outcome that depends on the level sees it too, and so may another column's mask,
+or a latent.  Then a level's draw moves the weight, and its gradient needs a score-function term.  What a model does is
+looked at, not asserted: its parameters are moved (slopes often start at zero), every cell of the columns is opened, and
+each level is exchanged for another.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pyro.poutine as poutine
+import torch
+from jaxtyping import Float
+from pyro.poutine import Trace
+from torch import Tensor
+
+from pyro_mnar.distributions.densities import log_density
+from pyro_mnar.infer.parameters import perturbed, trainable_parameters
+from pyro_mnar.infer.sites import (
+    Site,
+    columns_of,
+    holds_observed,
+    is_summed_out,
+    mechanism_weight,
+    sample_sites,
+    stochastic_sites,
+)
+from pyro_mnar.tables.batch import Batch
+
+PERTURBATION = 0.3
+
+log = logging.getLogger(__name__)
+
+
+def sites_that_move_weights(model: Callable, guide: Callable, args: Any, kwargs: Mapping[str, Any]) -> frozenset[str]:
+    """Sites whose levels were to be summed out, and whose draws move the weight all the same; the log names why.
+
+    Draws no random numbers of the caller's, and leaves parameters as they are.
+
+    Args:
+        model: The model.
+        guide: Its guide.
+        args: Arguments of both, among them a batch.
+        kwargs: The same.
+    """
+    if any(isinstance(value, Batch) and value.x.is_meta for value in (*args, *kwargs.values())):
+        return frozenset()  # there is nothing to look at
+    with torch.no_grad(), torch.random.fork_rng(), poutine.block():
+        sites = _summed_out(_trace(model, guide, args, kwargs))
+        if not sites:
+            return frozenset()
+        columns = [column for site in sites.values() for column in columns_of(site)]
+        args = tuple(_opened(value, columns) for value in args)
+        kwargs = {name: _opened(value, columns) for name, value in kwargs.items()}
+        with perturbed(trainable_parameters(model, guide), PERTURBATION):
+            trace = _trace(model, guide, args, kwargs)
+            moved = {name: _moved_by(model, trace, site, args, kwargs) for name, site in _summed_out(trace).items()}
+    for name, others in moved.items():
+        if others:
+            log.warning(
+                "site %r: its missing levels are sampled, with a score-function term, and not summed out, since %s"
+                " depends on them beside their own mask",
+                name,
+                " and ".join(map(repr, others)),
+            )
+    return frozenset(name for name, others in moved.items() if others)
+
+
+def _trace(model: Callable, guide: Callable, args: Any, kwargs: Mapping[str, Any]) -> Trace:
+    drawn = poutine.trace(guide).get_trace(*args, **kwargs)
+    return poutine.trace(poutine.replay(model, trace=drawn)).get_trace(*args, **kwargs)
+
+
+def _summed_out(trace: Trace) -> dict[str, Site]:
+    return {name: site for name, site in sample_sites(trace).items() if is_summed_out(site)}
+
+
+def _opened(value: Any, columns: list[int]) -> Any:
+    """A batch in which every cell of some columns is missing; other arguments as they are."""
+    if not isinstance(value, Batch):
+        return value
+    mask = value.mask.clone()
+    mask[:, columns] = False
+    return replace(value, mask=mask, entries=None, lower=None, upper=None)
+
+
+def _moved_by(model: Callable, trace: Trace, site: Site, args: Any, kwargs: Mapping[str, Any]) -> list[str]:
+    """Sites whose log-probability is another one when each level of a site is the next one."""
+    changed = trace.copy()  # shallow: the site is replaced, not written to
+    changed.nodes[site["name"]] = {**site, "value": _next_level(site)}
+    there = poutine.trace(poutine.replay(model, trace=changed)).get_trace(*args, **kwargs)
+    before, after = _log_probs(trace, site), _log_probs(there, site)
+    return [name for name in before if _differ(before[name], after[name])]
+
+
+def _next_level(site: Site) -> Tensor:
+    levels = site["fn"].base_dist.fn
+    count = torch.isfinite(levels.logits).sum(-1)
+    codes = (levels.codes(site["value"]) + 1) % count
+    points = levels.points.expand(*codes.shape, levels.points.shape[-1])
+    return points.gather(-1, codes.unsqueeze(-1)).squeeze(-1)
+
+
+def _log_probs(trace: Trace, site: Site) -> dict[str, Float[Tensor, "*particles rows"]]:
+    """Of every other site; the row's own density and the masks, whose sum does not move, count as one."""
+    own, own_name, found = 0.0, "", {}
+    partner = site["name"].removesuffix("_missing") + "_observed"
+    for name, other in stochastic_sites(trace).items():
+        if name == site["name"]:
+            continue
+        log_prob = other["scale"] * log_density(other["fn"], other["value"], *other["args"], **other["kwargs"])
+        is_mask = mechanism_weight(other) is not None
+        if is_mask or (name == partner and holds_observed(other)):
+            own = own + log_prob
+            own_name = name if is_mask else own_name
+        else:
+            found[name] = log_prob
+    return found if isinstance(own, float) else {**found, own_name or partner: own}
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    rounding = 1e3 * torch.finfo(one.dtype).eps
+    return not bool(torch.isclose(one, other, rtol=rounding, atol=rounding, equal_nan=True).all())
