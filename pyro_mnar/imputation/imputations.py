@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +18,7 @@ from pyro_mnar.imputation.chunks import imputed
 from pyro_mnar.imputation.deltas import Deltas, DeltaScale, Moved, moved
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.imputation.pooling import JointTest
-from pyro_mnar.imputation.results import ImputedCells
+from pyro_mnar.imputation.results import ImputedCells, joint_sample_size, mean_over
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.target import Target
@@ -27,7 +27,11 @@ from pyro_mnar.tables.table import Table
 
 _HELD_FIXED = (
     "Every draw was made at the same parameters of the imputation model, as if these were known: the intervals leave"
-    " their uncertainty out and are too narrow."
+    " their uncertainty out and are too narrow. Draw from fit(..., bootstrap=20)."
+)
+_OF_BOOTSTRAP = (
+    "Every draw is from a fit of its own to bootstrap weights of the rows, so the intervals hold the uncertainty of the"
+    " imputation model's parameters."
 )
 
 
@@ -47,11 +51,34 @@ class Imputations(ImputedCells):
             column, levels)``.
         target: The law that was drawn from.
         conditions: What every completed row satisfies; None if there is nothing.
+        from_bootstrap: Whether every draw is from a fit of its own, so that the draws carry the uncertainty of the
+            parameters; else they hold these fixed.
     """
 
     shares: dict[int, Float[NDArray, "_ _"]] = field(default_factory=dict)
     target: Target = Target.GIVEN_MASK
     conditions: Conditions | None = field(default=None, repr=False)
+    from_bootstrap: bool = False
+
+    @classmethod
+    def of_fits(cls, parts: Sequence[Imputations]) -> Imputations:
+        """Draws of several fits of one table, one after the other; means over the fits."""
+        first = parts[0]
+        means, shares = mean_over([part.means for part in parts]), {}
+        for at in first.shares:
+            shares[at] = mean_over([part.shares[at] for part in parts])
+            if first.table.schema.columns[at].kind.holds_words:
+                means[first.cells[1] == at] = shares[at].argmax(1)
+        draws = np.concatenate([part.draws for part in parts])
+        effective = joint_sample_size([part.effective_sample_size for part in parts])
+        return replace(
+            first,
+            draws=draws,
+            means=means,
+            effective_sample_size=effective,
+            shares=shares,
+            from_bootstrap=True,
+        )
 
     def __repr__(self) -> str:
         return f"Imputations({self.num_draws} draws of {self.cells.shape[1]} cells in {len(self.table)} rows)"
@@ -100,8 +127,9 @@ class Imputations(ImputedCells):
                 or β as in training): what is computed from such tables stays biased, however many draws there are.
         """
         self._refuse_biased()
+        note = _OF_BOOTSTRAP if self.from_bootstrap else _HELD_FIXED
         return pool_frames(
-            self.frames(), analysis, outcome=outcome, dfcom=dfcom, rule=rule, confidence=confidence, note=_HELD_FIXED
+            self.frames(), analysis, outcome=outcome, dfcom=dfcom, rule=rule, confidence=confidence, note=note
         )
 
     def likelihood_ratio(self, full: Analysis, null: Analysis, *, num_tested: int | None = None) -> JointTest:

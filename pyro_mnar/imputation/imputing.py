@@ -24,6 +24,9 @@ from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.positions import CellPositions
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.restarts import member_seed
+
+DEFAULT_DRAWS = 20
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ class Options(TypedDict, total=False):
     """Options of :func:`impute`, whichever cells are meant."""
 
     constraints: Sequence[Declared]
-    num_draws: int
+    num_draws: int | None
     num_particles: int
     use_mechanism: bool
     keep_mechanism_weight: bool
@@ -59,7 +62,7 @@ def impute(
     *,
     cells: CellPositions | None = None,
     constraints: Sequence[Declared] = (),
-    num_draws: int = 20,
+    num_draws: int | None = None,
     num_particles: int = 100,
     use_mechanism: bool = True,
     keep_mechanism_weight: bool = False,
@@ -71,6 +74,9 @@ def impute(
 ) -> Imputations | CellImputations:
     """Impute by sampling-importance-resampling; every draw of a row comes from a particle set of its own.
 
+    After ``fit(..., bootstrap=M)`` draw m comes from bootstrap fit m, so that the draws carry the uncertainty of the
+    parameters as pooling needs it; ``impute(fit.without_bootstrap(), ...)`` draws from the fit itself.
+
     Args:
         fit: A trained model and guide.
         table: The training table, or new rows (a frame is encoded with the training rows' units, columns matched by
@@ -80,7 +86,7 @@ def impute(
             scipy sparse matrix, whose entries are meant.
         constraints: What every completed row satisfies, beside what the table declares: constraints of
             :mod:`pyro_mnar.tables.constraints`, or functions of a frame of candidate rows to a boolean for each.
-        num_draws: Completed tables to draw.
+        num_draws: Completed tables to draw; by default 20, or one from each bootstrap fit.
         num_particles: K, particles for each draw of each row; means use all ``num_draws * num_particles``.
         use_mechanism: Draw from p(X_u | X_o, R), or else from p(X_u | X_o); when each is right stands in
             :mod:`pyro_mnar.imputation.target`.
@@ -102,21 +108,29 @@ def impute(
         The imputations, only of cells that are missing and applicable; of ``cells``, in the order given.
 
     Raises:
-        ValueError: If a number is out of range, the table has other columns, a cell of ``cells`` is no gap of it, a
-            column with gaps is not drawn exactly once by a site of ``partially_observed`` (names both), the model has
-            no site made by ``observe_mask``, where it is to be left out, or constraints cannot be satisfied, which
-            names the rows; or a delta leads out of a column's kind or bounds.
+        ValueError: If a number is out of range, more draws are asked for than there are bootstrap fits, the table has
+            other columns, a cell of ``cells`` is no gap of it, a column with gaps is not drawn exactly once by a site
+            of ``partially_observed`` (names both), the model has no site made by ``observe_mask``, where it is to be
+            left out, or constraints cannot be satisfied, which names the rows; or a delta leads out of a column's kind
+            or bounds.
         TypeError: If ``table`` is neither a Table nor a DataFrame.
     """
+    fits = fit.bootstrap or [fit]
+    num_draws = (len(fit.bootstrap) or DEFAULT_DRAWS) if num_draws is None else num_draws
     for name, value in (("num_draws", num_draws), ("num_particles", num_particles)):
         if value < 1:
             raise ValueError(f"{name}: expected at least 1, got {value}")
     if compile not in MODES:
         raise ValueError(f"compile: expected one of {list(MODES)}, got {compile!r}")
+    if fit.bootstrap and num_draws > len(fits):
+        raise ValueError(
+            f"num_draws: expected at most {len(fits)}, one from each bootstrap fit, got {num_draws}: train more,"
+            f" fit(..., bootstrap={num_draws}), or hold the parameters fixed, impute(fit.without_bootstrap(), ...)"
+        )
     table = fit.encoded(table)
     device = torch.device(device) if device is not None else fit.device
     target = Target.of(use_mechanism=use_mechanism, keep_mechanism_weight=keep_mechanism_weight)
-    conditions, session = Conditions.of(table, constraints), Session(seed, device, fit.store)
+    conditions = Conditions.of(table, constraints)
     if cells is not None and conditions is not None:
         raise ValueError("cells: expected a table without row constraints, which are about completed rows")
     if cells is not None and delta:
@@ -124,12 +138,23 @@ def impute(
     if delta:
         scales_of(table, delta, delta_scale)  # a name that is not there costs no drawing
     with_gaps = (~table.mask).any(0).nonzero().squeeze(-1) if cells is None else table.positions(cells).columns
-    sampler = Sampler(
-        fit, num_draws, num_particles, target, session, conditions=conditions, with_gaps=with_gaps.tolist()
-    )
-    if cells is None:
-        imputations = impute_gaps(table, sampler, device, compile)
-        return imputations.shifted(delta, scale=delta_scale, seed=seed) if delta else imputations
-    if compile not in ("auto", "eager"):
+    if cells is not None and compile not in ("auto", "eager"):
         log.warning("imputation: eager (not captured: rows have different numbers of the cells that were asked for)")
-    return impute_cells(table, cells, sampler, device)
+    samplers = [
+        Sampler(
+            one,
+            1 if fit.bootstrap else num_draws,
+            num_particles,
+            target,
+            Session(member_seed(seed, member), device, one.store),
+            conditions=conditions,
+            with_gaps=with_gaps.tolist(),
+        )
+        for member, one in enumerate(fits[:num_draws])
+    ]
+    if cells is not None:
+        found = [impute_cells(table, cells, sampler, device) for sampler in samplers]
+        return CellImputations.of_fits(found) if fit.bootstrap else found[0]
+    all_gaps = [impute_gaps(table, sampler, device, compile) for sampler in samplers]
+    imputations = Imputations.of_fits(all_gaps) if fit.bootstrap else all_gaps[0]
+    return imputations.shifted(delta, scale=delta_scale, seed=seed) if delta else imputations

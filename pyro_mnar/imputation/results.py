@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
@@ -49,3 +50,14 @@ class ImputedCells(ABC):
     @abstractmethod
     def _frame(self, values: Float[NDArray, " cells"], *, keep_integers: bool) -> pd.DataFrame:
         """Values of the cells as a frame; whole numbers stay whole where they are kept."""
+
+
+def mean_over(parts: Sequence[Float[NDArray, "*shape"]]) -> Float[NDArray, "*shape"]:
+    """Mean over fits, which all count the same."""
+    return np.mean(parts, axis=0)
+
+
+def joint_sample_size(parts: Sequence[Float[NDArray, " _"]]) -> Float[NDArray, " _"]:
+    """Effective sample size of the particles of several fits, which all count the same: M² / Σ_m (1 / ess_m)."""
+    with np.errstate(divide="ignore"):  # rows with nothing to impute are infinite in every part
+        return len(parts) ** 2 / np.sum([1 / part for part in parts], axis=0)

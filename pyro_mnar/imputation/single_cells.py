@@ -5,7 +5,7 @@ The particles and weights are those of :mod:`pyro_mnar.imputation.sampler`; only
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Any
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Real
 from numpy.typing import NDArray
 
 from pyro_mnar.imputation.averages import CellAverages, Weighted
-from pyro_mnar.imputation.results import ImputedCells
+from pyro_mnar.imputation.results import ImputedCells, joint_sample_size, mean_over
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.tables.positions import CellPositions
 from pyro_mnar.tables.schema import Schema
@@ -40,6 +40,18 @@ class CellImputations(ImputedCells):
     """
 
     shares: Float[NDArray, "cells levels"]
+
+    @classmethod
+    def of_fits(cls, parts: Sequence[CellImputations]) -> CellImputations:
+        """Draws of several fits of the same cells, one after the other; means over the fits."""
+        first = parts[0]
+        means, shares = mean_over([part.means for part in parts]), mean_over([part.shares for part in parts])
+        words = np.array([column.kind.holds_words for column in first.table.schema.columns])[first.cells[1]]
+        if words.any():
+            means[words] = shares[words].argmax(1)
+        draws = np.concatenate([part.draws for part in parts])
+        effective = joint_sample_size([part.effective_sample_size for part in parts])
+        return cls(first.table, first.cells, draws, means, effective, shares)
 
     def __repr__(self) -> str:
         rows = len(np.unique(self.cells[0]))

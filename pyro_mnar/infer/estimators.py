@@ -22,12 +22,12 @@ from pyro_mnar.infer.weights import TracePair, bound_of
 def _pathwise(runs: list[TracePair]) -> Tensor:
     """Gradients through the draws; leave-one-out score-function terms where there is no such way."""
     log_weights = torch.cat([run.log_weights() for run in runs])
-    bound = bound_of(log_weights, runs[0].scale)
+    bound = bound_of(runs, log_weights)
     if not _unreparameterised(runs[0]):
         return bound
     scores = torch.cat([run.total(_unreparameterised(run)) for run in runs])
     signal = _leave_one_out_signal(log_weights.detach())
-    surrogate = runs[0].scale * (signal * scores).sum()
+    surrogate = runs[0].over_rows(signal * scores)
     return bound + surrogate - surrogate.detach()
 
 
@@ -62,17 +62,17 @@ def _doubly_reparameterised(runs: list[TracePair]) -> Tensor:
     log_weights = log_p - torch.cat([run.total(run.guide_sites) for run in runs]) if has_guide else log_p
     normalised = log_weights.detach().softmax(0)
 
-    surrogate = (normalised * log_p).sum()
+    surrogate = runs[0].over_rows(normalised * log_p)
     drawn = [sample_sites(run.drawn) for run in runs]
     leaves = [
         (s["value"], of[s["name"]]["value"]) for run, of in zip(runs, drawn, strict=True) for s in run.guide_sites
     ]
     if leaves and torch.is_grad_enabled():
-        squared = (normalised.square() * log_weights).sum()
+        squared = runs[0].over_rows(normalised.square() * log_weights)
         slopes = torch.autograd.grad(squared, [leaf for leaf, _ in leaves], retain_graph=True)
         surrogate = surrogate + sum((slope * value).sum() for slope, (_, value) in zip(slopes, leaves, strict=True))
-    bound = bound_of(log_weights.detach(), runs[0].scale)
-    return bound + runs[0].scale * (surrogate - surrogate.detach())
+    bound = bound_of(runs, log_weights.detach())
+    return bound + surrogate - surrogate.detach()
 
 
 def with_leaves(trace: Trace) -> Trace:

@@ -3,10 +3,12 @@
 For a minibatch of B of N rows, with z^k ~ q(z | x_o, r) and x_u^k ~ p(x_u | z^k),
 
     w_k = p(x_o | z^k) · p(r | x_o, x_u^k, z^k)^β · p(z^k | u) / q(z^k | x_o, r)
-    L   = (N / B) · Σ_rows log( (1/K) Σ_k w_k )
+    L   = (N / B) · Σ_rows v · log( (1/K) Σ_k w_k )
 
-The log-mean-exp is per row and the minibatch factor stands outside the logarithm, so L is an unbiased estimate of the
-full-table bound.  (Pyro's ``RenyiELBO`` puts the factor inside, where it bounds nothing: pyro-ppl/pyro#2220.)
+with v the row's weight, :attr:`Batch.weight <pyro_mnar.Batch>`, 1 by default.
+The log-mean-exp is per row; its weight and the minibatch factor stand outside the logarithm, so L is an unbiased
+estimate of the full-table bound.  (Pyro's ``RenyiELBO`` puts the factor inside, where it bounds nothing:
+pyro-ppl/pyro#2220.)
 """
 
 from __future__ import annotations
@@ -131,7 +133,8 @@ class ImportanceWeightedELBO(ELBO):
     def loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:
         """-L as a number, without gradients."""
         with torch.no_grad():
-            return -bound_of(*self._weights(model, guide, args, kwargs)).item()
+            runs = self._runs(model, guide, args, kwargs)
+            return -bound_of(runs, torch.cat([run.log_weights() for run in runs])).item()
 
     def loss_and_grads(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:
         """-L as a number, after adding its gradient to the parameters', as ``SVI`` expects."""
@@ -181,10 +184,6 @@ class ImportanceWeightedELBO(ELBO):
             run = self._runs(model, guide, args, kwargs)[0]
             return Particles(run.log_weights(), run.scale, run.model_trace, run.guide_trace).is_bound
 
-    def _weights(self, model: Callable, guide: Callable, args: Any, kwargs: Any) -> tuple[Tensor, float]:
-        runs = self._runs(model, guide, args, kwargs)
-        return torch.cat([run.log_weights() for run in runs]), runs[0].scale
-
     def _runs(
         self, model: Callable, guide: Callable, args: Any, kwargs: Any, *, as_leaves: bool = False
     ) -> list[TracePair]:
@@ -199,6 +198,8 @@ class ImportanceWeightedELBO(ELBO):
             over_particles = pyro.plate(PARTICLES, self.num_particles, dim=dim)
             model, guide = over_particles(model), over_particles(guide)
 
+        weights = [value.weight for value in (*args, *kwargs.values()) if isinstance(value, Batch)]
+        row_weight = weights[0] if weights else None
         runs = []
         for _ in range(count):
             drawn, proposal = None, guide
@@ -207,7 +208,8 @@ class ImportanceWeightedELBO(ELBO):
                 proposal = poutine.replay(guide, trace=with_leaves(drawn))
             model_trace, guide_trace = self._get_trace(model, proposal, args, kwargs)
             moving = self._moving or frozenset()
-            runs.append(TracePair(model_trace, guide_trace, drawn or guide_trace, self.plate, dim, moving))
+            proposed = drawn or guide_trace
+            runs.append(TracePair(model_trace, guide_trace, proposed, self.plate, dim, moving, row_weight))
         return runs
 
     def _get_trace(self, model: Callable, guide: Callable, args: Any, kwargs: Any) -> tuple[Trace, Trace]:

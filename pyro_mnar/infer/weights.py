@@ -1,11 +1,15 @@
 """The importance weights of one run of guide and model, per particle and row.
 
-log w_k = log p(x_o, r, z^k) - log q(z^k),    L = (N / B) · Σ_rows log( (1/K) Σ_k w_k )
+log w_k = log p(x_o, r, z^k) - log q(z^k),    L = (N / B) · Σ_rows v · log( (1/K) Σ_k w_k )
+
+with v the number of times that a row counts: a survey's weight, a bootstrap's, 1 by default.  It stands outside the
+logarithm, so that a row of weight two is the row twice (a weighted pseudo-likelihood; Skinner, 1989).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from jaxtyping import Float
 from pyro.distributions.util import scale_and_mask
@@ -33,9 +37,10 @@ class TracePair:
         plate: str,
         particle_dim: int | None,
         moving: frozenset[str] = frozenset(),
+        row_weight: Float[Tensor, " rows"] | None = None,
     ) -> None:
         self.model_trace, self.guide_trace, self.drawn = model_trace, guide_trace, drawn
-        self.plate, self.particle_dim, self.moving = plate, particle_dim, moving
+        self.plate, self.particle_dim, self.moving, self.row_weight = plate, particle_dim, moving, row_weight
         self.guide_sites, sites = (list(stochastic_sites(trace).values()) for trace in (guide_trace, model_trace))
         self.model_sites = [s for s in sites if s["is_observed"] or s["name"] in guide_trace]
         self.from_model = [s for s in sites if not s["is_observed"] and s["name"] not in guide_trace]
@@ -61,6 +66,10 @@ class TracePair:
         log_p = self.total(self.model_sites)
         return log_p - self.total(self.guide_sites) if self.guide_sites else log_p
 
+    def over_rows(self, values: Float[Tensor, "*particles rows"]) -> Float[Tensor, ""]:
+        """(N / B) Σ v · values: each row as often as it counts."""
+        return self.scale * (values if self.row_weight is None else self.row_weight * values).sum()
+
     def total(self, sites: list[Site]) -> Float[Tensor, "particles rows"]:
         """Summed log-density of several sites, at least one."""
         first, *others = (self.log_prob(site) for site in sites)
@@ -83,6 +92,6 @@ class TracePair:
         return frames[0]
 
 
-def bound_of(log_weights: Float[Tensor, "particles rows"], scale: float) -> Float[Tensor, ""]:
-    """L of a minibatch's weights and its factor N/B."""
-    return scale * (log_weights.logsumexp(0) - math.log(len(log_weights))).sum()
+def bound_of(runs: Sequence[TracePair], log_weights: Float[Tensor, "particles rows"]) -> Float[Tensor, ""]:
+    """L of a minibatch: of the weights of some runs, all particles together."""
+    return runs[0].over_rows(log_weights.logsumexp(0) - math.log(len(log_weights)))

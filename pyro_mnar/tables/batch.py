@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-_OF_ROWS = ("x", "mask", "mask_modelled", "aux", "index", "lower", "upper")
+_OF_ROWS = ("x", "mask", "mask_modelled", "aux", "index", "lower", "upper", "weight")
 
 
 class Entries(NamedTuple):
@@ -73,6 +73,8 @@ class Batch:
             tables without bounds, as ``upper`` then is.  At observed cells neither is read.
         upper: Greatest value that a gap can have, inf where nothing is known; ``(rows, columns)``.
         names: Names of the columns; numbers from 0 where nobody named them.
+        weight: How often each row counts in the objective, 1 on average over the table; ``(rows,)``.  None where every
+            row counts once.
     """
 
     x: Float[Tensor, "rows columns"]
@@ -85,6 +87,7 @@ class Batch:
     entries: Entries | None = None
     lower: Float[Tensor, "rows columns"] | None = None
     upper: Float[Tensor, "rows columns"] | None = None
+    weight: Float[Tensor, " rows"] | None = None
     names: Sequence[Hashable] = ()
 
     def __post_init__(self) -> None:

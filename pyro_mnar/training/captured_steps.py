@@ -92,6 +92,8 @@ class CapturedAdam:
         table: All rows.
         rates: The learning rate of every step; ``(steps,)``.
         steps_between_checks: At least so many.
+        weights: How often each row of the table counts for each member, if otherwise than in the table; ``(members,
+            rows)``.
 
     Attributes:
         state: Parameters and moments, as they are now.
@@ -106,8 +108,10 @@ class CapturedAdam:
         table: RowSource,
         rates: Float[Tensor, " steps"],
         steps_between_checks: int,
+        weights: Float[Tensor, "members rows"] | None = None,
     ) -> None:
         self.captured, self.table, self.steps_between_checks = captured, table, steps_between_checks
+        self.weights = weights
         self.state = AdamState(theta, torch.zeros_like(theta), torch.zeros_like(theta))
         self.pairs = bias_corrected(rates).to(theta)
         self.mode, self.step = "graph", interpreted(captured)
@@ -162,8 +166,12 @@ class CapturedAdam:
         self, rows: Int[Tensor, "steps *members size"], noise: Sequence[Float[Tensor, "steps *members _"]]
     ) -> Iterator[list[Tensor]]:
         """The inputs of the next steps, in the order in which a step takes them."""
-        fields = [value.unflatten(0, rows.shape) for value in self.table.take(rows.flatten()).of_rows().values()]
-        stacked = [self.pairs[self.done : self.done + len(rows)], *noise, *fields]
+        of_rows = self.table.take(rows.flatten()).of_rows()
+        fields = {name: value.unflatten(0, rows.shape) for name, value in of_rows.items()}
+        if self.weights is not None:
+            member = torch.arange(len(self.weights), device=rows.device)[:, None]
+            fields["weight"] = self.weights[member, rows]
+        stacked = [self.pairs[self.done : self.done + len(rows)], *noise, *fields.values()]
         for varying in zip(*(tensor.unbind() for tensor in stacked), strict=True):
             yield [*self.state, *varying, *self.captured.constants]
 

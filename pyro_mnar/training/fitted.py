@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 import pyro
 import torch
 from pyro.distributions import constraints
+from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
 from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
@@ -41,6 +43,8 @@ class Fit:
             (or ``objective``, as in ``history``), its ``standard_error``, and whether it was ``kept``.
         members: After ``fit(restarts=R)``, every initialisation as a fit of its own, in the order of ``restarts``; not
             saved.
+        bootstrap: After ``fit(bootstrap=M)``, a fit to each of M sets of bootstrap weights of the rows, from which
+            :func:`~pyro_mnar.impute` draws; their spread is the uncertainty of the parameters.
     """
 
     model: Callable[[Batch], Any]
@@ -50,6 +54,7 @@ class Fit:
     store: dict[str, Any] = field(default_factory=lambda: {"params": {}, "constraints": {}}, repr=False)
     restarts: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     members: list[Fit] = field(default_factory=list, repr=False)
+    bootstrap: list[Fit] = field(default_factory=list, repr=False)
 
     @classmethod
     def from_svi(cls, model: Callable[[Batch], Any], guide: Callable[[Batch], Any], table: Table) -> Fit:
@@ -59,7 +64,12 @@ class Fit:
     def __repr__(self) -> str:
         epochs = f"{len(self.history)} epochs" if len(self.history) else "no history"
         model, guide = (getattr(pair, "__name__", type(pair).__name__) for pair in (self.model, self.guide))
-        return f"Fit({model}, {guide}, {self.schema.num_columns} columns, {epochs})"
+        fits = f", {len(self.bootstrap)} bootstrap fits" if self.bootstrap else ""
+        return f"Fit({model}, {guide}, {self.schema.num_columns} columns, {epochs}{fits})"
+
+    def without_bootstrap(self) -> Fit:
+        """The same fit without its bootstrap: imputations then hold its parameters fixed."""
+        return replace(self, bootstrap=[])
 
     @property
     def device(self) -> torch.device:
@@ -96,12 +106,11 @@ class Fit:
         _check_plain(schema)
         content = {
             "format": 1,
-            "model": _state(self.model),
-            "guide": _state(self.guide),
-            "store": _unmirrored(self.store, self.model, self.guide),
+            **_parameters(self),
             "schema": schema,
             "history": self.history.to_dict("list"),
             "restarts": self.restarts.to_dict("list"),
+            "bootstrap": [_parameters(member) for member in self.bootstrap],
         }
         torch.save(content, path)
 
@@ -113,15 +122,45 @@ class Fit:
             RuntimeError: If the parameters do not fit the model or the guide.
         """
         content = torch.load(path, weights_only=True, map_location="cpu")
-        for module, state in ((model, content["model"]), (guide, content["guide"])):
-            if isinstance(module, nn.Module):
-                module.load_state_dict(state)
-        store: dict[str, Any] = {"params": {}, "constraints": {}}
-        for name, (value, constraint) in content["store"].items():
-            store["params"][name] = value.requires_grad_()
-            store["constraints"][name] = _CONSTRAINTS[constraint]
+        schema = Schema.from_dict(content["schema"])
+        bootstrap = []
+        for parameters in content.get("bootstrap", ()):
+            pair = copied_modules(model, guide)
+            bootstrap.append(cls(*pair, schema, store=_put(parameters, *pair)))
+        store = _put(content, model, guide)
         history, restarts = pd.DataFrame(content["history"]), pd.DataFrame(content["restarts"])
-        return cls(model, guide, Schema.from_dict(content["schema"]), history, store, restarts)
+        return cls(model, guide, schema, history, store, restarts, bootstrap=bootstrap)
+
+
+def copied_modules(model: Any, guide: Any) -> tuple[Any, Any]:
+    """The pair copied, modules that both hold still shared."""
+    memo: dict[int, Any] = {}
+    of_guide = guide._model if isinstance(guide, AutoGuide) else None
+    copied = copy.deepcopy((model, guide), memo)
+    if of_guide is not None:  # Pyro's guides lose their model, original and copy both, when they are copied
+        guide._model, copied[1]._model = of_guide, copy.deepcopy(of_guide, memo)
+    return copied
+
+
+def _parameters(fit: Fit) -> dict[str, Any]:
+    """All that training changes, as tensors and plain data."""
+    return {
+        "model": _state(fit.model),
+        "guide": _state(fit.guide),
+        "store": _unmirrored(fit.store, fit.model, fit.guide),
+    }
+
+
+def _put(parameters: dict[str, Any], model: Any, guide: Any) -> dict[str, Any]:
+    """The inverse: into the modules; returns the state of the store."""
+    for module, state in ((model, parameters["model"]), (guide, parameters["guide"])):
+        if isinstance(module, nn.Module):
+            module.load_state_dict(state)
+    store: dict[str, Any] = {"params": {}, "constraints": {}}
+    for name, (value, constraint) in parameters["store"].items():
+        store["params"][name] = value.requires_grad_()
+        store["constraints"][name] = _CONSTRAINTS[constraint]
+    return store
 
 
 def _state(module: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.restarts import Start, Trained
+from pyro_mnar.training.reweighted import Reweighted
 from pyro_mnar.training.run import TrainingRun
 from pyro_mnar.training.steps import Choice, Steps, Thresholds
 from pyro_mnar.training.trainer import EpochTrainer, Trainer, run_epochs
@@ -39,6 +40,8 @@ class TrainingPlan:
         progress: Show a bar.
         mode: How steps are run: ``"eager"``, ``"graph"``, ``"inductor"`` or ``"auto"``.
         thresholds: What ``"auto"`` goes by.
+        keeps_best: Whether the parameters of the best epoch are kept, or those of the last one: where a run starts near
+            its end, noise would choose an epoch too early.
     """
 
     objective: ImportanceWeightedELBO
@@ -52,6 +55,7 @@ class TrainingPlan:
     progress: bool = True
     mode: str = "auto"
     thresholds: Thresholds = field(default_factory=Thresholds)
+    keeps_best: bool = True
 
     def run(self, start: Start) -> Trained:
         """Train one initialisation."""
@@ -70,7 +74,8 @@ class TrainingPlan:
         Ctrl-C ends the training of all.
         """
         is_auto = self.mode == "auto"
-        choice = self.thresholds.before_capture(self._num_steps, self.device) if is_auto else Choice(self.mode, "")
+        steps = self._num_steps * len(starts)  # which one capture serves
+        choice = self.thresholds.before_capture(steps, self.device) if is_auto else Choice(self.mode, "")
         reason = choice.reason
         if choice.mode != "eager":
             runs = [self._run_from(start) for start in starts]
@@ -79,10 +84,10 @@ class TrainingPlan:
             except CannotCapture as cause:
                 reason = str(cause)
             else:
-                log.info("restarts: %d at once (%s)", len(starts), trainer.steps.mode)
+                log.info("starts: %d at once (%s)", len(starts), trainer.steps.mode)
                 interrupted = self._epochs(trainer, f"{len(starts)} starts")
                 return [Trained(run.result(), interrupted) for run in runs]
-        log.info("restarts: in turn (%s)", reason or "as asked for")
+        log.info("starts: in turn (%s)", reason or "as asked for")
         trained: list[Trained] = []
         for start in starts:
             trained.append(self.run(start))
@@ -95,15 +100,17 @@ class TrainingPlan:
         return self.epochs * math.ceil(len(self.table) / self.batch_size)
 
     def _run_from(self, start: Start) -> TrainingRun:
+        source = self.table.source(self.device)
         return TrainingRun(
             Fit(start.model, start.guide, self.table.schema),
             self.objective,
-            self.table.source(self.device),
+            source if start.weight is None else Reweighted(source, start.weight.to(self.device)),
             None if self.validation is None else self.validation.source(self.device),
             Session(start.seed, self.device, start.store),
             learning_rate=self.learning_rate,
             num_steps=self._num_steps,
             batch_size=self.batch_size,
+            keeps_best=self.keeps_best,
         )
 
     def _epochs(self, trainer: EpochTrainer, label: str) -> bool:

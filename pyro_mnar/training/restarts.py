@@ -6,22 +6,21 @@ into.  What their spread says stands in :mod:`pyro_mnar.diagnostics.spread`.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from pyro.infer.autoguide import AutoGuide
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from pyro_mnar.infer.parameters import mirrored_parameters
 from pyro_mnar.infer.session import Session, seeded
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.evidence import log_evidence, mean_and_error
-from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted import Fit, copied_modules
 
 PARTICLES = 100  # of the bounds by which initialisations are compared
 
@@ -35,6 +34,7 @@ class Start(NamedTuple):
         seed: Of its minibatches and noise.
         store: Those of its parameters that no module owns, as the state of a parameter store.
         label: What to call it while it is trained.
+        weight: How often each row counts, if otherwise than in the table; ``(rows,)``.
     """
 
     model: Callable[[Batch], Any]
@@ -42,6 +42,7 @@ class Start(NamedTuple):
     seed: int
     store: dict[str, Any] | None = None
     label: str = ""
+    weight: Float[Tensor, " rows"] | None = None
 
 
 class Trained(NamedTuple):
@@ -59,7 +60,7 @@ def best_of(
     table: Table,
     judges: Table,
     seed: int,
-) -> Fit:
+) -> Trained:
     """Train the pair as given and ``count - 1`` redrawn copies of it; the best one's parameters go into the objects
     given.
 
@@ -82,7 +83,8 @@ def best_of(
         if member:
             redraw(copied, store, own)
         starts.append(Start(*copied, own, store if member else None, f"start {member + 1} of {count}"))
-    members = [trained.fit for trained in train(starts)]
+    done = train(starts)
+    members, interrupted = [trained.fit for trained in done], any(trained.interrupted for trained in done)
     rows = []
     for member, fitted in enumerate(members):
         bound = log_evidence(fitted, judges, num_particles=PARTICLES, seed=seed).log_p
@@ -97,7 +99,8 @@ def best_of(
     for given, trained_module in ((model, kept.model), (guide, kept.guide)):
         if isinstance(given, nn.Module):
             given.load_state_dict(trained_module.state_dict())
-    return Fit(model, guide, kept.schema, kept.history, _copied(kept.store, kept.model, kept.guide), report, members)
+    store = _copied(kept.store, kept.model, kept.guide)
+    return Trained(Fit(model, guide, kept.schema, kept.history, store, report, members), interrupted)
 
 
 def copied_pair(
@@ -109,11 +112,7 @@ def copied_pair(
     Raises:
         ValueError: If parameters belong to a module that a plain function has used with ``pyro.module``.
     """
-    memo: dict[int, Any] = {}
-    of_guide = guide._model if isinstance(guide, AutoGuide) else None
-    copied = copy.deepcopy((model, guide), memo)
-    if of_guide is not None:  # Pyro's guides lose their model, original and copy both, when they are copied
-        guide._model, copied[1]._model = of_guide, copy.deepcopy(of_guide, memo)
+    copied = copied_modules(model, guide)
     session = Session(seed, Fit(model, guide, table.schema, store=store).device, _copied(store, model, guide))
     with session.running():
         _run_once(*copied, table)

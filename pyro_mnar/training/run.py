@@ -46,6 +46,7 @@ class TrainingRun:
         learning_rate: Adam's, at the start; it falls to zero as a cosine.
         num_steps: Steps of the whole run.
         batch_size: The most rows of a minibatch.
+        keeps_best: Whether the parameters of the best epoch are kept, or those of the last one.
 
     Attributes:
         column: What the history calls its numbers: ``bound``, or ``objective`` where they bound nothing.
@@ -69,9 +70,10 @@ class TrainingRun:
         learning_rate: float,
         num_steps: int,
         batch_size: int,
+        keeps_best: bool = True,
     ) -> None:
         self.fit, self.objective, self.table, self.session = fit, objective, table, session
-        self.batch_size = batch_size
+        self.batch_size, self.keeps_best = batch_size, keeps_best
         self.column = "bound" if self._is_bound() else "objective"
         self.optimisation = self._optimisation(learning_rate, num_steps)
         self.held_out = None if validation is None else HeldOut(self._bounds, validation, batch_size)
@@ -106,7 +108,7 @@ class TrainingRun:
 
     def finish(self) -> None:
         """Put the best parameters back; the last ones stay if no epoch was finished."""
-        if self._has_best:
+        if self._has_best and self.keeps_best:
             self._restore()
 
     def result(self) -> Fit:
@@ -148,10 +150,11 @@ class TrainingRun:
         return self.objective.differentiable_loss(self.fit.model, self.fit.guide, batch) / batch.size
 
     def _bounds(self, batch: Batch) -> Float[Tensor, " rows"]:
-        """The estimate of every row's bound."""
+        """The estimate of every row's bound, times its weight."""
         run = self.objective.particles(self.fit.model, self.fit.guide, batch)
         factor = run.scale * len(batch) / batch.size
-        return factor * (run.log_weights.logsumexp(0) - math.log(len(run.log_weights)))
+        bounds = factor * (run.log_weights.logsumexp(0) - math.log(len(run.log_weights)))
+        return bounds if batch.weight is None else batch.weight * bounds
 
     def _monitor(self, row: dict[str, float]) -> None:
         """Keep the parameters if the held-out bound, or the running mean of the training bound, is the best so far."""

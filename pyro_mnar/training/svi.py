@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pyro_mnar.capture.tracing import MODES
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
+from pyro_mnar.training.bootstrap import SHARE_OF_RATE, bootstrap_epochs, bootstrapped
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.plan import TrainingPlan
 from pyro_mnar.training.restarts import Start, best_of
@@ -40,6 +42,7 @@ def fit(
     held_out: float | Table = 0.0,
     patience: int | None = None,
     restarts: int = 1,
+    bootstrap: int = 0,
     progress: bool = True,
     compile: str = "auto",  # noqa: A002  (the word that torch has for it)
 ) -> Fit:
@@ -64,6 +67,11 @@ def fit(
         restarts: R, initialisations to train: the model as given, and R - 1 copies with parameters drawn anew; where
             steps are captured, all at once, as one batched computation.  The best by the bound (held-out if rows are)
             is kept; all are in ``Fit.members``, their bounds in ``Fit.restarts``.
+        bootstrap: M, fits to bootstrap weights of the rows beside the one to the rows as they are, so that
+            :func:`~pyro_mnar.impute` makes each draw with parameters of its own and intervals of pooled results have
+            the right width.  Each starts from the fit and takes a quarter of its epochs; where steps are captured, all
+            are trained at once, as one batched computation.  They are in ``Fit.bootstrap``
+            (:mod:`pyro_mnar.training.bootstrap`).
         progress: Show a bar.
         compile: How steps are run: ``"eager"``, by Python; ``"graph"``, captured once as a list of tensor operations;
             ``"inductor"``, captured and compiled; ``"auto"``, what pays for the number of steps ahead.  A model that
@@ -82,6 +90,8 @@ def fit(
     if not isinstance(table, Table):
         raise TypeError(f"table: expected a Table, such as Table.from_frame makes, got {type(table).__name__}")
     _check_arguments(epochs, batch_size, learning_rate, patience, restarts, compile)
+    if bootstrap < 0 or bootstrap == 1:
+        raise ValueError(f"bootstrap: expected 0 or at least 2, got {bootstrap}")
     objective = ImportanceWeightedELBO(num_particles, estimator)
     table, validation = _split(table, held_out, seed)
     epochs = epochs or max(LEAST_EPOCHS, math.ceil(DEFAULT_STEPS * batch_size / len(table)))
@@ -93,8 +103,20 @@ def fit(
         objective, table, validation, epochs, batch_size, learning_rate, device, patience, progress, compile
     )
     if restarts == 1:
-        return plan.run(Start(model, guide, seed)).fit
-    return best_of(restarts, plan.run_all, model, guide, table, validation or table, seed)
+        point, interrupted = plan.run(Start(model, guide, seed))
+    else:
+        point, interrupted = best_of(restarts, plan.run_all, model, guide, table, validation or table, seed)
+    if bootstrap and not interrupted:
+        shorter = replace(
+            plan,
+            validation=None,
+            epochs=bootstrap_epochs(epochs, math.ceil(len(table) / batch_size)),
+            learning_rate=SHARE_OF_RATE * learning_rate,
+            patience=None,
+            keeps_best=False,
+        )
+        point.bootstrap = bootstrapped(bootstrap, shorter.run_all, point, table, seed)
+    return point
 
 
 def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Table | None]:

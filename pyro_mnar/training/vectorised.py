@@ -21,6 +21,7 @@ from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.tracing import flat
 from pyro_mnar.infer.session import Session
 from pyro_mnar.training.captured_steps import STEPS_BETWEEN_CHECKS, CapturedAdam, LossAndGradient, Numbers, by_python
+from pyro_mnar.training.reweighted import Reweighted
 from pyro_mnar.training.run import TrainingRun
 from pyro_mnar.training.stepper import AdamState, EagerSteps, Optimisation
 from pyro_mnar.training.steps import Thresholds
@@ -33,7 +34,7 @@ class VectorisedSteps:
     """Captured steps of several members at once.
 
     Args:
-        members: What each of them minimises, on the same table.
+        members: What each of them minimises, on the same table, be it with other weights of the rows.
         sessions: Their random streams.
         steps_between_checks: At least so many; each first step of :meth:`run` can be one that is checked.
 
@@ -58,7 +59,9 @@ class VectorisedSteps:
                 raise CannotCapture("members differ in more than the values of their parameters")
         theta = torch.stack([flat(member.parameters) for member in members])
         graph = mapped(self.captured, theta, first.example())
-        self.adam = CapturedAdam(graph, theta, first.table, first.rates, steps_between_checks)
+        weights = [member.table.weight for member in members if isinstance(member.table, Reweighted)]
+        of_members = torch.stack(weights) if weights else None
+        self.adam = CapturedAdam(graph, theta, first.table, first.rates, steps_between_checks, of_members)
 
     @property
     def mode(self) -> str:
@@ -156,7 +159,7 @@ class VectorisedTrainer:
             try:
                 self._epoch_at_once(rows)
             except CannotCapture as cause:
-                log.warning("restarts: in turn from epoch %d on (%s)", len(self.runs[0].history) + 1, cause)
+                log.warning("starts: in turn from epoch %d on (%s)", len(self.runs[0].history) + 1, cause)
                 pairs = zip(self.runs, self.steps.by_python(), strict=True)
                 self.in_turn = [Trainer(run, steps) for run, steps in pairs]
         for trainer, own in zip(self.in_turn, rows.unbind(1), strict=False):

@@ -83,10 +83,10 @@ def test_members_trained_at_once_are_those_trained_in_turn(holds_out, caplog):
 
     with caplog.at_level(logging.INFO, logger="pyro_mnar"):
         at_once, in_turn = (
-            best_of(3, train, *gina_pair(table), table, validation or table, 3)
+            best_of(3, train, *gina_pair(table), table, validation or table, 3).fit
             for train in (plan.run_all, each_by_itself)
         )
-    assert lines(caplog)[0] == "restarts: 3 at once (graph)"
+    assert lines(caplog)[0] == "starts: 3 at once (graph)"
     assert lines(caplog)[-1] == "training steps: graph (as asked for)"
     for one, other in zip(at_once.members, in_turn.members, strict=True):
         torch.testing.assert_close(parameters_of(one), parameters_of(other), rtol=1e-8, atol=1e-9)
@@ -142,9 +142,7 @@ def test_samplers_that_stay_inside_a_graph_send_members_in_turn(caplog):
     guide = Encoder()
     with caplog.at_level(logging.INFO, logger="pyro_mnar"):
         result = fit(WithGamma(), guide, table, **RUN)
-    assert "restarts: in turn (all members would draw the same numbers in aten._standard_gamma.default)" in lines(
-        caplog
-    )
+    assert "starts: in turn (all members would draw the same numbers in aten._standard_gamma.default)" in lines(caplog)
     assert len(result.members) == 3
 
 
@@ -154,9 +152,9 @@ def test_auto_trains_them_at_once_where_a_capture_pays(caplog):
         for limits in (Thresholds(), Thresholds(steps_to_capture=1)):
             plan = plan_of(table, epochs=1, mode="auto", thresholds=limits)
             plan.run_all([Start(*gina_pair(table), seed) for seed in range(3)])
-    said = [line for line in lines(caplog) if line.startswith("restarts")]
-    assert said[0].startswith("restarts: in turn (3 steps are too few")
-    assert said[1] == "restarts: 3 at once (graph)"
+    said = [line for line in lines(caplog) if line.startswith("starts")]
+    assert said[0].startswith("starts: in turn (9 steps are too few")
+    assert said[1] == "starts: 3 at once (graph)"
 
 
 def test_a_model_that_changes_in_python_goes_on_in_turn(caplog):
@@ -170,8 +168,8 @@ def test_a_model_that_changes_in_python_goes_on_in_turn(caplog):
 
     table = table_with_gaps()
     plan = plan_of(table, epochs=8, thresholds=Thresholds(steps_between_checks=1))
-    result = best_of(3, plan.run_all, Counting(), Encoder(), table, table, 0)
-    assert any(line.startswith("restarts: in turn from epoch") for line in lines(caplog))
+    result = best_of(3, plan.run_all, Counting(), Encoder(), table, table, 0).fit
+    assert any(line.startswith("starts: in turn from epoch") for line in lines(caplog))
     assert [len(member.history) for member in result.members] == [8, 8, 8]
 
 
