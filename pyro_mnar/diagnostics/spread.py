@@ -90,7 +90,7 @@ def bounds_of(fits: list[Fit], table: Table, num_particles: int, tolerance: floa
 
 def spread_of(means: pd.DataFrame, equal: pd.Series, table: Table) -> pd.DataFrame:
     """Range of the imputed means per column, over the members with an equal bound and over all."""
-    units = pd.Series({column.name: column.std for column in table.schema.columns})[means.columns]
+    units = pd.Series({column.name: column.std_in_units for column in table.schema.columns})[means.columns]
     chosen = means[equal.to_numpy()]
     ranges, over_all = chosen.max() - chosen.min(), means.max() - means.min()
     return pd.DataFrame(

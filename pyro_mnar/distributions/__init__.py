@@ -5,5 +5,15 @@ from pyro_mnar.distributions.counts import StandardizedCounts
 from pyro_mnar.distributions.importance_ratio import ImportanceRatio
 from pyro_mnar.distributions.levels import Levels, codes_of
 from pyro_mnar.distributions.missing_entries import MissingEntries
+from pyro_mnar.distributions.of_column import distribution_for
 
-__all__ = ["Columns", "ImportanceRatio", "Levels", "MissingEntries", "StandardizedCounts", "codes_of", "joined"]
+__all__ = [
+    "Columns",
+    "ImportanceRatio",
+    "Levels",
+    "MissingEntries",
+    "StandardizedCounts",
+    "codes_of",
+    "distribution_for",
+    "joined",
+]

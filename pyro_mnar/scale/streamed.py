@@ -49,18 +49,27 @@ def streamed_schema(
         check_levels(len(u.levels), seen[u.name].num_observed, u.name, "auxiliary column")
 
     # A column that serves as U beside being modelled has units of its own in U: the user's, without logarithm or logit.
-    of_x = {name: RunningMoments() for name in choices}
+    of_x, in_user_units = ({name: RunningMoments() for name in choices} for _ in range(2))
     of_u = {u.name: RunningMoments() for u in auxiliaries if not u.levels}
     for frame in frames():
         for name, (kind, _) in choices.items():
             numbers = kind.read(frame[name], name)
-            of_x[name].add(kind.scale.unconstrained(numbers[~np.isnan(numbers)]))
+            numbers = numbers[~np.isnan(numbers)]
+            of_x[name].add(kind.scale.unconstrained(numbers))
+            in_user_units[name].add(numbers)
         for u in auxiliaries:
             u.encode(frame[u.name])  # refuses holes, by name
             if u.name in of_u:
                 of_u[u.name].add(numbers_of(frame[u.name], u.name))
     columns = [
-        ColumnSummary(name, choice, of_x[name].moments, not seen[name].num_gaps, len(seen[name].counts) == 1)
+        ColumnSummary(
+            name,
+            choice,
+            of_x[name].moments,
+            not seen[name].num_gaps,
+            in_user_units[name].moments,
+            len(seen[name].counts) == 1,
+        )
         for name, choice in choices.items()
     ]
     in_units = tuple(replace(u, **of_u[u.name].moments._asdict()) if u.name in of_u else u for u in auxiliaries)

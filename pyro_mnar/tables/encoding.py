@@ -21,7 +21,7 @@ from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.frame_schema import schema_of_frame
 from pyro_mnar.tables.frames import Cells, by_column, check_frame, known_codes, match_columns, read_gaps
 from pyro_mnar.tables.row_checks import check_rows
-from pyro_mnar.tables.schema import OtherColumn, Schema
+from pyro_mnar.tables.schema import Column, OtherColumn, Schema
 
 
 def encoded(
@@ -36,6 +36,7 @@ def encoded(
     upper: CellBounds | None = None,
     constraints: Sequence[RowConstraint] = (),
     carry: Collection[Hashable] = (),
+    standardize: bool | Mapping[Hashable, bool] = True,
     schema: Schema | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[Schema, DenseStorage]:
@@ -56,6 +57,7 @@ def encoded(
             codes=known_codes(frame, given),
             bounds=of_columns(lower, upper, schema),
             constraints=tuple(constraints),
+            columns=_in_own_units(schema, standardize),
         )
     elif constraints:
         raise ValueError("constraints: new rows keep those of the training table; give others to impute")
@@ -115,6 +117,15 @@ def encoded_bounds(
         return schema, storage
     schema = _without_answered(schema, mask | bounds.answered)
     return schema, storage.bounded(bounds, _incomplete(schema))
+
+
+def _in_own_units(schema: Schema, standardize: bool | Mapping[Hashable, bool]) -> tuple[Column, ...]:
+    """The columns, those that are not to be standardised with mean 0 and standard deviation 1."""
+    wanted = standardize if isinstance(standardize, Mapping) else dict.fromkeys(schema.names, standardize)
+    absent = [name for name in wanted if name not in schema.names]
+    if absent:
+        raise ValueError(f"standardize: expected modelled columns, {schema.names!r}, got {absent[0]!r}")
+    return tuple(c if wanted.get(c.name, True) else replace(c, mean=0.0, std=1.0) for c in schema.columns)
 
 
 def _aux(

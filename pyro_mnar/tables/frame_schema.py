@@ -57,4 +57,4 @@ def _summary(values: pd.Series, name: Hashable, given: str | Kind | None) -> Col
     moments = Moments.of(choice.kind.scale.unconstrained(numbers[~is_gap]))
     # Counting different values takes long, and only a column without spread can have a single one.
     is_constant = moments.std == 1.0 and values.nunique() <= 1
-    return ColumnSummary(name, choice, moments, not is_gap.any(), is_constant)
+    return ColumnSummary(name, choice, moments, not is_gap.any(), Moments.of(numbers[~is_gap]), is_constant)

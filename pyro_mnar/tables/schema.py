@@ -35,11 +35,15 @@ class Column:
     Attributes:
         name: The frame's own label.
         kind: How the column is modelled.
-        mean: Mean of the observed values on the unconstrained scale (the user's units, but for logarithms and logits).
-        std: Their standard deviation (1 for a constant column).
+        mean: What is subtracted on the unconstrained scale: the mean of the observed values there, 0 for a column that
+            is kept in its own units.
+        std: What is divided by there: their standard deviation (1 for a constant column, or one in its own units).
         incomplete: Whether a value was missing when the schema was made, so that the column has a mechanism.
         is_auxiliary: Whether the column also serves as U (it was complete, and no auxiliaries were named).
         because: What decided the kind; empty if nobody noted it.
+        mean_in_units: Mean of the observed values in the user's units; of words, of their levels' positions.
+        std_in_units: Their standard deviation in the user's units (1 for a constant column): what distances between
+            imputed means are measured in.
     """
 
     name: Hashable
@@ -49,6 +53,8 @@ class Column:
     incomplete: bool
     is_auxiliary: bool = False
     because: str = ""
+    mean_in_units: float = 0.0
+    std_in_units: float = 1.0
 
     def read(self, values: pd.Series) -> NDArray[np.float64]:
         """Cells to numbers in the user's units, NaN for gaps; a word's number is its level's position."""

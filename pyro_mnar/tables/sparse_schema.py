@@ -73,12 +73,16 @@ def schema_of_entries(
         raise ValueError("expected at least one observed value, got none")
     choices = _choices(entries, kinds)
     chosen = [choice.kind for choice in choices]
-    moments = _moments(encoded_numbers(entries, chosen), entries.columns, chosen, units)
+    on_line = encoded_numbers(entries, chosen)
+    moments = _moments(on_line, entries.columns, chosen, units)
+    in_units = _moments(_constrained(on_line, entries.columns, chosen), entries.columns, chosen, "columns")
     is_complete = np.bincount(entries.columns, minlength=len(entries.names)) == entries.num_rows
     # A column of few values often has equal ones, so none is called constant.
     columns = [
-        ColumnSummary(name, choice, of_column, complete)
-        for name, choice, of_column, complete in zip(entries.names, choices, moments, is_complete.tolist(), strict=True)
+        ColumnSummary(name, choice, of_column, complete, of_user)
+        for name, choice, of_column, complete, of_user in zip(
+            entries.names, choices, moments, is_complete.tolist(), in_units, strict=True
+        )
     ]
     if isinstance(auxiliaries, str):
         return schema_of_columns(columns, (), "mask", stacklevel=STACKLEVEL)
@@ -110,6 +114,17 @@ def encoded_numbers(entries: RawEntries, kinds: Sequence[Kind]) -> Float[NDArray
             _name_culprit(part, entries.columns[at], entries.names, kind)
             raise
     return numbers
+
+
+def _constrained(
+    numbers: Float[NDArray, " entries"], columns: Int[NDArray, " entries"], kinds: Sequence[Kind]
+) -> Float[NDArray, " entries"]:
+    """Numbers of the unconstrained scale in the user's units, one pass a kind."""
+    constrained = numbers.copy()
+    for kind, at in _by_kind(columns, kinds):
+        if not kind.scale.is_linear:
+            constrained[at] = kind.scale.constrained(numbers[at])
+    return constrained
 
 
 def _name_culprit(values: pd.Series, columns: NDArray[np.int64], names: Sequence[Hashable], kind: Kind) -> None:

@@ -31,6 +31,7 @@ class ColumnSummary:
         choice: Its kind, and why.
         moments: Of the observed values, on the unconstrained scale.
         is_complete: Whether no value is missing.
+        in_units: The same in the user's units.
         is_constant: Whether all values are the same, if that deserves a warning.
     """
 
@@ -38,6 +39,7 @@ class ColumnSummary:
     choice: Choice
     moments: Moments
     is_complete: bool
+    in_units: Moments
     is_constant: bool = False
 
 
@@ -157,6 +159,8 @@ def schema_of_columns(
             incomplete=not one.is_complete,
             is_auxiliary=complete_as_u and one.is_complete,
             because=one.choice.because,
+            mean_in_units=one.in_units.mean,
+            std_in_units=one.in_units.std,
         )
         for one in summaries
     )

@@ -56,6 +56,7 @@ class Table:
         upper: CellBounds | None = None,
         constraints: Sequence[RowConstraint] = (),
         carry: Collection[Hashable] = (),
+        standardize: bool | Mapping[Hashable, bool] = True,
         schema: Schema | None = None,
         dtype: torch.dtype | None = None,
     ) -> Table:
@@ -87,6 +88,10 @@ class Table:
             carry: Columns that are not to be modelled: they stand in every completed frame, in their place and as they
                 came, and no model sees them.  Where no kind is declared, identifiers, free text and columns of more
                 words than rows can teach (:mod:`pyro_mnar.kinds.identifiers`) are carried too, with a warning.
+            standardize: Whether models see columns in standard deviations from the mean; by column, such as
+                ``{"visits": False}``, or for all.  A column that is not standardised keeps its own units (on its
+                unconstrained scale), as a likelihood of one's own may need them: a count stays a count, and of words
+                the level's position.
             schema: The schema of the training table, for new rows; columns are then matched by name, codes mean what
                 they meant there, and columns that were not there are carried.
             dtype: Floating type of the tensors; torch's default if None.
@@ -109,6 +114,7 @@ class Table:
             upper=upper,
             constraints=constraints,
             carry=carry,
+            standardize=standardize,
             schema=schema,
             dtype=dtype,
         )

@@ -20,6 +20,7 @@ from pyro_mnar.tables.batch import Batch, RowSource, shuffled
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.held_out import HeldOut
 from pyro_mnar.training.stepper import Optimisation
+from pyro_mnar.training.telling_rows import telling_rows
 
 
 class TrainingError(ValueError):
@@ -131,8 +132,18 @@ class TrainingRun:
             run = self.objective.particles(self.fit.model, self.fit.guide, few)
             self.objective.settle(self.fit.model, self.fit.guide, few)
         check_claims(run.model_trace, few, incomplete)
+        self._check_supports()
         uses_mask_twice = self.fit.schema.auxiliary_source == "mask"
         return run.is_bound and not uses_mask_twice
+
+    def _check_supports(self) -> None:
+        """Run the pair under validation on rows that hold the extremes of each column; draws no random numbers."""
+        if self.table.device.type == "meta":
+            return
+        once = ImportanceWeightedELBO(1, max_plate_nesting=self.objective.max_plate_nesting)
+        with self.session.running(validate=True), torch.random.fork_rng():
+            for rows in telling_rows(self.table).split(self.batch_size):
+                once.particles(self.fit.model, self.fit.guide, self.table.take(rows))
 
     def _optimisation(self, learning_rate: float, num_steps: int) -> Optimisation:
         with self.session.running():
