@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         restart_spread,
         search_twins,
     )
+    from pyro_mnar.estimator import MNARImputer
     from pyro_mnar.graphs import MissingnessGraph, missingness_graph_of
     from pyro_mnar.imputation import Imputations, Pooled, impute, pool_frames, pool_scalar
     from pyro_mnar.infer import ImportanceWeightedELBO
@@ -36,6 +37,7 @@ __all__ = [
     "Imputations",
     "InOrder",
     "InformationCurve",
+    "MNARImputer",
     "MissingnessGraph",
     "Pooled",
     "RestartSpread",
@@ -78,6 +80,7 @@ _NAMES_OF_ROOMS = {
         "restart_spread",
         "search_twins",
     ),
+    "estimator": ("MNARImputer",),
     "graphs": ("MissingnessGraph", "missingness_graph_of"),
     "imputation": ("Imputations", "Pooled", "impute", "pool_frames", "pool_scalar"),
     "infer": ("ImportanceWeightedELBO",),

@@ -42,6 +42,7 @@ def test_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return train(*arguments, **{**options, "epochs": 1})
 
     monkeypatch.setattr(pyro_mnar, "fit", short)
+    monkeypatch.setattr("pyro_mnar.estimator.fit", short)
     run(page)
 
 

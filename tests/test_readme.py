@@ -10,9 +10,13 @@ README = Path(__file__).parents[1] / "README.md"
 
 @pytest.mark.slow
 def test_the_example_runs_as_pasted_and_corrects_the_mean(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    example, hurry = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len([line for line in example.splitlines() if line.strip()]) <= 20
     names: dict = {}
     exec(example, names)
     imputed, respondents = names["imputations"].mean().income.mean(), names["survey"].income.mean()
     assert abs(imputed - 2000) < 0.5 * abs(respondents - 2000)
+    exec(hurry, names)
+    completed = names["completed"].income
+    assert completed.notna().all()
+    assert abs(completed.mean() - 2000) < 0.5 * abs(respondents - 2000)

@@ -1,0 +1,354 @@
+"""The models as a scikit-learn imputer: arrays and frames with gaps in, completed ones out, in pipelines and searches.
+
+The one module that needs scikit-learn when it is imported, since the class is scikit-learn's own; the package's root
+loads it when ``MNARImputer`` is first used.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+from numpy.typing import NDArray
+from sklearn import get_config
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.impute import MissingIndicator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from pyro_mnar.graphs.graph import MissingnessGraph
+from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.imputation import Imputations, impute
+from pyro_mnar.kinds import Kind
+from pyro_mnar.models import GINA
+from pyro_mnar.tables.constraints import RowConstraint
+from pyro_mnar.tables.table import Table
+from pyro_mnar.training import fit
+
+GraphLike = MissingnessGraph | str | Sequence[Any] | Mapping[Any, Any]
+LARGEST_SEED = np.iinfo(np.int32).max
+
+
+class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Impute values that are missing not at random: GINA, with a missingness graph of your choice.
+
+    ``transform`` fills each gap with its posterior mean given that it *was* withheld (of words, with the most probable
+    one), :meth:`sample` and :meth:`impute` draw.  A single completed table understates uncertainty; for standard errors
+    use ``imputer.impute(X).pool(analysis)``.
+
+    Columns are named by their labels.  Those of an array are called ``"x0"``, ``"x1"``, and so on; an integer that is
+    no label is a position.
+
+    Args:
+        graph: Who causes whose missingness: a preset's name (``"self_masking"``, ``"mar"``, ``"latent_dependent"``,
+            ...), a :class:`~pyro_mnar.MissingnessGraph`, a list of its edges, or a mapping from columns to the causes
+            of their missingness.
+        kinds: Kind of a column, by column, or one for all, as for :meth:`~pyro_mnar.Table.from_frame`.
+        auxiliary: Columns that are U: complete, conditioned on, not imputed.  None: the complete columns, which stay
+            modelled too, and none if all are complete; they must be complete in new rows as well.  ``"mask"``, or an
+            empty list, as for :meth:`~pyro_mnar.Table.from_frame`.
+        carry: Columns that are neither modelled nor imputed, such as identifiers: they come out as they went in.
+        lower: Least values of columns, which imputations keep to.
+        upper: Greatest values of columns.
+        constraints: What every row satisfies, such as ``InOrder("start", "end")``.
+        missing_values: What stands for a gap.  None and pandas' NA always do; NaN in a number column only if it is
+            this.
+        latent_dim: H; by default one less than the number of columns, at most 32.
+        max_steps: About how many gradient steps to train for, at least one pass over the rows.
+        batch_size: Rows of a minibatch.
+        num_particles: K while training.  Few of them pull the mechanism towards ignorable.
+        learning_rate: Adam's, at the start.
+        num_draws: Sets of 100 particles behind a mean, and completed tables of :meth:`impute`.
+        sample_posterior: Whether ``transform`` fills gaps with one joint draw instead of means.
+        add_indicator: Whether to append a column of ones and zeros for each column that had gaps in training.
+        keep_empty_features: Whether columns without any value in training are kept, filled with 0, or dropped.
+        random_state: An int for the same numbers each time; None draws a seed from NumPy's global generator.
+        verbose: Whether to show a progress bar.
+
+    Attributes:
+        fit_: The trained model and guide, a :class:`~pyro_mnar.Fit`.
+        seed_: Of training and of imputations.
+        indicator_: scikit-learn's ``MissingIndicator``, or None.
+        n_features_in_: Number of columns seen.
+        feature_names_in_: Their names, if all are text.
+
+    Raises:
+        ValueError: (by ``fit`` and ``transform``) As :meth:`~pyro_mnar.Table.from_frame` and
+            :func:`~pyro_mnar.fit` do, with the column; if a column that was complete in training, and so serves as U,
+            has gaps in new rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        graph: GraphLike = "self_masking",
+        kinds: Mapping[Hashable, str | Kind] | str | Kind | None = None,
+        auxiliary: Collection[Hashable] | Literal["mask"] | None = None,
+        carry: Collection[Hashable] = (),
+        lower: Mapping[Hashable, float] | None = None,
+        upper: Mapping[Hashable, float] | None = None,
+        constraints: Sequence[RowConstraint] = (),
+        missing_values: Any = np.nan,
+        latent_dim: int | None = None,
+        max_steps: int = 3_000,
+        batch_size: int = 128,
+        num_particles: int = 20,
+        learning_rate: float = 2e-2,
+        num_draws: int = 20,
+        sample_posterior: bool = False,
+        add_indicator: bool = False,
+        keep_empty_features: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.graph = graph
+        self.kinds = kinds
+        self.auxiliary = auxiliary
+        self.carry = carry
+        self.lower = lower
+        self.upper = upper
+        self.constraints = constraints
+        self.missing_values = missing_values
+        self.latent_dim = latent_dim
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.num_particles = num_particles
+        self.learning_rate = learning_rate
+        self.num_draws = num_draws
+        self.sample_posterior = sample_posterior
+        self.add_indicator = add_indicator
+        self.keep_empty_features = keep_empty_features
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> MNARImputer:
+        """Train on rows with gaps; ``y`` is ignored.
+
+        Row weights are not taken yet: the objective has none, so scikit-learn's metadata routing has no
+        ``sample_weight`` to request here.
+        """
+        if self.max_steps < 1:
+            raise ValueError(f"max_steps: expected at least 1, got {self.max_steps}")
+        frame = self._read(X, reset=True)
+        self._labels = list(frame.columns)
+        self.seed_ = int(check_random_state(self.random_state).randint(LARGEST_SEED))
+        carry = self._named(self.carry, "carry")
+        empty = [name for name in frame.columns if name not in carry and not frame[name].notna().any()]
+        self._set_empty(frame, empty)
+        self._filled = [name for name in frame.columns if name not in empty]
+        if not set(self._filled) - set(carry):
+            raise ValueError("expected at least one column with a value to model, got empty or carried columns only")
+
+        rows = frame[self._filled]
+        table = Table.from_frame(
+            rows,
+            auxiliary=self._auxiliary(rows.drop(columns=carry)),
+            carry=carry,
+            kinds=self._by_name(self.kinds, "kinds"),
+            lower=self._by_name(self.lower, "lower"),
+            upper=self._by_name(self.upper, "upper"),
+            constraints=self.constraints,
+        )
+        model = GINA(table, latent_dim=self.latent_dim, graph=self._graph(table), seed=self.seed_)
+        self.fit_ = fit(
+            model,
+            ZeroImpute(table, model.latent_dim, seed=self.seed_),
+            table,
+            epochs=math.ceil(self.max_steps / math.ceil(len(table) / self.batch_size)),
+            batch_size=self.batch_size,
+            num_particles=self.num_particles,
+            learning_rate=self.learning_rate,
+            seed=self.seed_,
+            progress=self.verbose,
+        )
+        self.indicator_ = None
+        if self.add_indicator:
+            self.indicator_ = MissingIndicator(error_on_new=False).fit(_gaps(frame))
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """The rows with their gaps filled; ``(rows, columns)``, an array unless ``set_output`` says otherwise."""
+        check_is_fitted(self)
+        frame = self._read(X, reset=False)
+        imputations = self._imputed(frame, 1 if self.sample_posterior else self.num_draws, self.seed_)
+        completed = next(iter(imputations.frames())) if self.sample_posterior else imputations.mean()
+        return self._output(frame, completed)
+
+    def sample(self, X: Any, n: int = 20, *, random_state: Any = None) -> list[Any]:
+        """``n`` completed tables, each as ``transform`` gives one.
+
+        Args:
+            X: The rows.
+            n: How many.
+            random_state: For other draws than those of the estimator's own seed, which are the same on each call.
+        """
+        check_is_fitted(self)
+        frame = self._read(X, reset=False)
+        drawn = self._imputed(frame, n, self._seed(random_state)).frames()
+        return [self._output(frame, completed) for completed in drawn]
+
+    def impute(self, X: Any, *, num_draws: int | None = None, random_state: Any = None) -> Imputations:
+        """The imputations themselves, with draws, pooling and ArviZ output; see :func:`~pyro_mnar.impute`.
+
+        Args:
+            X: The rows.
+            num_draws: How many, by default the estimator's.
+            random_state: As for :meth:`sample`.
+        """
+        check_is_fitted(self)
+        frame = self._read(X, reset=False)
+        return self._imputed(frame, self.num_draws if num_draws is None else num_draws, self._seed(random_state))
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """Names of the columns of ``transform``'s result; those of indicators start with ``missingindicator_``."""
+        check_is_fitted(self)
+        names = super().get_feature_names_out(input_features)
+        kept = names[[label not in self._dropped for label in self._labels]]
+        if self.indicator_ is None:
+            return kept
+        return np.concatenate([kept, self.indicator_.get_feature_names_out(names)])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = pd.isna(self.missing_values)
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _read(self, X: Any, *, reset: bool) -> pd.DataFrame:
+        """The rows as a frame with the labels of training, in which gaps are missing."""
+        is_gap_nan = pd.isna(self.missing_values)
+        is_polars = type(X).__module__.partition(".")[0] == "polars"
+        if is_polars or isinstance(X, pd.DataFrame):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            frame = pd.DataFrame({name: X[name].to_numpy() for name in X.columns}) if is_polars else X.copy()
+        else:
+            dtype, finite = (None, "allow-nan") if _holds_words(X) else ("numeric", "allow-nan" if is_gap_nan else True)
+            values = validate_data(self, X, reset=reset, dtype=dtype, ensure_all_finite=finite)
+            frame = pd.DataFrame(values, columns=[f"x{at}" for at in range(values.shape[1])]).infer_objects()
+        if not reset:
+            frame.columns = pd.Index(self._labels, tupleize_cols=False)
+        if is_gap_nan:
+            return frame
+        numbers = frame.select_dtypes("floating")
+        holes = numbers.columns[numbers.isna().any()]
+        if len(holes):
+            raise ValueError(
+                f"Input X contains NaN: column {holes[0]!r}: expected gaps as missing_values={self.missing_values!r}"
+            )
+        return frame.mask(frame.isin([self.missing_values]))
+
+    def _set_empty(self, frame: pd.DataFrame, empty: list[Hashable]) -> None:
+        """Note what becomes of columns without any value."""
+        self._dropped: set[Hashable] = set()
+        self._zeros: set[Hashable] = set()
+        if self.keep_empty_features:
+            for name in empty:
+                if isinstance(frame[name].dtype, pd.CategoricalDtype):
+                    raise ValueError(
+                        f"column {name!r}: has no value in training, and keep_empty_features fills with 0, which a"
+                        " category cannot be; leave the column out"
+                    )
+            self._zeros = set(empty)
+        elif empty:
+            warnings.warn(
+                f"Skipping features without any observed values: {empty!r}; keep_empty_features=True fills them with 0",
+                stacklevel=3,
+            )
+            self._dropped = set(empty)
+
+    def _imputed(self, frame: pd.DataFrame, num_draws: int, seed: int) -> Imputations:
+        rows = frame[self._filled]
+        for column in self.fit_.schema.columns:
+            if column.is_auxiliary and rows[column.name].isna().any():
+                raise ValueError(
+                    f"column {column.name!r}: was complete in training, so it serves as U, and has gaps in these rows;"
+                    " name the columns that are always complete, MNARImputer(auxiliary=[...])"
+                )
+        return impute(self.fit_, rows, num_draws=num_draws, seed=seed)
+
+    def _output(self, frame: pd.DataFrame, completed: pd.DataFrame) -> Any:
+        """Completed columns beside those that were empty, in the container that is asked for."""
+        done = {}
+        for at, name in enumerate(frame.columns):
+            if name in self._zeros:
+                done[at] = pd.to_numeric(frame[name]).fillna(0)
+            elif name not in self._dropped:
+                done[at] = completed[name]
+        if self.indicator_ is not None:
+            indicators = self.indicator_.transform(_gaps(frame))
+            done |= {len(self._labels) + at: pd.Series(gaps, frame.index) for at, gaps in enumerate(indicators.T)}
+        result = pd.DataFrame(done, index=frame.index)
+        result.columns = pd.Index(self.get_feature_names_out(), dtype=object)
+        container = getattr(self, "_sklearn_output_config", {}).get("transform", get_config()["transform_output"])
+        if container == "pandas":
+            return result
+        if container == "polars":
+            import polars as pl
+
+            return pl.DataFrame({name: _cells(result[name]) for name in result.columns})
+        return result.to_numpy()
+
+    def _auxiliary(self, rows: pd.DataFrame) -> Any:
+        if self.auxiliary is None:
+            # Where nothing is missing, U = X would leave nothing that may be missing in new rows; no U at all is worse
+            # where something is missing, which the table says when it is made.
+            return [] if rows.notna().to_numpy().all() else None
+        return self.auxiliary if isinstance(self.auxiliary, str) else self._named(self.auxiliary, "auxiliary")
+
+    def _graph(self, table: Table) -> MissingnessGraph:
+        graph = self.graph
+        if isinstance(graph, MissingnessGraph):
+            return graph
+        if isinstance(graph, str):
+            return MissingnessGraph.preset(graph, table)
+        if isinstance(graph, Mapping):
+            is_file = "edges" in graph or "preset" in graph
+            return MissingnessGraph.from_dict(graph, table) if is_file else MissingnessGraph.from_parents(graph, table)
+        return MissingnessGraph(graph, table)
+
+    def _named(self, given: Collection[Hashable], argument: str) -> list[Hashable]:
+        """Labels of columns that may be given by position."""
+        if isinstance(given, str):
+            raise TypeError(f"{argument}: expected a list of columns, got {given!r}")
+        return [self._label(entry, argument) for entry in given]
+
+    def _by_name(self, given: Any, argument: str) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        return {self._label(entry, argument): value for entry, value in given.items()}
+
+    def _label(self, entry: Hashable, argument: str) -> Hashable:
+        if entry in self._labels:
+            return entry
+        if isinstance(entry, (int, np.integer)) and -len(self._labels) <= entry < len(self._labels):
+            return self._labels[int(entry)]
+        raise ValueError(f"{argument}: column {entry!r}: expected one of {self._labels!r}")
+
+    def _seed(self, random_state: Any) -> int:
+        return self.seed_ if random_state is None else int(check_random_state(random_state).randint(LARGEST_SEED))
+
+
+def _holds_words(X: Any) -> bool:
+    """Whether an array or a list of lists has text among its cells."""
+    if scipy.sparse.issparse(X) or np.asarray(X).dtype.kind not in "OUS":
+        return False
+    return any(isinstance(cell, str) for cell in np.asarray(X, dtype=object).ravel())
+
+
+def _gaps(frame: pd.DataFrame) -> NDArray[np.float64]:
+    """NaN where a value is missing, zero elsewhere, as ``MissingIndicator`` reads it."""
+    return np.where(frame.isna().to_numpy(), np.nan, 0.0)
+
+
+def _cells(values: pd.Series) -> Any:
+    """A column as polars takes it."""
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biufM":
+        return values.to_numpy()
+    return [None if pd.isna(cell) else cell for cell in values.astype(object)]
