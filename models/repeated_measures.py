@@ -7,7 +7,7 @@ visits is a normal one, restricted maximum likelihood (REML) integrates B out of
 of two exact conditionals (Schafer 1997, chapter 5).  The prior is flat in B; of Σ it is the inverse Wishart
 distribution with J + 2 degrees of freedom, the fewest with a mean, and the REML estimate as its mean.  With complete
 visits the posterior mean of Σ is then the REML estimate, where Jeffreys' prior would inflate it by a share
-(J + 1) / (N - p - J - 1).  Reference-based imputation (:mod:`pyro_mnar.sensitivity`) stands on this model.
+(J + 1) / (N - p - J - 1).  Reference-based imputation (:mod:`pyro_mnar.scenarios`) stands on this model.
 """
 
 from __future__ import annotations

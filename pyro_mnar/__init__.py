@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from pyro_mnar.imputation import Imputations, Pooled, impute, pool_frames, pool_scalar
     from pyro_mnar.infer import ImportanceWeightedELBO
     from pyro_mnar.primitives import observe_mask, partially_observed, propose_missing, rows
-    from pyro_mnar.sensitivity import TrialImputations, impute_trial
+    from pyro_mnar.scenarios import (
+        Sensitivity,
+        TippingPoint,
+        TrialImputations,
+        impute_trial,
+        sensitivity,
+        tipping_point,
+    )
     from pyro_mnar.tables import Batch, InOrder, Schema, SumsTo, Table
     from pyro_mnar.training import Fit, TrainingError, fit
 
@@ -42,8 +49,10 @@ __all__ = [
     "Pooled",
     "RestartSpread",
     "Schema",
+    "Sensitivity",
     "SumsTo",
     "Table",
+    "TippingPoint",
     "TrainingError",
     "TrialImputations",
     "TwinSearch",
@@ -63,7 +72,9 @@ __all__ = [
     "restart_spread",
     "rows",
     "search_twins",
+    "sensitivity",
     "simulate_acquisition",
+    "tipping_point",
 ]
 __version__ = "0.1.0"
 
@@ -85,7 +96,14 @@ _NAMES_OF_ROOMS = {
     "imputation": ("Imputations", "Pooled", "impute", "pool_frames", "pool_scalar"),
     "infer": ("ImportanceWeightedELBO",),
     "primitives": ("observe_mask", "partially_observed", "propose_missing", "rows"),
-    "sensitivity": ("TrialImputations", "impute_trial"),
+    "scenarios": (
+        "Sensitivity",
+        "TippingPoint",
+        "TrialImputations",
+        "impute_trial",
+        "sensitivity",
+        "tipping_point",
+    ),
     "tables": ("Batch", "InOrder", "Schema", "SumsTo", "Table"),
     "training": ("Fit", "TrainingError", "fit"),
 }

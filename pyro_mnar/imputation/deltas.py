@@ -11,7 +11,8 @@ and the probabilities p of levels, given all that the fit knows of the cell, are
     logit Q(x ≥ l) = logit P(x ≥ l) + δ      levels in their order
 
 A draw of a level moves by a coupling of p and q: of levels in their order upwards or downwards alone, of others no more
-often than must be.  A larger delta moves the same draws and more.  Other cells of a row stay as they are.
+often than must be.  A larger delta moves the same draws and more.  Other cells of a row stay as they are.  Of draws
+from several fits p is the average over the fits.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from pyro_mnar.sensitivity.trial import Trial
+from pyro_mnar.scenarios.trial import Trial
 
 Means = Float[NDArray, "*draws patients visits"]
 

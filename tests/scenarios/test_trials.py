@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from pyro_mnar import TrialImputations, impute_trial, pool_scalar
-from pyro_mnar.sensitivity.reference_means import REFERENCES
+from pyro_mnar.scenarios.reference_means import REFERENCES
 
 DATA = Path(os.environ.get("PYRO_MNAR_DATA", Path(__file__).parents[3] / "shared" / "data"))
 VISITS = ["week 1", "week 2", "week 3"]

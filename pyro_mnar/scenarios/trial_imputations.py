@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,16 @@ from numpy.typing import NDArray
 from pyro_mnar.imputation.analyses import Analysis, pool_frames
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.models.repeated_measures import Parameters, RepeatedMeasures
-from pyro_mnar.sensitivity.reference_means import means_after_dropout, references_of
-from pyro_mnar.sensitivity.trial import Trial
+from pyro_mnar.scenarios.reference_means import means_after_dropout, references_of
+from pyro_mnar.scenarios.trial import Trial
 
 Reference = str | Mapping[Hashable, str] | pd.Series
 TrialDelta = float | Mapping[Hashable, float] | Callable[[pd.DataFrame], Any]
+
+_OF_POSTERIOR = (
+    "Every draw has parameters of its own from their posterior, so the intervals hold the uncertainty of the imputation"
+    " model's parameters."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +76,11 @@ class TrialImputations:
         """
         return self.trial.completed(self._filled(self.means))
 
+    def shifted(self, delta: TrialDelta) -> TrialImputations:
+        """The same imputations, moved by a delta as :func:`impute_trial` takes it, on top of the one that they have."""
+        more = deltas_of(self.trial, delta)
+        return replace(self, deltas=self.deltas + more, draws=self.draws + more, means=self.means + more)
+
     def pool(
         self,
         analysis: Analysis,
@@ -86,7 +96,9 @@ class TrialImputations:
         Carpenter & Kenward 2019), larger than the spread of the estimate over repetitions of the trial.  Arguments and
         errors as of :func:`pyro_mnar.pool_frames`.
         """
-        return pool_frames(self.frames(), analysis, outcome=outcome, dfcom=dfcom, rule=rule, confidence=confidence)
+        return pool_frames(
+            self.frames(), analysis, outcome=outcome, dfcom=dfcom, rule=rule, confidence=confidence, note=_OF_POSTERIOR
+        )
 
     def _filled(self, values: Float[NDArray, " gaps"]) -> Float[NDArray, "patients visits"]:
         outcomes = self.trial.outcomes.copy()
@@ -122,10 +134,10 @@ def impute_trial(
         visit: Column that says when, of a long frame; visits are in the order of its values.
         covariates: Columns known of every patient, such as the baseline value: numbers, or levels.
         reference: What happens after dropout: ``"MAR"``, ``"jump"``, ``"copy"``, ``"copy increments"`` or ``"last mean
-            carried forward"`` (:mod:`pyro_mnar.sensitivity.reference_means`); or one for each patient, a mapping or a
+            carried forward"`` (:mod:`pyro_mnar.scenarios.reference_means`); or one for each patient, a mapping or a
             Series by patient.
         delta: What is added to every imputed value, in the outcome's units: a number by arm (arms not named get none),
-            a number for all arms, or a function of :meth:`~pyro_mnar.sensitivity.trial.Trial.gaps`, a frame with a row
+            a number for all arms, or a function of :meth:`~pyro_mnar.scenarios.trial.Trial.gaps`, a frame with a row
             a gap, to a number for each.
         num_draws: Completed trials to draw.
         seed: Same seed, same draws; whatever the reference and the delta, from the same random numbers.
