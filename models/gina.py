@@ -8,6 +8,7 @@ What of X and Z reaches R_d is the mechanism's business: swap it in the construc
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import Any
 
@@ -18,8 +19,9 @@ from torch import nn
 
 from pyro_mnar import mechanisms
 from pyro_mnar.graphs.graph import MissingnessGraph
+from pyro_mnar.graphs.nodes import listed
 from pyro_mnar.infer.session import seeded
-from pyro_mnar.mechanisms import log_odds
+from pyro_mnar.mechanisms import Blocks, log_odds
 from pyro_mnar.models.decoding import (
     check_discrete,
     default_decoder,
@@ -28,10 +30,15 @@ from pyro_mnar.models.decoding import (
     default_prior,
     sums_levels,
 )
-from pyro_mnar.primitives import observe_mask, partially_observed, rows
+from pyro_mnar.primitives import observe_events, observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
+
+ONE_CAUSE = (
+    "columns that go missing together: {}; taken as one event that nothing in the row causes, so these gaps are imputed"
+    " as missing at random (mechanism= or graph= says otherwise)"
+)
 
 
 class GINA(PyroModule):
@@ -41,7 +48,9 @@ class GINA(PyroModule):
         table: The table (or its schema) that the model is for.
         latent_dim: H; by default one less than the number of columns, at most 32 and at least 1.
         mechanism: p(R|X,Z): a class of :mod:`pyro_mnar.mechanisms` or anything that makes a module of
-            ``(num_columns, latent_dim)``, or the module itself; by default :class:`~pyro_mnar.mechanisms.SelfMasking`.
+            ``(num_columns, latent_dim)``, or the module itself; by default :class:`~pyro_mnar.mechanisms.SelfMasking`,
+            except for columns that are missing together (``table.schema.blocks``): these gaps are one event that
+            nothing in the row causes.
             One that names its parents (:class:`~pyro_mnar.mechanisms.Mechanism`) has missing levels summed out.
         graph: A missingness graph to compile to the mechanism, instead of ``mechanism``; edges X → X are left to the
             latent (Lemma 1).
@@ -81,6 +90,9 @@ class GINA(PyroModule):
             raise ValueError("mechanism, graph: expected one of them, got both")
         check_discrete(discrete, decoder)
         self.graph = graph.on(schema) if graph is not None else None
+        self.blocks = Blocks(schema) if schema.blocks and mechanism is None and graph is None else None
+        if self.blocks is not None:
+            warnings.warn(ONE_CAUSE.format("; ".join(map(listed, schema.blocks))), stacklevel=2)
         with seeded(seed):
             self.prior = prior or default_prior(schema, self.latent_dim)
             self.decoder = decoder or default_decoder(schema, self.latent_dim, discrete=discrete)
@@ -92,6 +104,9 @@ class GINA(PyroModule):
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
         with rows(batch):
             z = pyro.sample("z", self.prior(batch.aux))
+            if self.blocks is not None:
+                chances, events, batch = self.blocks(batch)
+                observe_events("r_blocks", chances, events)
             r_given = partial(log_odds, self.mechanism, z=z, batch=batch)
             x = partially_observed("x", self.decoder(z), batch, mechanism=r_given if self.sums_levels else None)
             observe_mask("r", r_given(x), batch, weight=self.mechanism_weight)

@@ -19,7 +19,7 @@ import pyro
 import pyro.distributions as dist
 import pyro.poutine as poutine
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
@@ -163,6 +163,17 @@ def observe_mask(
     fn = ObservedMask(logits=logits).mask(call.at(batch.mask_modelled & batch.incomplete))
     with poutine.scale(scale=weight):
         pyro.sample(name, RowPart(fn, part), obs=mask)
+
+
+def observe_events(name: str, log_odds: Float[Tensor, " events"], events: Bool[Tensor, "rows events"]) -> None:
+    """Score events that a row has or has not, and that nothing in the row causes: each a Bernoulli of its own.
+
+    Args:
+        name: Name of the site.
+        log_odds: Of each event.
+        events: Which of them each row has.
+    """
+    pyro.sample(name, dist.Bernoulli(logits=log_odds).to_event(1), obs=events.to(log_odds.dtype))
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def complete_file(options: argparse.Namespace) -> None:
     _say_kinds(table)
     if options.draws < 1:
         raise ValueError(f"--draws: expected at least 1, got {options.draws}")
-    cause: dict[str, Any] = {"mechanism": MECHANISMS[options.mechanism]}
+    cause: dict[str, Any] = {"mechanism": MECHANISMS.get(options.mechanism)}
     if options.graph:
         cause = {"graph": _graph(options.graph, table)}
     device = _device(options.device)

@@ -62,8 +62,8 @@ def _add_impute(commands: Any) -> None:
     cause.add_argument(
         "--mechanism",
         choices=MECHANISMS,
-        default="self-masking",
-        help="who causes the missingness (default %(default)s)",
+        help="who causes the missingness; by default each column's own value, and one cause for columns that go missing"
+        " together",
     )
     cause.add_argument(
         "--graph",

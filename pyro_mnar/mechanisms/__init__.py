@@ -1,5 +1,6 @@
 """p(R|X,Z): who causes the missingness of what."""
 
+from pyro_mnar.mechanisms.blocks import Blocks
 from pyro_mnar.mechanisms.declared import (
     DECLARED,
     Constant,
@@ -14,6 +15,7 @@ from pyro_mnar.mechanisms.parents import Mechanism, NamesParents, Parents
 
 __all__ = [
     "DECLARED",
+    "Blocks",
     "Constant",
     "FullyConnected",
     "General",

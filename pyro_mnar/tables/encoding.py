@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyro_mnar.kinds import Kind
 from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.blocks import blocks_of
 from pyro_mnar.tables.bounds import Bounds, CellBounds, of_columns
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.dense import DenseStorage
@@ -93,11 +94,10 @@ def encoded(
         names=schema.names,
     )
     storage = DenseStorage(rows, frame.copy(deep=False), torch.from_numpy(applicable), codes)
-    if bounds is None:
-        return schema, storage
-    if is_training:
-        schema = _without_answered(schema, mask | bounds.answered)
-    return schema, storage.bounded(bounds, _incomplete(schema))
+    if bounds is not None:
+        schema = _without_answered(schema, mask | bounds.answered) if is_training else schema
+        storage = storage.bounded(bounds, _incomplete(schema))
+    return _with_blocks(schema, storage, values) if is_training else schema, storage
 
 
 def encoded_bounds(
@@ -135,6 +135,11 @@ def _aux(
         return torch.from_numpy(mask).to(dtype)
     columns = [auxiliary.encode(gaps[auxiliary.name]) for auxiliary in schema.auxiliaries]
     return torch.from_numpy(np.concatenate([np.zeros((len(gaps), 0)), *columns], axis=1)).to(dtype)
+
+
+def _with_blocks(schema: Schema, storage: DenseStorage, values: NDArray[np.float64]) -> Schema:
+    found = blocks_of((~storage.mask & storage.rows.mask_modelled).numpy(), values)
+    return replace(schema, blocks=tuple(tuple(schema.names[at] for at in block) for block in found))
 
 
 def _incomplete(schema: Schema) -> Bool[Tensor, " columns"]:

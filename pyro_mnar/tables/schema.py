@@ -150,6 +150,8 @@ class Schema:
             there is no bound; new rows keep to the same.
         constraints: What every row satisfies.
         others: The columns that are neither X nor U, with their roles; new rows may lack them.
+        blocks: Columns that go missing together (:mod:`pyro_mnar.tables.blocks`), by name; read off dense training
+            tables alone.
     """
 
     columns: tuple[Column, ...]
@@ -159,6 +161,7 @@ class Schema:
     bounds: tuple[tuple[Hashable, float, float], ...] = ()
     constraints: tuple[RowConstraint, ...] = ()
     others: tuple[OtherColumn, ...] = ()
+    blocks: tuple[tuple[Hashable, ...], ...] = ()
 
     def names_of(self, role: str) -> list[Hashable]:
         """Names of the columns that have a role other than X and U, such as ``"carried"``."""
@@ -250,4 +253,5 @@ class Schema:
             tuple(tuple(entry) for entry in data.get("bounds", ())),
             tuple(constraint_from_plain(entry) for entry in data.get("constraints", ())),
             tuple(OtherColumn(**entry) for entry in data.get("others", ())),
+            tuple(tuple(names) for names in data.get("blocks", ())),
         )

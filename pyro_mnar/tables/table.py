@@ -19,6 +19,7 @@ from pyro_mnar.tables.batch import Batch, RowSource
 from pyro_mnar.tables.bounds import Bounds, CellBounds
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.dense import DenseStorage
+from pyro_mnar.tables.description import described
 from pyro_mnar.tables.encoding import encoded, encoded_bounds
 from pyro_mnar.tables.frames import REASONS, Cells, read_csv
 from pyro_mnar.tables.long_frames import Reading, read_long, read_matrix
@@ -220,6 +221,14 @@ class Table:
             f"{self.storage.title}({len(self)} rows, {schema.num_columns} columns, {self.storage.counted},"
             f" auxiliaries: {schema.auxiliary_source}{schema.others_in_words()}{schema.kinds_in_words()})"
         )
+
+    def describe(self) -> pd.DataFrame:
+        """What each modelled column is, one row a column, in the order of the schema.
+
+        ``kind`` and ``because`` (what decided it), ``missing`` and ``share_missing`` (of the cells that apply),
+        ``serves_as_u``, and ``missing_together``: with which columns it goes missing, in how many rows.
+        """
+        return described(self.schema, self.mask, self.mask_modelled, self.applicable)
 
     @property
     def frame(self) -> pd.DataFrame:
