@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyro_mnar.estimator import MNARImputer
     from pyro_mnar.graphs import MissingnessGraph, missingness_graph_of
     from pyro_mnar.imputation import Imputations, Pooled, impute, pool_frames, pool_scalar
-    from pyro_mnar.infer import ImportanceWeightedELBO
+    from pyro_mnar.infer import ImportanceWeightedELBO, shared_latents
     from pyro_mnar.primitives import observe_mask, partially_observed, propose_missing, rows
     from pyro_mnar.scenarios import (
         Sensitivity,
@@ -73,6 +73,7 @@ __all__ = [
     "rows",
     "search_twins",
     "sensitivity",
+    "shared_latents",
     "simulate_acquisition",
     "tipping_point",
 ]
@@ -94,7 +95,7 @@ _NAMES_OF_ROOMS = {
     "estimator": ("MNARImputer",),
     "graphs": ("MissingnessGraph", "missingness_graph_of"),
     "imputation": ("Imputations", "Pooled", "impute", "pool_frames", "pool_scalar"),
-    "infer": ("ImportanceWeightedELBO",),
+    "infer": ("ImportanceWeightedELBO", "shared_latents"),
     "primitives": ("observe_mask", "partially_observed", "propose_missing", "rows"),
     "scenarios": (
         "Sensitivity",

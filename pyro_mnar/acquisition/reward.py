@@ -36,7 +36,7 @@ from pyro_mnar.imputation.sampler import DEFAULT_LIMITS, Chunk, Limits, Sampler
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.sites import Site, holds_columns, sample_sites
+from pyro_mnar.infer.sites import Site, holds_columns, is_shared, sample_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
@@ -241,7 +241,9 @@ class _Posteriors(NamedTuple):
         with session.running():
             run = ImportanceWeightedELBO(1).particles(fit.model, fit.guide, batch.take(few))
         of_columns = {name for name, site in sample_sites(run.model_trace).items() if holds_columns(site)}
-        latents = frozenset(sample_sites(run.guide_trace)) - of_columns
+        # What all rows share is given: one row's answer is not what moves it.
+        of_rows = {name for name, site in sample_sites(run.guide_trace).items() if not is_shared(site)}
+        latents = frozenset(of_rows - of_columns)
         if not latents:
             raise ValueError("the guide proposes no latent, so there is no posterior that an answer could change")
         posteriors = cls(fit.guide, latents, batch.take(few), draws[:1, few], session)

@@ -146,14 +146,14 @@ def _check_same(first: str, one: Fit, second: str, other: Fit) -> None:
 
 
 def _check_scores_mask(name: str, fit: Fit, table: Table) -> None:
-    """Refuse a fit whose objective is no bound on log p(x_o, r | u)."""
+    """Refuse a fit whose weights do not hold p(x_o, r | u)."""
     if fit.schema.auxiliary_source == "mask":
         raise ValueError(f"fit {name!r}: U is the mask itself, so its number bounds no log p(x_o, r | u)")
     batch = table.source().take(torch.arange(min(len(table), 8))).to(fit.device)
     with Session(0, fit.device, fit.store).running():
         trace = poutine.trace(fit.model).get_trace(batch)
-        is_bound = ImportanceWeightedELBO(2).is_bound(fit.model, fit.guide, batch)
-    if not is_bound:
+        is_untempered = ImportanceWeightedELBO(2).particles(fit.model, fit.guide, batch).is_untempered
+    if not is_untempered:
         weight = next((weight for weight in mechanism_weights(trace) if weight != 1), 1.0)
         raise ValueError(f"fit {name!r}: expected a mechanism of weight β = 1, got β = {weight}: train it with β = 1")
     if any(column.incomplete for column in fit.schema.columns) and not scores_mask(trace):

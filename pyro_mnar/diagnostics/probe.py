@@ -17,7 +17,15 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.sites import Site, column_distribution, columns_of, holds_columns, sample_sites, stochastic_sites
+from pyro_mnar.infer.sites import (
+    Site,
+    column_distribution,
+    columns_of,
+    holds_columns,
+    is_shared,
+    sample_sites,
+    stochastic_sites,
+)
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 
@@ -64,7 +72,7 @@ class ModelProbe:
 
 def scores_mask(trace: Trace) -> bool:
     """Whether a model observes something in the rows' plate beside the columns."""
-    observed = [site for site in stochastic_sites(trace).values() if site["is_observed"] and site["cond_indep_stack"]]
+    observed = [s for s in stochastic_sites(trace).values() if s["is_observed"] and not is_shared(s)]
     return not all(holds_columns(site) for site in observed)
 
 
@@ -74,7 +82,7 @@ def _latents(trace: Trace) -> dict[str, Site]:
         name: site
         for name, site in sample_sites(trace).items()
         if not site["is_observed"]
-        and site["cond_indep_stack"]
+        and not is_shared(site)
         and not holds_columns(site)
         and site["value"].is_floating_point()
     }

@@ -72,6 +72,8 @@ class CapturedSampler:
         modules = [m for m in (sampler.fit.model, sampler.fit.guide) if isinstance(m, nn.Module)]
         with sampler.session.rewinding():
             sampler.settle(example)
+            if sampler.shared:
+                raise CannotCapture("each draw has a draw of the latents that all rows share, which Python replays")
             self.captured = traced(self._eager, example, buffers=[b for m in modules for b in m.buffers()])
         if self.captured.others:
             raise CannotCapture(f"random numbers of {self.captured.others[0]!r} cannot be drawn beforehand")

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.shared import shared_part
 from pyro_mnar.infer.sites import columns_of, holds_columns, holds_observed, sample_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
@@ -22,11 +23,12 @@ from pyro_mnar.training.fitted import Fit
 def generate(fit: Fit, table: Table, *, seed: int = 0, rows_at_once: int = 65_536) -> pd.DataFrame:
     """Draw one complete row for every row of a table, given that row's u alone.
 
-    Nothing observed of X enters, only what serves as U; so over the table the rows follow the model's p(X), with U as
-    in the table.  Where U = mask, the rows' own masks are the U.
+    Latents that all rows share (priors on parameters) are drawn once from the guide, for the whole table: another seed
+    is another posterior draw of them.  Nothing observed of X enters, only what serves as U; so over the table the rows
+    follow the model's p(X), with U as in the table.  Where U = mask, the rows' own masks are the U.
 
     Args:
-        fit: A trained model; its guide is not used.
+        fit: A trained model; its guide is used for latents that all rows share.
         table: Rows whose auxiliary variables to take; repeat rows (``table.take``) for more draws.
         seed: Same seed, same rows; the caller's generators stay as they are.
         rows_at_once: Rows in memory at once; other rows come of another number.
@@ -37,8 +39,11 @@ def generate(fit: Fit, table: Table, *, seed: int = 0, rows_at_once: int = 65_53
     Raises:
         ValueError: If the model has no site made by ``partially_observed``.
     """
-    model = poutine.uncondition(fit.model)
     session = Session(seed, fit.device, fit.store)
+    few = next(table.batches(2, device=fit.device))
+    with session.running(), torch.no_grad():
+        shared = shared_part(poutine.trace(fit.guide).get_trace(few))
+    model = poutine.uncondition(poutine.replay(fit.model, trace=shared))
     drawn = []
     for batch in table.batches(rows_at_once, device=fit.device):
         with session.running(), torch.no_grad():

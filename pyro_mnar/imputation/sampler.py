@@ -1,11 +1,14 @@
 """Sampling-importance-resampling of missing entries: replay guide and model, weigh, resample.
 
+Where all rows share latents (priors on parameters), each draw has one draw of these for all rows, and K particles given
+it: completed tables then carry the parameters' uncertainty, and hang together from row to row.
+
 No second copy of the posterior's mathematics: the particles and their weights are the objective's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
@@ -21,6 +24,7 @@ from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.coverage import check_drawn
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.shared import shared_part
 from pyro_mnar.infer.sites import Site, columns_of, missing_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.training.fitted import Fit
@@ -117,6 +121,7 @@ class Sampler:
         incomplete = {at for at, column in enumerate(fit.schema.columns) if column.incomplete}
         self.with_gaps = sorted(incomplete.union(with_gaps))
         self.max_plate_nesting = float("inf")
+        self.shared: list[poutine.Trace] = []  # what all rows share, one trace for each draw; empty if they share none
 
     def impute(self, batch: Batch) -> Chunk:
         """Resample every draw from its own particles; average over all of them."""
@@ -141,48 +146,75 @@ class Sampler:
         at_once = max(1, self.limits.elements // (self.num_particles * elements))
         for start in range(0, self.num_draws, at_once):
             with self.session.running():
-                some = self.draw(batch, min(at_once, self.num_draws - start))
+                some = self.draw(batch, min(at_once, self.num_draws - start), start)
             refuse_unusable(some.log_weights, some.possible())
             yield some
 
-    def draw(self, batch: Batch, num_draws: int) -> ParticleSet:
-        """Some draws of some rows; within a running session.  Reads no values unless there are row constraints."""
-        log_weights, x = self._weighed(batch, num_draws * self.num_particles)
+    def draw(self, batch: Batch, num_draws: int, first: int = 0) -> ParticleSet:
+        """Some draws of some rows; within a running session.  Reads no values unless there are row constraints.
+
+        Args:
+            batch: The rows.
+            num_draws: How many draws.
+            first: Number of the first of them.
+        """
+        numbers = range(first, first + num_draws)
+        log_weights, x = self._weighed(batch, numbers)
         if self.conditions is not None:
-            self._redraw(batch, log_weights, x, self.conditions)
+            self._redraw(batch, numbers, log_weights, x, self.conditions)
+        if self.shared:
+            # A posterior draw of θ counts as much as another, whatever θ says of this row: the row is known to it.
+            of_draws = log_weights.unflatten(0, (num_draws, self.num_particles))
+            total = of_draws.logsumexp(1, keepdim=True)
+            log_weights = (of_draws - torch.where(total == -torch.inf, 0.0, total)).flatten(0, 1)
         chosen = _chosen(log_weights.unflatten(0, (num_draws, self.num_particles)))
-        first = torch.arange(num_draws, device=x.device)[:, None] * self.num_particles
-        return ParticleSet(log_weights, x, first + chosen)
+        first_particles = torch.arange(num_draws, device=x.device)[:, None] * self.num_particles
+        return ParticleSet(log_weights, x, first_particles + chosen)
 
     def settle(self, batch: Batch) -> None:
-        """Find out once what does not depend on the rows, and refuse a model that cannot be imputed from."""
-        if self.max_plate_nesting == float("inf"):
-            self._weighed(batch, 1)
-
-    def _weighed(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
-        rows = self.target.rows(batch)
-        if self.max_plate_nesting == float("inf"):
-            with torch.random.fork_rng():
-                check_drawn(poutine.trace(self.fit.model).get_trace(rows), rows, self.with_gaps)
-        objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
-        run = objective.particles(self.model, self.fit.guide, rows)
-        if self.max_plate_nesting == float("inf"):
-            self.max_plate_nesting = objective.max_plate_nesting
+        """Find out once what does not depend on the rows, draw what all rows share, and refuse a model that cannot be
+        imputed from.
+        """
+        if self.max_plate_nesting < float("inf"):
+            return
+        objective, rows = ImportanceWeightedELBO(1), self.target.rows(batch)
+        with torch.random.fork_rng(), torch.no_grad():
+            check_drawn(poutine.trace(self.fit.model).get_trace(rows), rows, self.with_gaps)
+            run = objective.particles(self.model, self.fit.guide, rows)
             self.target.check(self.fit.model, batch)
+        if len(shared_part(run.guide_trace)):
+            with torch.no_grad():
+                traces = (poutine.trace(self.fit.guide).get_trace(rows) for _ in range(self.num_draws))
+                self.shared = [shared_part(trace) for trace in traces]
+        self.max_plate_nesting = objective.max_plate_nesting
+
+    def _weighed(self, batch: Batch, numbers: range) -> tuple[Tensor, Tensor]:
+        """Log-weights and missing entries of the particles of some draws, one draw after the other."""
+        self.settle(batch)
+        if not self.shared:
+            return self._particles(batch, len(numbers) * self.num_particles, self.fit.guide)
+        guides = (poutine.replay(self.fit.guide, trace=self.shared[number]) for number in numbers)
+        log_weights, x = zip(*(self._particles(batch, self.num_particles, guide) for guide in guides), strict=True)
+        return torch.cat(log_weights), torch.cat(x)
+
+    def _particles(self, batch: Batch, count: int, guide: Callable) -> tuple[Tensor, Tensor]:
+        objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
+        rows = self.target.rows(batch)
+        run = objective.particles(self.model, guide, rows)
         x = _missing_entries(missing_sites(run.model_trace), (count, len(batch)), batch)
         if self.conditions is not None:
             # It writes to what it is given, which may be the trace's own.
             return self.conditions.impose(objective, run, self.model, rows, x.clone())
         return run.log_weights, x
 
-    def _redraw(self, batch: Batch, log_weights: Tensor, x: Tensor, conditions: Conditions) -> None:
+    def _redraw(self, batch: Batch, numbers: range, log_weights: Tensor, x: Tensor, conditions: Conditions) -> None:
         """Draw particles anew, in place, for draws of rows none of whose particles satisfies the conditions."""
         for _ in range(MOST_TRIES):
             dead = ~torch.isfinite(log_weights.unflatten(0, (-1, self.num_particles))).any(1)  # (draws, rows)
             if log_weights.isnan().any() or not dead.any():
                 return
             rows = dead.any(0).nonzero().squeeze(-1)
-            fresh_weights, fresh_x = self._weighed(batch.take(rows), len(log_weights))
+            fresh_weights, fresh_x = self._weighed(batch.take(rows), numbers)
             again = dead[:, rows].repeat_interleave(self.num_particles, 0)
             log_weights[:, rows] = torch.where(again, fresh_weights, log_weights[:, rows])
             x[:, rows] = torch.where(again.unsqueeze(-1), fresh_x, x[:, rows])

@@ -14,7 +14,7 @@ from typing import Any
 import pyro.poutine as poutine
 from pyro.poutine.messenger import Messenger
 
-from pyro_mnar.infer.sites import holds_columns, mechanism_weight, mechanism_weights, stochastic_sites
+from pyro_mnar.infer.sites import holds_columns, is_shared, mechanism_weight, mechanism_weights, stochastic_sites
 from pyro_mnar.tables.batch import Batch
 
 
@@ -52,7 +52,7 @@ class Target(Enum):
         if self is not Target.WITHOUT_MASK:
             return
         trace = poutine.trace(model).get_trace(batch)
-        observed = [s for s in stochastic_sites(trace).values() if s["is_observed"] and s["cond_indep_stack"]]
+        observed = [s for s in stochastic_sites(trace).values() if s["is_observed"] and not is_shared(s)]
         if not any(mechanism_weights(trace)) and not all(holds_columns(site) for site in observed):
             raise ValueError(
                 "use_mechanism=False: the model has no site made by observe_mask, so nothing tells what to leave out"

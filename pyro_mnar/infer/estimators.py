@@ -15,20 +15,36 @@ from jaxtyping import Float
 from pyro.poutine import Trace
 from torch import Tensor
 
-from pyro_mnar.infer.sites import Site, is_summed_out, sample_sites, stochastic_sites
+from pyro_mnar.infer.sites import Site, is_shared, is_summed_out, sample_sites, stochastic_sites
 from pyro_mnar.infer.weights import TracePair, bound_of
 
 
 def _pathwise(runs: list[TracePair]) -> Tensor:
     """Gradients through the draws; leave-one-out score-function terms where there is no such way."""
     log_weights = torch.cat([run.log_weights() for run in runs])
-    bound = bound_of(runs, log_weights)
+    bound = bound_of(runs, log_weights) + _shared(runs)
     if not _unreparameterised(runs[0]):
         return bound
     scores = torch.cat([run.total(_unreparameterised(run)) for run in runs])
     signal = _leave_one_out_signal(log_weights.detach())
     surrogate = runs[0].over_rows(signal * scores)
     return bound + surrogate - surrogate.detach()
+
+
+def _shared(runs: list[TracePair]) -> Tensor | float:
+    """The terms of latents that all rows share, with pathwise gradients; runs share their draws too.
+
+    Raises:
+        ValueError: If such a latent cannot be reparameterised: one draw of it moves all rows' weights at once, and a
+            score-function term would be all noise.
+    """
+    for site in runs[0].shared_guide_sites:
+        if not site["fn"].has_rsample:
+            raise ValueError(
+                f"site {site['name']!r}: all rows share it and it cannot be reparameterised: sum it out in the model,"
+                " or move it inside `with rows(batch):` if each row has one"
+            )
+    return runs[0].shared()
 
 
 def _unreparameterised(run: TracePair) -> list[Site]:
@@ -53,7 +69,8 @@ def _doubly_reparameterised(runs: list[TracePair]) -> Tensor:
     """With draws z_k as leaves, Σ ŵ_k ∂log p(·, z_k) for the model and Σ ŵ_k² ∂log w_k/∂z_k · ∂z_k for the guide.
 
     Replaying the guide on the leaves keeps how one latent's density depends on another's value, which detaching the
-    distributions' parameters would lose.  Noise of sites proposed from the model counts as part of the model.
+    distributions' parameters would lose.  Latents that all rows share keep their own gradients: to a row's weight they
+    are parameters.  Noise of sites proposed from the model counts as part of the model.
     """
     for site in (site for run in runs for site in _unreparameterised(run)):
         raise ValueError(f"site {site['name']!r} cannot be reparameterised: use estimator='pathwise'")
@@ -72,14 +89,14 @@ def _doubly_reparameterised(runs: list[TracePair]) -> Tensor:
         slopes = torch.autograd.grad(squared, [leaf for leaf, _ in leaves], retain_graph=True)
         surrogate = surrogate + sum((slope * value).sum() for slope, (_, value) in zip(slopes, leaves, strict=True))
     bound = bound_of(runs, log_weights.detach())
-    return bound + surrogate - surrogate.detach()
+    return bound + surrogate - surrogate.detach() + _shared(runs)
 
 
-def with_leaves(trace: Trace) -> Trace:
-    """The same trace with every draw a leaf that asks for a gradient."""
+def with_leaves(trace: Trace, plate: str) -> Trace:
+    """The same trace with every draw in the row plate a leaf that asks for a gradient."""
     leaves = trace.copy()  # shallow: the sites are still the other trace's, so they are replaced, not written to
     for name, site in stochastic_sites(trace).items():
-        if site["value"].is_floating_point():
+        if site["value"].is_floating_point() and not is_shared(site, plate):
             leaf = leaves.nodes[name].copy()
             leaf["value"] = site["value"].detach().requires_grad_()
             leaves.nodes[name] = leaf

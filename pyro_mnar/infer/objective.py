@@ -5,7 +5,8 @@ For a minibatch of B of N rows, with z^k ~ q(z | x_o, r) and x_u^k ~ p(x_u | z^k
     w_k = p(x_o | z^k) · p(r | x_o, x_u^k, z^k)^β · p(z^k | u) / q(z^k | x_o, r)
     L   = (N / B) · Σ_rows v · log( (1/K) Σ_k w_k )
 
-with v the row's weight, :attr:`Batch.weight <pyro_mnar.Batch>`, 1 by default.
+with v the row's weight, :attr:`Batch.weight <pyro_mnar.Batch>`, 1 by default.  Latents outside the row plate, θ, add
+log p(θ) - log q(θ) once (:mod:`pyro_mnar.infer.shared`).
 The log-mean-exp is per row; its weight and the minibatch factor stand outside the logarithm, so L is an unbiased
 estimate of the full-table bound.  (Pyro's ``RenyiELBO`` puts the factor inside, where it bounds nothing:
 pyro-ppl/pyro#2220.)
@@ -17,7 +18,6 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import pyro
 import pyro.poutine as poutine
 import torch
 from jaxtyping import Float
@@ -32,7 +32,8 @@ from pyro_mnar.infer.coverage import check_claims, check_proposals
 from pyro_mnar.infer.estimators import ESTIMATORS, with_leaves
 from pyro_mnar.infer.level_dependence import sites_that_move_weights
 from pyro_mnar.infer.parameters import check_parameters
-from pyro_mnar.infer.sites import mechanism_weights, stochastic_sites
+from pyro_mnar.infer.shared import OverParticles, covers, shared_part
+from pyro_mnar.infer.sites import Site, is_shared, mechanism_weights, stochastic_sites
 from pyro_mnar.infer.weights import TracePair, bound_of
 from pyro_mnar.primitives import ROWS
 from pyro_mnar.tables.batch import Batch
@@ -48,21 +49,36 @@ class Particles(NamedTuple):
         scale: The minibatch factor N/B.
         model_trace: The model's sites.
         guide_trace: The guide's sites.
+        plate: Name of the row plate.
     """
 
     log_weights: Float[Tensor, "particles rows"]
     scale: float
     model_trace: Trace
     guide_trace: Trace
+    plate: str = ROWS
+
+    @property
+    def is_untempered(self) -> bool:
+        """Whether weights hold p(x_o, r | θ): β is 1, and no other scale inside the row plate tempers a site."""
+        if any(weight != 1 for weight in mechanism_weights(self.model_trace)):
+            return False
+        of_rows = [site for sites in self._scored() for site in sites if not is_shared(site, self.plate)]
+        return all(bool((torch.as_tensor(site["scale"]) == self.scale).all()) for site in of_rows)
 
     @property
     def is_bound(self) -> bool:
-        """Whether the weights bound log p(x_o, r): β is 1, and no other scale inside the row plate tempers a site."""
-        if any(weight != 1 for weight in mechanism_weights(self.model_trace)):
-            return False
+        """Whether the objective bounds log p(x_o, r): nothing is tempered, and the guide has a density of what all rows
+        share.
+        """
+        shared = [[site for site in sites if is_shared(site, self.plate)] for sites in self._scored()]
+        whole = all(bool((torch.as_tensor(site["scale"]) == 1).all()) for sites in shared for site in sites)
+        return self.is_untempered and whole and covers(*shared)
+
+    def _scored(self) -> tuple[list[Site], list[Site]]:
+        """The sites of model and guide whose densities count."""
         of_model, of_guide = (stochastic_sites(trace) for trace in (self.model_trace, self.guide_trace))
-        scored = [s for name, s in of_model.items() if s["is_observed"] or name in of_guide]
-        return all(bool((torch.as_tensor(s["scale"]) == self.scale).all()) for s in [*scored, *of_guide.values()])
+        return [s for name, s in of_model.items() if s["is_observed"] or name in of_guide], list(of_guide.values())
 
 
 class ImportanceWeightedELBO(ELBO):
@@ -75,19 +91,22 @@ class ImportanceWeightedELBO(ELBO):
     is not computed.  Scales set inside the row plate (β, annealing) are part of the weight; the row plate's own
     factor is not. Sites that cannot be reparameterised get a leave-one-out score-function term (VIMCO).
 
+    Latents outside the row plate (priors on parameters, effects of groups) are shared by all rows: each is drawn once
+    and its terms count once, unscaled.  The guide has to hold them; ``AutoNormal(shared_latents(model))`` does.
+
     Args:
         num_particles: K, particles per row.
         estimator: ``"pathwise"``, or ``"doubly-reparameterized"`` for the guide's gradient of Tucker et al. (2018),
             whose signal-to-noise ratio does not fall with K.
-        plate: Name of the row plate; every sample site and factor stands inside it.
+        plate: Name of the row plate; what stands outside it is shared by all rows.
         vectorize_particles: Run all particles at once, in a plate left of the model's own; False runs them in turn, for
             models that do not broadcast.
         max_plate_nesting: Number of plate dimensions of the model; found by running it once if not given.
 
     Raises:
-        ValueError: If ``num_particles`` is below 1 or the estimator is unknown; when called, if a site stands outside
-            the row plate, the guide has a latent that the model lacks, or the parameter store holds another module's
-            parameters.
+        ValueError: If ``num_particles`` is below 1 or the estimator is unknown; when called, if the guide leaves out a
+            latent outside the row plate or has one that the model lacks, a site outside the row plate depends on the
+            rows' latents, or the parameter store holds another module's parameters.
 
     References:
         Burda et al. (2016), Importance weighted autoencoders; Ipsen et al. (2021), not-MIWAE; Ma & Zhang (2021),
@@ -134,7 +153,8 @@ class ImportanceWeightedELBO(ELBO):
         """-L as a number, without gradients."""
         with torch.no_grad():
             runs = self._runs(model, guide, args, kwargs)
-            return -bound_of(runs, torch.cat([run.log_weights() for run in runs])).item()
+            log_weights = torch.cat([run.log_weights() for run in runs])
+            return -float(bound_of(runs, log_weights) + runs[0].shared())
 
     def loss_and_grads(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:
         """-L as a number, after adding its gradient to the parameters', as ``SVI`` expects."""
@@ -153,7 +173,7 @@ class ImportanceWeightedELBO(ELBO):
             raise ValueError("particles are drawn at once: expected vectorize_particles=True")
         with torch.no_grad():
             (run,) = self._runs(model, guide, args, kwargs)
-            return Particles(run.log_weights(), run.scale, run.model_trace, run.guide_trace)
+            return Particles(run.log_weights(), run.scale, run.model_trace, run.guide_trace, self.plate)
 
     def moved(
         self, run: Particles, values: Mapping[str, Tensor], model: Callable, *args: Any, **kwargs: Any
@@ -169,20 +189,20 @@ class ImportanceWeightedELBO(ELBO):
             *args: The model's arguments.
             **kwargs: The same.
         """
-        over_particles = pyro.plate(PARTICLES, self.num_particles, dim=-1 - int(self.max_plate_nesting))
+        over_particles = self._over_particles()
         trace = run.model_trace.copy()  # shallow: sites are replaced, not written to
         for name, value in values.items():
             trace.nodes[name] = {**trace.nodes[name], "value": value}
         with torch.no_grad():
             model_trace = poutine.trace(poutine.replay(over_particles(model), trace=trace)).get_trace(*args, **kwargs)
             moved = TracePair(model_trace, run.guide_trace, run.guide_trace, self.plate, over_particles.dim)
-            return Particles(moved.log_weights(), moved.scale, model_trace, run.guide_trace)
+            return Particles(moved.log_weights(), moved.scale, model_trace, run.guide_trace, self.plate)
 
     def is_bound(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> bool:
         """Whether -loss bounds log p(x_o, r): see :attr:`Particles.is_bound`."""
         with torch.no_grad():
             run = self._runs(model, guide, args, kwargs)[0]
-            return Particles(run.log_weights(), run.scale, run.model_trace, run.guide_trace).is_bound
+            return Particles(run.log_weights(), run.scale, run.model_trace, run.guide_trace, self.plate).is_bound
 
     def _runs(
         self, model: Callable, guide: Callable, args: Any, kwargs: Any, *, as_leaves: bool = False
@@ -194,8 +214,8 @@ class ImportanceWeightedELBO(ELBO):
             self.max_plate_nesting = _find_plate_nesting(model, guide, args, kwargs)
         count, dim = self.num_particles, None
         if self.vectorize_particles:
-            count, dim = 1, -1 - int(self.max_plate_nesting)
-            over_particles = pyro.plate(PARTICLES, self.num_particles, dim=dim)
+            count, over_particles = 1, self._over_particles()
+            dim = over_particles.dim
             model, guide = over_particles(model), over_particles(guide)
 
         weights = [value.weight for value in (*args, *kwargs.values()) if isinstance(value, Batch)]
@@ -205,12 +225,18 @@ class ImportanceWeightedELBO(ELBO):
             drawn, proposal = None, guide
             if as_leaves:
                 drawn = poutine.trace(guide).get_trace(*args, **kwargs)
-                proposal = poutine.replay(guide, trace=with_leaves(drawn))
+                proposal = poutine.replay(guide, trace=with_leaves(drawn, self.plate))
             model_trace, guide_trace = self._get_trace(model, proposal, args, kwargs)
             moving = self._moving or frozenset()
             proposed = drawn or guide_trace
             runs.append(TracePair(model_trace, guide_trace, proposed, self.plate, dim, moving, row_weight))
+            if len(runs) == 1 and runs[0].shared_guide_sites:  # all particles share one draw of what all rows share
+                guide = poutine.replay(guide, trace=shared_part(proposed, self.plate))
         return runs
+
+    def _over_particles(self) -> OverParticles:
+        dim = -1 - int(self.max_plate_nesting)
+        return OverParticles(PARTICLES, self.num_particles, dim, self.plate)
 
     def _get_trace(self, model: Callable, guide: Callable, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pyro_mnar.distributions import ImportanceRatio
 from pyro_mnar.distributions.row_parts import MaskPart, MissingPart, ObservedPart, Part, RowPart
+from pyro_mnar.primitives import ROWS
 
 Site = dict[str, Any]  # narrower than Pyro's type of it, in which every entry may be None
 
@@ -30,6 +31,11 @@ def sample_sites(trace: Trace) -> dict[str, Site]:
 def stochastic_sites(trace: Trace) -> dict[str, Site]:
     """The sites of a trace that have a density, by name."""
     return {name: site for name, site in sample_sites(trace).items() if not site["infer"].get("_deterministic")}
+
+
+def is_shared(site: Mapping[str, Any], plate: str = ROWS) -> bool:
+    """Whether a site, or the message of one, stands outside the row plate, so that all rows share it."""
+    return all(frame.name != plate for frame in site["cond_indep_stack"])
 
 
 def missing_sites(trace: Trace) -> dict[str, Site]:

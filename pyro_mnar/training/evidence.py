@@ -5,15 +5,20 @@ Where complete columns serve as U, they stay columns of X too, and p(x_o, r | u)
 itself. That term says how well the decoder copies u, not how well the model explains the rest, and it outweighs all
 others.  It can be left out, which gives log p(x_o outside U, r | u): the mechanism still sees these values, for they
 are known; the guide still sees them, for any proposal leaves the estimate a lower bound.
+
+Where all rows share latents, the density is that of a row on its own given the training rows,
+log E_q(θ)[p(x_o, r | u, θ)]: the mean over draws of θ stands inside the logarithm, with some of the particles each.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyro.poutine as poutine
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
@@ -22,10 +27,13 @@ from torch import Tensor
 
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.shared import shared_part
 from pyro_mnar.infer.sites import holds_columns, scored_in
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
+
+SHARED_DRAWS = 50  # draws of latents that all rows share, at least, where there are as many particles
 
 
 class Evidence(NamedTuple):
@@ -75,12 +83,16 @@ def log_evidence(
     in_u = torch.tensor([column.is_auxiliary for column in table.schema.columns], device=device)
     model = _OutsideU(in_u)(fit.model) if outside_u and bool(in_u.any()) else fit.model
 
+    with session.rewinding(), torch.no_grad():
+        few = next(table.batches(2, device=device))
+        is_shared = len(shared_part(poutine.trace(fit.guide).get_trace(few))) > 0
+    most = math.ceil(num_particles / SHARED_DRAWS) if is_shared else num_particles
     rows_at_once = max(1, min(len(table), elements_at_once // (min(num_particles, 200) * table.schema.num_columns)))
     chunks = []
     for batch in table.batches(rows_at_once, device=device):
         with session.running():
             first, second = (
-                _log_mean_weight(model, fit.guide, batch, num_particles, elements_at_once) for _ in range(2)
+                _log_mean_weight(model, fit.guide, batch, num_particles, elements_at_once, most) for _ in range(2)
             )
         both = torch.logaddexp(first, second) - np.log(2)
         single = (first + second) / 2
@@ -101,10 +113,10 @@ def standard_errors(per_row: Float[NDArray, "*fits rows"]) -> Any:
 
 
 def _log_mean_weight(
-    model: Callable, guide: Callable, batch: Batch, num_particles: int, elements_at_once: int
+    model: Callable, guide: Callable, batch: Batch, num_particles: int, elements_at_once: int, most: int
 ) -> Float[Tensor, " rows"]:
-    """Per row, log (1/K) Σ_k w_k, as many particles at a time as fit into memory."""
-    at_once = max(1, min(num_particles, elements_at_once // (len(batch) * batch.num_columns)))
+    """Per row, log (1/K) Σ_k w_k, as many particles at a time as fit into memory, and at most so many."""
+    at_once = max(1, min(most, elements_at_once // (len(batch) * batch.num_columns)))
     objectives = {}
     total = batch.x.new_full((len(batch),), -torch.inf)
     for start in range(0, num_particles, at_once):

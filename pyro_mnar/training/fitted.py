@@ -16,6 +16,7 @@ from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
 from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
+from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
@@ -118,6 +119,8 @@ class Fit:
     def load(cls, path: str | PathLike[str], model: Callable[[Batch], Any], guide: Callable[[Batch], Any]) -> Fit:
         """Read a file of :meth:`save` into a model and a guide made as the saved ones were.
 
+        A guide that makes its parameters when it is first called, as Pyro's automatic ones do, is called on one row.
+
         Raises:
             RuntimeError: If the parameters do not fit the model or the guide.
         """
@@ -126,8 +129,8 @@ class Fit:
         bootstrap = []
         for parameters in content.get("bootstrap", ()):
             pair = copied_modules(model, guide)
-            bootstrap.append(cls(*pair, schema, store=_put(parameters, *pair)))
-        store = _put(content, model, guide)
+            bootstrap.append(cls(*pair, schema, store=_put(parameters, schema, *pair)))
+        store = _put(content, schema, model, guide)
         history, restarts = pd.DataFrame(content["history"]), pd.DataFrame(content["restarts"])
         return cls(model, guide, schema, history, store, restarts, bootstrap=bootstrap)
 
@@ -151,16 +154,26 @@ def _parameters(fit: Fit) -> dict[str, Any]:
     }
 
 
-def _put(parameters: dict[str, Any], model: Any, guide: Any) -> dict[str, Any]:
+def _put(parameters: dict[str, Any], schema: Schema, model: Any, guide: Any) -> dict[str, Any]:
     """The inverse: into the modules; returns the state of the store."""
     for module, state in ((model, parameters["model"]), (guide, parameters["guide"])):
         if isinstance(module, nn.Module):
+            if state and not module.state_dict():
+                _call_once(module, schema, next(iter(state.values())).dtype)
             module.load_state_dict(state)
     store: dict[str, Any] = {"params": {}, "constraints": {}}
     for name, (value, constraint) in parameters["store"].items():
         store["params"][name] = value.requires_grad_()
         store["constraints"][name] = _CONSTRAINTS[constraint]
     return store
+
+
+def _call_once(guide: nn.Module, schema: Schema, dtype: torch.dtype) -> None:
+    """Let a guide make its parameters, whose values do not matter."""
+    x = torch.zeros(1, schema.num_columns, dtype=dtype)
+    row = Batch.of(x, torch.ones_like(x, dtype=torch.bool), x.new_zeros(1, schema.num_auxiliaries))
+    with Session(0).running(), torch.no_grad():
+        guide(row)
 
 
 def _state(module: Any) -> dict[str, Any]:

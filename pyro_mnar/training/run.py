@@ -16,6 +16,7 @@ from pyro_mnar.infer.coverage import check_claims
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.parameters import module_parameters, trainable_parameters
 from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.shared import check_sizes
 from pyro_mnar.tables.batch import Batch, RowSource, shuffled
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.held_out import HeldOut
@@ -131,6 +132,8 @@ class TrainingRun:
         with self.session.running(validate=self.table.device.type != "meta"):
             run = self.objective.particles(self.fit.model, self.fit.guide, few)
             self.objective.settle(self.fit.model, self.fit.guide, few)
+            if len(few) > 1:
+                check_sizes(self.fit.model, few, few.take(torch.arange(len(few) - 1, device=few.device)))
         check_claims(run.model_trace, few, incomplete)
         self._check_supports()
         uses_mask_twice = self.fit.schema.auxiliary_source == "mask"

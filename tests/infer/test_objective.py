@@ -347,6 +347,8 @@ def test_sequential_particles_that_replay_the_vectorised_draws_agree(estimator: 
     results = []
     for vectorised in (True, False):
         objective = ImportanceWeightedELBO(4, estimator, vectorize_particles=vectorised, max_plate_nesting=1)
+        objective.settle(model, guide, batch)
+        turn.update(z=0, x=0)
         loss = objective.differentiable_loss(model, guide, batch)
         results.append([loss.detach(), *torch.autograd.grad(loss, [slope, shift])])
     assert turn == {"z": 4, "x": 4}
@@ -367,34 +369,6 @@ def test_vectorised_and_sequential_losses_have_the_same_mean() -> None:
 
 
 # What the objective refuses, and what Pyro's own guides need.
-
-
-def global_latent(batch: Batch) -> None:
-    shift = pyro.sample("shift", dist.Normal(0.0, 1.0))
-    with rows(batch):
-        partially_observed("x", dist.Normal(shift, 1.0).expand_by([len(batch), 1]), batch)
-
-
-def global_factor(batch: Batch) -> None:
-    with rows(batch):
-        partially_observed("x", dist.Normal(0.0, 1.0).expand([len(batch), 1]), batch)
-    pyro.factor("penalty", torch.tensor(-1.0))
-
-
-@pytest.mark.parametrize(("model", "site"), [(global_latent, "shift"), (global_factor, "penalty")])
-@pytest.mark.parametrize("vectorised", [True, False])
-def test_a_site_outside_the_row_plate_is_refused_by_name(model: Callable, site: str, vectorised: bool) -> None:
-    objective = ImportanceWeightedELBO(2, vectorize_particles=vectorised)
-    with pytest.raises(ValueError, match=f"site '{site}' stands outside the row plate 'rows'"):
-        objective.loss(model, no_latents, one_column(0.0, torch.nan))
-
-
-def test_a_global_latent_of_the_guide_is_refused_by_name() -> None:
-    def guide(batch: Batch) -> None:
-        pyro.sample("shift", dist.Normal(0.0, 1.0))
-
-    with pytest.raises(ValueError, match="site 'shift' stands outside the row plate"):
-        ImportanceWeightedELBO(2).loss(global_latent, guide, one_column(0.0, torch.nan))
 
 
 def test_a_latent_that_only_the_guide_has_is_refused_by_name() -> None:
