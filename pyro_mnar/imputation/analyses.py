@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from pyro_mnar.imputation.linear_models import is_linear_model, of_linear_model, refitted
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.imputation.pooling import JointTest, combined, likelihood_ratio
+from pyro_mnar.imputation.survey_regression import survey_regression
+from pyro_mnar.tables.survey import SurveyDesign
 
 Analysis: TypeAlias = "str | Callable[[pd.DataFrame], Any] | Any"  # the last, a fitted scikit-learn linear model
 
@@ -53,6 +55,7 @@ def pool_frames(
     rule: str = "barnard-rubin",
     confidence: float = 0.95,
     note: str = "",
+    design: SurveyDesign | None = None,
 ) -> Pooled:
     """Run an analysis on every completed table and combine what it says by Rubin's rules.
 
@@ -74,13 +77,14 @@ def pool_frames(
         rule: Whose degrees of freedom: ``"barnard-rubin"`` (1999) or ``"rubin"`` (1987).
         confidence: Of the intervals.
         note: What is printed below the table.
+        design: How the rows were sampled, for formulas; other analyses take the columns of the frames themselves.
 
     Raises:
         TypeError: If a result is none of these.
         ValueError: If there are fewer than two frames, the draws name different coefficients, a pair does not fit, or a
             model has a penalty, under which coefficients have no standard errors.
     """
-    run = reader(analysis, outcome)
+    run = reader(analysis, outcome, design)
     results = [run(frame) for frame in frames]
     if not results:
         raise ValueError("frames: expected at least 2 completed tables, got none")
@@ -128,8 +132,12 @@ def likelihood_ratio_frames(
     return likelihood_ratio(statistics, of_all, more, min(_residual_df(one) for one, _ in fits))
 
 
-def reader(analysis: Analysis, outcome: Hashable | None = None) -> Callable[[pd.DataFrame], Estimates]:
+def reader(
+    analysis: Analysis, outcome: Hashable | None = None, design: SurveyDesign | None = None
+) -> Callable[[pd.DataFrame], Estimates]:
     """An analysis as a function of a completed table to its estimates; arguments as of :func:`pool_frames`."""
+    if isinstance(analysis, str) and design is not None:
+        return lambda frame: estimates_of(survey_regression(analysis, frame, design), frame)
     if isinstance(analysis, str):
         return lambda frame: estimates_of(_fitted(analysis, frame), frame, outcome)
     if is_linear_model(analysis):

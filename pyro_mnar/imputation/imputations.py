@@ -23,6 +23,7 @@ from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.tables.completion import completed
+from pyro_mnar.tables.survey import design_of, has_design
 from pyro_mnar.tables.table import Table
 
 _HELD_FIXED = (
@@ -120,7 +121,9 @@ class Imputations(ImputedCells):
     ) -> Pooled:
         """Run an analysis on every completed frame and combine what it says by Rubin's rules.
 
-        Arguments, what an analysis may be, and errors as of :func:`pyro_mnar.pool_frames`.
+        Arguments, what an analysis may be, and errors as of :func:`pyro_mnar.pool_frames`.  Of a survey
+        (``Table.from_frame(weights=, cluster=, strata=)``) a formula is fitted with its weights and the errors of its
+        design; a function finds the columns in the frames.
 
         Raises:
             ValueError: As there, and if the draws do not know that their values were withheld (``use_mechanism=False``,
@@ -129,7 +132,14 @@ class Imputations(ImputedCells):
         self._refuse_biased()
         note = _OF_BOOTSTRAP if self.from_bootstrap else _HELD_FIXED
         return pool_frames(
-            self.frames(), analysis, outcome=outcome, dfcom=dfcom, rule=rule, confidence=confidence, note=note
+            self.frames(),
+            analysis,
+            outcome=outcome,
+            dfcom=dfcom,
+            rule=rule,
+            confidence=confidence,
+            note=note,
+            design=design_of(self.table.frame, self.table.schema) if has_design(self.table.schema) else None,
         )
 
     def likelihood_ratio(self, full: Analysis, null: Analysis, *, num_tested: int | None = None) -> JointTest:
@@ -139,6 +149,11 @@ class Imputations(ImputedCells):
         :meth:`pool`.
         """
         self._refuse_biased()
+        if has_design(self.table.schema):
+            raise ValueError(
+                "likelihood_ratio: expected rows sampled alike, got a survey with weights, clusters or strata, whose"
+                " pseudo-likelihood has no such ratio: test coefficients with pool(...).wald([...])"
+            )
         return likelihood_ratio_frames(self.frames(), full, null, num_tested=num_tested)
 
     def shifted(self, delta: Deltas, *, scale: DeltaScale = "sd", seed: int = 0) -> Imputations:

@@ -88,10 +88,12 @@ class DenseStorage:
     def take(self, rows: Int[NDArray, " rows"]) -> DenseStorage:
         """Some of the rows, by position."""
         at = torch.from_numpy(rows)
+        taken = self.rows.take(at)
+        weight = None if taken.weight is None else taken.weight / taken.weight.mean()
         return replace(
             self,
-            # A table of its own: its rows are counted from zero.
-            rows=replace(self.rows.take(at), index=torch.arange(len(at)), size=len(at)),
+            # A table of its own: its rows are counted from zero, and count once on average.
+            rows=replace(taken, index=torch.arange(len(at)), size=len(at), weight=weight),
             frame=self.frame.iloc[rows],
             applicable=self.applicable[at],
             codes=self.codes.iloc[rows],

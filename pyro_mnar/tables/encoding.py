@@ -23,6 +23,7 @@ from pyro_mnar.tables.frame_schema import schema_of_frame
 from pyro_mnar.tables.frames import Cells, by_column, check_frame, known_codes, match_columns, read_gaps
 from pyro_mnar.tables.row_checks import check_rows
 from pyro_mnar.tables.schema import Column, OtherColumn, Schema
+from pyro_mnar.tables.survey import WEIGHTS, design_columns, design_of, has_design
 
 
 def encoded(
@@ -38,6 +39,9 @@ def encoded(
     constraints: Sequence[RowConstraint] = (),
     carry: Collection[Hashable] = (),
     standardize: bool | Mapping[Hashable, bool] = True,
+    weights: Hashable | None = None,
+    cluster: Hashable | None = None,
+    strata: Hashable | None = None,
     schema: Schema | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[Schema, DenseStorage]:
@@ -51,7 +55,7 @@ def encoded(
     gaps, codes, absent = read_gaps(frame, **given)
     is_training = schema is None
     if schema is None:
-        others = [OtherColumn(name) for name in dict.fromkeys(carry)]
+        others = [OtherColumn(name) for name in dict.fromkeys(carry)] + design_columns(weights, cluster, strata)
         schema = schema_of_frame(gaps, auxiliary=auxiliary, kinds=kinds or {}, others=others, stacklevel=3)
         schema = replace(
             schema,
@@ -92,6 +96,7 @@ def encoded(
         size=len(frame),
         incomplete=_incomplete(schema),
         names=schema.names,
+        weight=_weight(frame, schema, dtype),
     )
     storage = DenseStorage(rows, frame.copy(deep=False), torch.from_numpy(applicable), codes)
     if bounds is not None:
@@ -140,6 +145,13 @@ def _aux(
 def _with_blocks(schema: Schema, storage: DenseStorage, values: NDArray[np.float64]) -> Schema:
     found = blocks_of((~storage.mask & storage.rows.mask_modelled).numpy(), values)
     return replace(schema, blocks=tuple(tuple(schema.names[at] for at in block) for block in found))
+
+
+def _weight(frame: pd.DataFrame, schema: Schema, dtype: torch.dtype) -> Float[Tensor, " rows"] | None:
+    if not has_design(schema):
+        return None
+    weight = design_of(frame, schema).weight  # refuses gaps in any column of the design
+    return torch.from_numpy(weight).to(dtype) if schema.names_of(WEIGHTS) else None
 
 
 def _incomplete(schema: Schema) -> Bool[Tensor, " columns"]:

@@ -58,6 +58,9 @@ class Table:
         constraints: Sequence[RowConstraint] = (),
         carry: Collection[Hashable] = (),
         standardize: bool | Mapping[Hashable, bool] = True,
+        weights: Hashable | None = None,
+        cluster: Hashable | None = None,
+        strata: Hashable | None = None,
         schema: Schema | None = None,
         dtype: torch.dtype | None = None,
     ) -> Table:
@@ -93,6 +96,12 @@ class Table:
                 ``{"visits": False}``, or for all.  A column that is not standardised keeps its own units (on its
                 unconstrained scale), as a likelihood of one's own may need them: a count stays a count, and of words
                 the level's position.
+            weights: Column that says how many people a row stands for: rows count that often in the objective, outside
+                the logarithm (a weighted pseudo-likelihood), and in formulas that are pooled.  As ``cluster`` and
+                ``strata`` it stays in completed frames, and is neither modelled nor imputed.
+            cluster: Column of the clusters that were sampled whole (primary sampling units); a bootstrap keeps them
+                whole, and pooled formulas take their errors from them.
+            strata: Column of the strata within which units were sampled.
             schema: The schema of the training table, for new rows; columns are then matched by name, codes mean what
                 they meant there, and columns that were not there are carried.
             dtype: Floating type of the tensors; torch's default if None.
@@ -116,6 +125,9 @@ class Table:
             constraints=constraints,
             carry=carry,
             standardize=standardize,
+            weights=weights,
+            cluster=cluster,
+            strata=strata,
             schema=schema,
             dtype=dtype,
         )

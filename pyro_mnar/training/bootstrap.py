@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from pyro_mnar.tables.survey import design_of, has_design
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.restarts import Start, Trained, copied_pair, member_seed
@@ -27,7 +28,10 @@ LEAST_STEPS = 400  # at half of a usual rate, enough for parameters to move by t
 
 
 def bootstrap_weights(
-    units: Int[NDArray, " rows"], strata: Int[NDArray, " rows"], random: np.random.Generator
+    units: Int[NDArray, " rows"],
+    strata: Int[NDArray, " rows"],
+    random: np.random.Generator,
+    labels: Sequence[Hashable] | None = None,
 ) -> Float[NDArray, " rows"]:
     """How often each row counts in one bootstrap sample, 1 on average.
 
@@ -41,6 +45,7 @@ def bootstrap_weights(
         units: Code of the unit, from 0, that each row belongs to: a cluster, which stays whole, or the row itself.
         strata: Code of each row's stratum.
         random: Where the numbers come from.
+        labels: What the strata are called, in messages; their codes by default.
 
     Raises:
         ValueError: If a stratum has a single unit, from which no variance can be had.
@@ -52,7 +57,8 @@ def bootstrap_weights(
         here = np.flatnonzero(stratum_of_unit == stratum)
         count = len(here)
         if count < 2:
-            raise ValueError(f"stratum {stratum}: expected at least two sampling units, got {count}")
+            name = int(stratum) if labels is None else labels[stratum]
+            raise ValueError(f"stratum {name!r}: expected at least two sampling units, got {count}: join it to another")
         if count == 2:
             of_units[here] = random.permutation([0.0, 2.0])
         else:
@@ -85,11 +91,11 @@ def bootstrapped(
         ValueError: If parameters belong to a module inside a plain function, which cannot be copied, or a stratum has a
             single sampling unit.
     """
-    units, strata = sampling_units(table)
+    units, strata, labels = _sampling_units(table)
     starts = []
     for member in range(count):
         own = member_seed(seed, member + 1)
-        weight = bootstrap_weights(units, strata, np.random.default_rng(own))
+        weight = bootstrap_weights(units, strata, np.random.default_rng(own), labels)
         copied, store = copied_pair(point.model, point.guide, table, point.store, own)
         starts.append(Start(*copied, own, store, f"bootstrap fit {member + 1} of {count}", _weights(table, weight)))
     done = train(starts)
@@ -103,9 +109,14 @@ def bootstrapped(
     return [trained.fit for trained in done]
 
 
-def sampling_units(table: Table) -> tuple[Int[NDArray, " rows"], Int[NDArray, " rows"]]:
-    """Of each row, the codes of its sampling unit and of its stratum: each row a unit of one stratum."""
-    return np.arange(len(table)), np.zeros(len(table), dtype=np.int64)
+def _sampling_units(
+    table: Table,
+) -> tuple[Int[NDArray, " rows"], Int[NDArray, " rows"], Sequence[Hashable]]:
+    """Of each row, the codes of its sampling unit and of its stratum, and the strata's labels."""
+    if not has_design(table.schema):
+        return np.arange(len(table)), np.zeros(len(table), dtype=np.int64), ("all rows",)
+    design = design_of(table.frame, table.schema)
+    return design.unit, design.stratum, design.strata
 
 
 def _weights(table: Table, bootstrap: Float[NDArray, " rows"]) -> Any:
