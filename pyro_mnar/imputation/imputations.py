@@ -23,6 +23,7 @@ from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.tables.completion import completed
+from pyro_mnar.tables.schema import Column
 from pyro_mnar.tables.survey import design_of, has_design
 from pyro_mnar.tables.table import Table
 
@@ -177,6 +178,30 @@ class Imputations(ImputedCells):
             self.conditions.check(new.draws, self.cells)
         return replace(self, draws=new.draws, means=new.means, shares=new.shares)
 
+    def out_of_range(self) -> pd.DataFrame:
+        """Columns of which draws lie outside the range that the training rows hold.
+
+        A model may be right to go beyond; or its kind allows what the column does not, such as negative weights.
+
+        Returns:
+            A row for each such column: ``below`` and ``above``, the shares of its draws; ``least_seen`` and
+            ``greatest_seen``; and ``said``, the same in a sentence, with a kind that keeps to zero where one does.
+        """
+        rows = {}
+        for position in np.unique(self.cells[1]).tolist():
+            column = self.table.schema.columns[position]
+            if column.kind.has_levels or not np.isfinite([column.least, column.greatest]).all():
+                continue
+            draws = self.draws[:, self.cells[1] == position]
+            slack = 1e-9 * max(abs(column.least), abs(column.greatest))
+            below, above = (draws < column.least - slack).mean(), (draws > column.greatest + slack).mean()
+            if below or above:
+                said = _said(column, (draws < 0).mean(), below, above)
+                rows[column.name] = (below, above, column.least, column.greatest, said)
+        index = pd.Index(list(rows), name="column", tupleize_cols=False)
+        columns = ["below", "above", "least_seen", "greatest_seen", "said"]
+        return pd.DataFrame(list(rows.values()), index=index, columns=columns)
+
     def to_inference_data(self) -> Any:
         """An ArviZ object of draws, observed data and auxiliary constants, with named dimensions.
 
@@ -197,6 +222,20 @@ class Imputations(ImputedCells):
 
     def _frame(self, values: Float[NDArray, " cells"], *, keep_integers: bool) -> pd.DataFrame:
         return completed(self.table.frame, self.table.schema, self.cells, values, keep_integers=keep_integers)
+
+
+def _said(column: Column, negative: float, below: float, above: float) -> str:
+    """Of draws outside the range seen, in a sentence."""
+    least, greatest = (str(column.labelled(np.array([end]))[0]) for end in (column.least, column.greatest))
+    if column.kind.name != "datetime":
+        least, greatest = f"{column.least:g}", f"{column.greatest:g}"
+    what = f"of {column.name}'s imputations are"
+    if negative and column.least >= 0 and column.kind.scale.lower < 0:
+        kind = "positive" if column.least > 0 else "zero_inflated" if not column.kind.is_whole else "count"
+        return f"{negative:.0%} {what} negative; nothing below {least} was seen: kinds={{{column.name!r}: {kind!r}}}"
+    if below >= above:
+        return f"{below:.0%} {what} below {least}, the least value seen"
+    return f"{above:.0%} {what} above {greatest}, the greatest value seen"
 
 
 def impute_gaps(table: Table, sampler: Sampler, device: torch.device, mode: str) -> Imputations:
@@ -226,7 +265,8 @@ def impute_gaps(table: Table, sampler: Sampler, device: torch.device, mode: str)
 
     for position, column in enumerate(table.schema.columns):
         here = cells[1] == position
-        draws[:, here] = column.decode(draws[:, here])
+        draws[:, here] = column.settle(column.decode(draws[:, here]))
+        means[here] = column.settle(means[here])
     if table.bounds is not None:
         table.bounds.hold(draws, cells)
         table.bounds.hold(means, cells)

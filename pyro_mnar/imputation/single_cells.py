@@ -131,6 +131,9 @@ def impute_cells(table: Table, cells: CellPositions, sampler: Sampler, device: t
         means[here], shares[here] = averages.decode(of_all.mean.cpu().double().numpy(), columns[here])
         effective[here] = of_all.effective_sample_size().cpu().numpy()
 
+    for position in np.unique(columns).tolist():
+        here, column = columns == position, table.schema.columns[position]
+        draws[:, here], means[here] = column.settle(draws[:, here]), column.settle(means[here])
     if table.bounds is not None:
         for values in (draws, means):
             table.bounds.hold(values, np.stack([rows, columns]))

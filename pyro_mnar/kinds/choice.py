@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from numpy.typing import NDArray
 
 from pyro_mnar.kinds.dates import Datetime
 from pyro_mnar.kinds.identifiers import check_levels
 from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.levels import Binary, Categorical, Ordinal
-from pyro_mnar.kinds.numbers import Continuous
-from pyro_mnar.kinds.reading import holds_words
+from pyro_mnar.kinds.numbers import Continuous, Positive
+from pyro_mnar.kinds.reading import holds_words, numbers_of
 from pyro_mnar.kinds.registry import named
 
 MOST_LEVELS = 10  # of whole numbers that are taken for levels
 ROWS_PER_LEVEL = 10  # of these, on average
+STRONG_SKEWNESS = 1.5  # of a log-normal whose logarithm has a standard deviation of 0.44
+FEWEST_OF_A_SHAPE = 30  # numbers that can show one
+SKEWED = "strongly skewed"
+
+
+class Shape(NamedTuple):
+    """How numbers are spread.
+
+    Attributes:
+        count: How many there are.
+        least: The least of them.
+        skewness: Third central moment in standard deviations.
+        log_skewness: The same of their logarithms, if all are above zero.
+    """
+
+    count: int
+    least: float
+    skewness: float
+    log_skewness: float
+
+    @property
+    def is_positive(self) -> bool:
+        """Above zero, strongly skewed, and less so by the logarithm."""
+        is_skewed = self.skewness > STRONG_SKEWNESS and abs(self.log_skewness) < self.skewness
+        return self.count >= FEWEST_OF_A_SHAPE and self.least > 0 and is_skewed
+
+    @classmethod
+    def of(cls, numbers: Float[NDArray, " numbers"]) -> Shape:
+        """Of observed numbers."""
+        if not numbers.size:
+            return cls(0, math.nan, 0.0, 0.0)
+        least = float(numbers.min())
+        return cls(numbers.size, least, _skewness(numbers), _skewness(np.log(numbers)) if least > 0 else 0.0)
 
 
 class Choice(NamedTuple):
@@ -30,26 +67,39 @@ class Choice(NamedTuple):
     kind: Kind
     because: str
 
+    @property
+    def names_levels(self) -> bool:
+        """Whether levels were declared, so that one that nobody has is still a level."""
+        return self.because == "declared" and self.kind.has_levels
+
 
 def choice_of(
-    values: pd.Series, column: Hashable, given: str | Kind | None, *, num_observed: int | None = None
+    values: pd.Series,
+    column: Hashable,
+    given: str | Kind | None,
+    *,
+    num_observed: int | None = None,
+    shape: Shape | None = None,
 ) -> Choice:
     """The kind that was given, or what the dtype says, learned from the training rows.
 
     Booleans are binary; categories are binary, ordinal if ordered, else categorical; text is a category; whole numbers
-    of few levels, each seen often, are ordinal (binary if there are two); other numbers are continuous.  Numbers that
-    are all whole count as whole beside gaps even if they are floats, since gaps are what made them floats in pandas.
+    of few levels, each seen often, are ordinal (binary if there are two); other numbers are positive if they are above
+    zero and strongly skewed, else continuous.  Numbers that are all whole count as whole beside gaps even if they are
+    floats, since gaps are what made them floats in pandas.
 
     Args:
         values: The column, or every different value of it once, and a gap if it has any.
         column: Its name.
         given: What was declared, if anything.
         num_observed: How many values there are, where ``values`` has each only once.
+        shape: How they are spread, likewise.
 
     Raises:
         ValueError: If the kind is unknown, or the column's values do not fit it.
     """
-    kind, because = _inferred(values, column, num_observed) if given is None else (named(given, column), "declared")
+    inferred = _inferred(values, column, num_observed, shape) if given is None else None
+    kind, because = inferred or (named(given, column), "declared")
     learned = kind.learned(values, column)
     if learned.has_levels and not kind.levels:
         observed = int(values.notna().sum()) if num_observed is None else num_observed
@@ -57,14 +107,16 @@ def choice_of(
     return Choice(learned, because)
 
 
-def _inferred(values: pd.Series, column: Hashable, num_observed: int | None) -> Choice:
+def _inferred(values: pd.Series, column: Hashable, num_observed: int | None, shape: Shape | None) -> Choice:
     dtype, observed = values.dtype, values.dropna()
     if isinstance(dtype, pd.CategoricalDtype):
-        count = len(dtype.categories)
+        count = observed.nunique()
         if count < 2:
-            return Choice(Continuous(), "categories")  # whose error names them
+            return Choice(Categorical(), "categories")  # whose error names them
         because = f"{count} {'ordered ' if dtype.ordered else ''}categories"
-        return Choice(Binary() if count == 2 else Ordinal() if dtype.ordered else Categorical(), because)
+        # Two that were seen are but two; of an ordered dtype of more, the order is worth keeping.
+        has_order = dtype.ordered and len(dtype.categories) > 2
+        return Choice(Ordinal() if has_order else Binary() if count == 2 else Categorical(), because)
     if pd.api.types.is_datetime64_any_dtype(dtype):
         return Choice(Datetime(), "dates")
     if pd.api.types.is_bool_dtype(dtype) or pd.api.types.infer_dtype(observed, skipna=True) == "boolean":
@@ -74,11 +126,24 @@ def _inferred(values: pd.Series, column: Hashable, num_observed: int | None) -> 
         often = (len(observed) if num_observed is None else num_observed) >= ROWS_PER_LEVEL * count
         if 2 <= count <= MOST_LEVELS and often:
             return Choice(Binary() if count == 2 else Ordinal(), f"{count} whole numbers")
-        return Choice(Continuous(), "whole numbers, too many or too rare for levels")
+        return _of_numbers(values, column, shape, "whole numbers, too many or too rare for levels")
     if pd.api.types.is_numeric_dtype(dtype) or not holds_words(observed):
-        return Choice(Continuous(), "numbers")
+        return _of_numbers(values, column, shape, "numbers")
     count = observed.nunique()
-    return Choice(Continuous() if count < 2 else Binary() if count == 2 else Categorical(), f"{count} words")
+    return Choice(Binary() if count == 2 else Categorical(), f"{count} words")
+
+
+def _of_numbers(values: pd.Series, column: Hashable, shape: Shape | None, said: str) -> Choice:
+    numbers = numbers_of(values, column)
+    shape = shape or Shape.of(numbers[~np.isnan(numbers)])
+    return Choice(Positive(), f"{said}, all above 0, {SKEWED}") if shape.is_positive else Choice(Continuous(), said)
+
+
+def _skewness(numbers: Float[NDArray, " numbers"]) -> float:
+    scaled = numbers / (np.abs(numbers).max() or 1.0)  # cubes of large numbers overflow
+    away = scaled - scaled.mean()
+    spread = float(np.sqrt((away**2).mean()))
+    return float((away**3).mean()) / spread**3 if spread > 1e-12 else 0.0
 
 
 def _are_whole(values: pd.Series, observed: pd.Series) -> bool:

@@ -44,6 +44,8 @@ def why_carried(values: pd.Series, column: Hashable, *, num_observed: int | None
     if not (isinstance(values.dtype, pd.CategoricalDtype) or holds_words(observed)):
         return ""
     levels = observed.nunique()
+    if levels == 1 and len(observed) == len(values):
+        return "one word in every row"
     is_counted = num_observed is None or levels <= MOST_WORDS  # of more, a stream keeps no count
     said = f"{levels if is_counted else f'more than {MOST_WORDS}'} different words in {rows} rows"
     if levels > max(FEW_LEVELS, min(MOST_WORDS, rows / ROWS_PER_WORD)):

@@ -21,7 +21,8 @@ class Categorical:
     """One of several levels without an order.
 
     Args:
-        levels: The levels; by default those of the training rows (a category dtype's, in its order).
+        levels: The levels; by default those that the training rows hold, in the order of their dtype if that is one of
+            categories.  A level that no training row holds is imputed only if it stands here.
         other: The level that stands for any unseen one in new rows; by default an unseen level is an error.
     """
 
@@ -78,7 +79,10 @@ class Categorical:
         if self.other is not None and self.other not in levels:
             levels = (*levels, self.other)
         if len(levels) < 2:
-            raise ValueError(f"column {column!r}: expected at least two levels for kind {self.name!r}, got {levels!r}")
+            raise ValueError(
+                f"column {column!r}: expected at least two levels for kind {self.name!r}, got {levels!r}"
+                f"{_cure_of_one_level(values, column, levels)}"
+            )
         return replace(self, levels=levels)
 
     def of_text(self, values: pd.Series) -> pd.Series:
@@ -173,6 +177,33 @@ class Ordinal(Categorical):
     def holds_words(self) -> bool:
         """Whether the levels are no numbers."""
         return not _are_numbers(self.levels)
+
+    def learned(self, values: pd.Series, column: Hashable) -> Kind:
+        """With the training rows' levels, if none were given.
+
+        Raises:
+            ValueError: If they are words, which have no order but that of the alphabet.
+        """
+        is_ordered = isinstance(values.dtype, pd.CategoricalDtype) and values.dtype.ordered
+        levels = () if self.levels or is_ordered else levels_of(values)
+        if levels and not _are_numbers(levels):
+            raise ValueError(
+                f"column {column!r}: expected levels in their order for kind {self.name!r}, got words without one; name"
+                f" them, the lowest first: kinds={{{column!r}: Ordinal({levels!r})}}"
+            )
+        return super().learned(values, column)
+
+
+def _cure_of_one_level(values: pd.Series, column: Hashable, levels: tuple[Any, ...]) -> str:
+    """What to do with a column of one word beside blanks."""
+    gaps = int(values.isna().sum())
+    if not (gaps and len(levels) == 1 and isinstance(levels[0], str)):
+        return ""
+    return (
+        f" beside {gaps} gaps. If a blank means no, as in a checkbox, write so before: frame[{column!r}].notna() is"
+        f" binary; if one of two answers is to be imputed, name both: kinds={{{column!r}: Binary(('no',"
+        f" {levels[0]!r}))}}"
+    )
 
 
 def _are_numbers(levels: tuple[Any, ...]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
@@ -17,6 +17,7 @@ from pyro_mnar.kinds.reading import numbers_of, refuse
 from pyro_mnar.kinds.scales import IDENTITY, Logarithm, Logit, Scale, Values
 
 LEAST_NOISE = 1e-3  # of a column's standard deviation; keeps a perfect fit from an unbounded likelihood
+FEWEST_WHOLE = 3  # different values of which all are whole, for those to come to be whole
 HALVES = np.array([[-0.5], [0.5]])
 
 
@@ -105,10 +106,13 @@ class Continuous(Numbers):
         noise: Standard deviation given z, in standard deviations of the column (of its logarithm or logit, for the
             kinds that have one): a number, to fix it; ``"learned"``, for this column alone; ``"shared"``, learned once
             for all columns that say so.  A column that also serves as U learns none: z could copy u.
+        whole: Whether draws are whole numbers; by default if the training rows hold three or more different values and
+            all are whole, whatever their dtype.  Means are means all the same.
     """
 
     _: KW_ONLY
     noise: float | str = "learned"
+    whole: bool | None = None
     name: ClassVar[str] = "continuous"
 
     def __post_init__(self) -> None:
@@ -116,6 +120,15 @@ class Continuous(Numbers):
         if given not in ("learned", "shared") and not (_is_number(given) and LEAST_NOISE < given < math.inf):
             expected = f"'learned', 'shared' or more than {LEAST_NOISE} standard deviations"
             raise ValueError(f"{type(self).__name__}, noise: expected {expected}, got {given!r}")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether draws are whole."""
+        return bool(self.whole)
+
+    def nearest(self, numbers: Values) -> Values:
+        """The nearest whole numbers, if these are whole."""
+        return np.rint(numbers) if self.is_whole else numbers
 
 
 @dataclass(frozen=True)
@@ -147,6 +160,10 @@ class Positive(Continuous):
         refuse(numbers <= 0, values, column, "numbers above 0 (kind 'positive')")
         return numbers
 
+    def nearest(self, numbers: Values) -> Values:
+        """The nearest whole numbers from 1, if these are whole."""
+        return np.maximum(np.rint(numbers), 1.0) if self.is_whole else numbers
+
 
 @dataclass(frozen=True)
 class Bounded(Continuous):
@@ -175,6 +192,26 @@ class Bounded(Continuous):
         outside = (numbers < self.lower) | (numbers > self.upper)
         refuse(outside, values, column, f"numbers from {self.lower} to {self.upper} (kind 'bounded')")
         return numbers
+
+    def nearest(self, numbers: Values) -> Values:
+        """The nearest whole numbers inside, if these are whole."""
+        if not self.is_whole:
+            return numbers
+        return np.clip(np.rint(numbers), math.ceil(self.lower), math.floor(self.upper))
+
+
+def told_whole(kind: Kind, numbers: Float[NDArray, " numbers"]) -> Kind:
+    """The same kind, of whole numbers if all that was seen are and nobody said otherwise.
+
+    Two values tell nothing: -1 and 1 may stand for any number between.
+
+    Args:
+        kind: Of a column, or of several that share their units.
+        numbers: What was seen.
+    """
+    if getattr(kind, "whole", False) is not None or not (numbers == np.rint(numbers)).all():
+        return kind
+    return replace(kind, whole=True) if len(np.unique(numbers)) >= FEWEST_WHOLE else kind  # pyright: ignore
 
 
 def _is_number(given: object) -> TypeGuard[float]:

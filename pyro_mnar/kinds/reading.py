@@ -32,9 +32,13 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
             # In a file, one word turns a whole column into text: name the word, not the first number beside it.
             words = wrong & pd.to_numeric(values.astype(str), errors="coerce").isna().to_numpy()
             at = int((words if words.any() else wrong).argmax())
+            cure = (
+                "a complete column of text can be an auxiliary one"
+                if words.any()
+                else f"numbers written as text: pandas.to_numeric(frame[{name!r}])"
+            )
             raise ValueError(
-                f"column {name!r}: expected numbers, got {cell(values, at)!r} in row {row_label(values, at)!r} (a"
-                " complete column of text can be an auxiliary one)"
+                f"column {name!r}: expected numbers, got {cell(values, at)!r} in row {row_label(values, at)!r} ({cure})"
             )
         numbers = numbers.astype(np.float64)
     infinite = np.isinf(numbers)
@@ -47,9 +51,9 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
 
 
 def levels_of(values: pd.Series) -> tuple[Any, ...]:
-    """A column's different values in order, or all categories of a category dtype in theirs."""
+    """A column's different values in order: that of the categories, of a category dtype."""
     if isinstance(values.dtype, pd.CategoricalDtype):
-        return tuple(values.cat.categories.tolist())
+        return tuple(values.cat.remove_unused_categories().cat.categories.tolist())
     return tuple(sorted(set(values.dropna().tolist()), key=lambda level: (str(type(level)), level)))
 
 

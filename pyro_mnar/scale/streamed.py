@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from pyro_mnar.kinds import Kind
-from pyro_mnar.kinds.choice import Choice, choice_of
+from pyro_mnar.kinds.choice import Choice, Shape, choice_of
 from pyro_mnar.kinds.identifiers import FEW_LEVELS, MOST_WORDS, check_levels, counts_rows, why_carried
+from pyro_mnar.kinds.numbers import told_whole
 from pyro_mnar.kinds.reading import numbers_of
 from pyro_mnar.kinds.registry import named
-from pyro_mnar.tables.moments import RunningMoments
+from pyro_mnar.tables.moments import RunningMoments, RunningSkewness
 from pyro_mnar.tables.schema import Auxiliary, OtherColumn, Schema
-from pyro_mnar.tables.summary import ColumnSummary, Roles, auxiliary_levels, schema_of_columns
+from pyro_mnar.tables.summary import ColumnSummary, Roles, auxiliary_levels, holds_numbers, schema_of_columns
 
 
 def streamed_schema(
@@ -50,6 +51,7 @@ def streamed_schema(
 
     # A column that serves as U beside being modelled has units of its own in U: the user's, without logarithm or logit.
     of_x, in_user_units = ({name: RunningMoments() for name in choices} for _ in range(2))
+    ends = dict.fromkeys(choices, (math.inf, -math.inf))
     of_u = {u.name: RunningMoments() for u in auxiliaries if not u.levels}
     for frame in frames():
         for name, (kind, _) in choices.items():
@@ -57,6 +59,8 @@ def streamed_schema(
             numbers = numbers[~np.isnan(numbers)]
             of_x[name].add(kind.scale.unconstrained(numbers))
             in_user_units[name].add(numbers)
+            if numbers.size:
+                ends[name] = min(ends[name][0], float(numbers.min())), max(ends[name][1], float(numbers.max()))
         for u in auxiliaries:
             u.encode(frame[u.name])  # refuses holes, by name
             if u.name in of_u:
@@ -68,7 +72,8 @@ def streamed_schema(
             of_x[name].moments,
             not seen[name].num_gaps,
             in_user_units[name].moments,
-            len(seen[name].counts) == 1,
+            _is_constant(seen[name], choice),
+            ends[name],
         )
         for name, choice in choices.items()
     ]
@@ -86,6 +91,10 @@ class _Values:
     num_observed: int = 0
     num_gaps: int = 0
     first: int | None = None  # value, as long as whole numbers count the rows from it
+    fraction: Any = None  # a value that is not whole, if there was one
+    least: float = math.inf
+    spread: RunningSkewness = field(default_factory=RunningSkewness)
+    log_spread: RunningSkewness = field(default_factory=RunningSkewness)
 
     def add(self, values: pd.Series) -> None:
         observed = values.dropna()
@@ -94,6 +103,8 @@ class _Values:
         if len(observed) < len(values) or not self._counts(observed):
             self.first = None
         self.num_observed += len(observed)
+        if not isinstance(values.dtype, pd.CategoricalDtype) and holds_numbers(values):
+            self._add_numbers(observed)
         self.num_gaps += len(values) - len(observed)
         if isinstance(values.dtype, pd.CategoricalDtype) and values.dtype != self.dtype:
             # Files may list different categories; all of them are the column's.
@@ -107,7 +118,22 @@ class _Values:
 
     def values(self) -> pd.Series:
         """Every value once, and a gap if there was one."""
-        return pd.Series([*self.counts, *([None] if self.num_gaps else [])], dtype=self.dtype)
+        kept = [self.fraction] if self.fraction is not None and self.fraction not in self.counts else []
+        return pd.Series([*self.counts, *kept, *([None] if self.num_gaps else [])], dtype=self.dtype)
+
+    def _add_numbers(self, observed: pd.Series) -> None:
+        numbers = numbers_of(observed, None)
+        fractions = numbers != np.rint(numbers)
+        if self.fraction is None and fractions.any():
+            self.fraction = observed.iloc[int(fractions.argmax())]
+        self.least = min(self.least, float(numbers.min(initial=math.inf)))
+        self.spread.add(numbers)
+        if self.least > 0:
+            self.log_spread.add(np.log(numbers))
+
+    def _shape(self) -> Shape:
+        log_skewness = self.log_spread.skewness if self.least > 0 else 0.0
+        return Shape(self.spread.count, self.least, self.spread.skewness, log_skewness)
 
     def _counts(self, observed: pd.Series) -> bool:
         return self.first is not None and counts_rows(observed, self.first, self.num_observed)
@@ -121,7 +147,14 @@ class _Values:
     def choice(self, name: Hashable, given: str | Kind | None) -> Choice:
         if not self.num_observed:
             raise ValueError(f"column {name!r}: expected at least one observed value, got none in {self.num_gaps} rows")
-        return choice_of(self.values(), name, given, num_observed=self.num_observed)
+        values = self.values()
+        choice = choice_of(values, name, given, num_observed=self.num_observed, shape=self._shape())
+        numbers = choice.kind.read(values, name)
+        return choice._replace(kind=told_whole(choice.kind, numbers[~np.isnan(numbers)]))
+
+
+def _is_constant(seen: _Values, choice: Choice) -> bool:
+    return len(seen.counts) == 1 and not choice.names_levels
 
 
 def _values_of(frames: Iterable[pd.DataFrame], roles: Roles) -> dict[Hashable, _Values]:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_mnar.kinds import Kind
+from pyro_mnar.kinds import Kind, Ordinal
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.blocks import blocks_of
 from pyro_mnar.tables.bounds import Bounds, CellBounds, of_columns
@@ -56,7 +56,8 @@ def encoded(
     is_training = schema is None
     if schema is None:
         others = [OtherColumn(name) for name in dict.fromkeys(carry)] + design_columns(weights, cluster, strata)
-        schema = schema_of_frame(gaps, auxiliary=auxiliary, kinds=kinds or {}, others=others, stacklevel=3)
+        kinds = _with_bounded_levels(kinds or {}, gaps, {*(lower or {}), *(upper or {})})
+        schema = schema_of_frame(gaps, auxiliary=auxiliary, kinds=kinds, others=others, stacklevel=3)
         schema = replace(
             schema,
             codes=known_codes(frame, given),
@@ -131,6 +132,18 @@ def _in_own_units(schema: Schema, standardize: bool | Mapping[Hashable, bool]) -
     if absent:
         raise ValueError(f"standardize: expected modelled columns, {schema.names!r}, got {absent[0]!r}")
     return tuple(c if wanted.get(c.name, True) else replace(c, mean=0.0, std=1.0) for c in schema.columns)
+
+
+def _with_bounded_levels(
+    kinds: Mapping[Hashable, str | Kind] | str | Kind, gaps: pd.DataFrame, bounded: Collection[Hashable]
+) -> Mapping[Hashable, str | Kind] | str | Kind:
+    """Kinds in which ordered categories with bounds have all their levels: a gap may lie beyond any that was seen."""
+    asked = {
+        name: Ordinal(tuple(gaps[name].cat.categories))
+        for name in gaps.columns
+        if name in bounded and isinstance(gaps[name].dtype, pd.CategoricalDtype) and gaps[name].cat.ordered
+    }
+    return {**asked, **kinds} if isinstance(kinds, Mapping) else kinds
 
 
 def _aux(

@@ -11,6 +11,8 @@ import pandas as pd
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.choice import choice_of
 from pyro_mnar.kinds.identifiers import why_carried
+from pyro_mnar.kinds.numbers import told_whole
+from pyro_mnar.kinds.suspects import codes_among
 from pyro_mnar.tables.moments import Moments
 from pyro_mnar.tables.schema import OtherColumn, Schema
 from pyro_mnar.tables.summary import ColumnSummary, Roles, auxiliary_of, schema_of_columns
@@ -54,7 +56,11 @@ def _summary(values: pd.Series, name: Hashable, given: str | Kind | None) -> Col
     choice = choice_of(values, name, given)
     numbers = choice.kind.read(values, name)
     is_gap = np.isnan(numbers)
-    moments = Moments.of(choice.kind.scale.unconstrained(numbers[~is_gap]))
+    seen = numbers[~is_gap]
+    choice = choice._replace(kind=told_whole(choice.kind, seen))
+    moments = Moments.of(choice.kind.scale.unconstrained(seen))
     # Counting different values takes long, and only a column without spread can have a single one.
-    is_constant = moments.std == 1.0 and values.nunique() <= 1
-    return ColumnSummary(name, choice, moments, not is_gap.any(), Moments.of(numbers[~is_gap]), is_constant)
+    is_constant = moments.std == 1.0 and values.nunique() <= 1 and not choice.names_levels
+    ends = float(seen.min()), float(seen.max())
+    suspects = () if choice.kind.holds_words or choice.kind.name == "datetime" else tuple(codes_among(seen))
+    return ColumnSummary(name, choice, moments, not is_gap.any(), Moments.of(seen), is_constant, ends, suspects)

@@ -127,7 +127,10 @@ def read_gaps(
         if inapplicable.any() or designed.any():
             absent[name] = (inapplicable, designed)
         if coded.any():
-            gaps[name] = values.mask(coded)
+            masked = values.mask(coded)
+            if isinstance(values.dtype, pd.CategoricalDtype):  # a code is no level, seen or not
+                masked = masked.cat.remove_categories(set(values[coded]) - set(values[~coded]))
+            gaps[name] = masked
     return gaps, pd.DataFrame(codes, index=frame.index), absent
 
 

@@ -89,6 +89,43 @@ class RunningMoments:
         return Moments(self.mean, float(_or_one(std, self.mean)))
 
 
+@dataclass
+class RunningSkewness:
+    """Skewness of numbers that come in chunks (Pebay 2008, equation 3.3 of order three).
+
+    Attributes:
+        count: How many there were.
+        mean: Their mean.
+        squares: Sum of their squared deviations from it.
+        cubes: Sum of their cubed deviations.
+    """
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    cubes: float = 0.0
+
+    def add(self, numbers: Float[NDArray, " numbers"]) -> None:
+        """Take in another chunk."""
+        n, m = self.count, numbers.size
+        if not m:
+            return
+        mean = float(numbers.mean())
+        away, step, total = numbers - mean, mean - self.mean, n + m
+        squares, cubes = float((away**2).sum()), float((away**3).sum())
+        self.cubes += cubes + step**3 * n * m * (n - m) / total**2 + 3 * step * (n * squares - m * self.squares) / total
+        self.squares += squares + step**2 * n * m / total
+        self.mean += step * m / total
+        self.count = total
+
+    @property
+    def skewness(self) -> float:
+        """Third central moment in standard deviations; 0 without spread."""
+        if not self.count or self.squares <= 1e-24 * self.count * self.mean**2:
+            return 0.0
+        return self.cubes / self.count / (self.squares / self.count) ** 1.5
+
+
 def _or_one(std: Any, mean: Any) -> NDArray[np.float64]:
     """The standard deviation, or 1 where it is only the rounding of equal numbers."""
     return np.where(std > 1e-12 * np.maximum(np.abs(mean), 1e-300), std, 1.0)

@@ -18,6 +18,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds import Kind, from_plain, to_plain
+from pyro_mnar.kinds.choice import SKEWED
 from pyro_mnar.kinds.reading import cell, numbers_of, row_label
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.constraints import from_plain as constraint_from_plain
@@ -44,6 +45,9 @@ class Column:
         mean_in_units: Mean of the observed values in the user's units; of words, of their levels' positions.
         std_in_units: Their standard deviation in the user's units (1 for a constant column): what distances between
             imputed means are measured in.
+        least: Least value seen in the training rows, in the user's units; infinite if nobody noted it.
+        greatest: Greatest value seen, likewise.
+        is_constant: Whether all training rows that have a value have the same one.
     """
 
     name: Hashable
@@ -55,6 +59,9 @@ class Column:
     because: str = ""
     mean_in_units: float = 0.0
     std_in_units: float = 1.0
+    least: float = -np.inf
+    greatest: float = np.inf
+    is_constant: bool = False
 
     def read(self, values: pd.Series) -> NDArray[np.float64]:
         """Cells to numbers in the user's units, NaN for gaps; a word's number is its level's position."""
@@ -68,6 +75,10 @@ class Column:
         """Standard deviations from the mean to the user's units, to the nearest value that the column can take."""
         numbers = self.kind.scale.constrained(np.asarray(values, dtype=np.float64) * self.std + self.mean)
         return self.kind.nearest(numbers)
+
+    def settle(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Imputed numbers in the user's units, exact where training rows say what every value is."""
+        return np.full_like(numbers, self.least) if self.is_constant and np.isfinite(self.least) else numbers
 
     def labelled(self, numbers: NDArray[np.float64]) -> NDArray[Any]:
         """Numbers in the user's units, with words for levels that are words and dates for days."""
@@ -206,7 +217,13 @@ class Schema:
         # Whole numbers taken for levels are the one choice that a reader might not expect.
         chosen = [f"{c.name!r}" for c in self.columns if c.kind.levels and c.because.endswith("whole numbers")]
         shown = ", ".join(chosen[:SHOWN]) + (", ..." if len(chosen) > SHOWN else "")
-        note = f" (whole numbers taken for levels: {shown})" if chosen else ""
+        notes = [f"whole numbers taken for levels: {shown}"] if chosen else []
+        skewed = [repr(c.name) for c in self.columns if c.kind.name == "positive" and c.because.endswith(SKEWED)]
+        if skewed:
+            notes.append(
+                f"positive since {SKEWED}: {', '.join(skewed[:SHOWN])}{', ...' if len(skewed) > SHOWN else ''}"
+            )
+        note = f" ({'; '.join(notes)})" if notes else ""
         return ", kinds: " + ", ".join(f"{count} {kind}" for kind, count in counted.items()) + note
 
     def others_in_words(self) -> str:

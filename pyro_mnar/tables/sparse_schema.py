@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.choice import Choice, choice_of
+from pyro_mnar.kinds.numbers import told_whole
 from pyro_mnar.tables.moments import GroupedMoments, Moments
 from pyro_mnar.tables.schema import Auxiliary, Schema
 from pyro_mnar.tables.summary import ColumnSummary, auxiliary_of, schema_of_columns
@@ -72,6 +73,10 @@ def schema_of_entries(
     if not len(entries.values):
         raise ValueError("expected at least one observed value, got none")
     choices = _choices(entries, kinds)
+    if pd.api.types.is_numeric_dtype(entries.values.dtype):
+        # All columns together: of a few values, those of one column may be whole by chance.
+        seen = entries.values.to_numpy(dtype=np.float64, na_value=np.nan)
+        choices = [choice._replace(kind=told_whole(choice.kind, seen)) for choice in choices]
     chosen = [choice.kind for choice in choices]
     on_line = encoded_numbers(entries, chosen)
     moments = _moments(on_line, entries.columns, chosen, units)

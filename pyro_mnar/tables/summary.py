@@ -33,6 +33,8 @@ class ColumnSummary:
         is_complete: Whether no value is missing.
         in_units: The same in the user's units.
         is_constant: Whether all values are the same, if that deserves a warning.
+        ends: Least and greatest value in the user's units; infinite if they are not known.
+        suspects: Numbers that look like codes for a missing value.
     """
 
     name: Hashable
@@ -41,6 +43,8 @@ class ColumnSummary:
     is_complete: bool
     in_units: Moments
     is_constant: bool = False
+    ends: tuple[float, float] = (-np.inf, np.inf)
+    suspects: tuple[float, ...] = ()
 
 
 class Roles(NamedTuple):
@@ -161,12 +165,21 @@ def schema_of_columns(
             because=one.choice.because,
             mean_in_units=one.in_units.mean,
             std_in_units=one.in_units.std,
+            least=one.ends[0],
+            greatest=one.ends[1],
+            is_constant=one.is_constant,
         )
         for one in summaries
     )
     constant = [one.name for one in summaries if one.is_constant]
     if constant:
         warnings.warn(f"constant columns, kept in their own units: {constant!r}", stacklevel=stacklevel + 1)
+    suspects = {one.name: [_short(code) for code in one.suspects] for one in summaries if one.suspects}
+    if suspects:
+        warnings.warn(
+            f"numbers that look like codes for a missing value: {suspects!r}; na_values={suspects!r} makes them gaps",
+            stacklevel=stacklevel + 1,
+        )
     if complete_as_u and not auxiliaries:
         warnings.warn(
             "no auxiliary columns were named and no column is complete: the prior of z is standard normal, so nothing"
@@ -175,6 +188,10 @@ def schema_of_columns(
         )
         source = "none"
     return Schema(columns, auxiliaries, source, others=others)
+
+
+def _short(number: float) -> float:
+    return int(number) if number.is_integer() else number
 
 
 def auxiliary_of(values: pd.Series, name: Hashable) -> Auxiliary:

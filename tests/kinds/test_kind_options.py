@@ -98,7 +98,13 @@ class TestNoise:
     def test_plain_data_bring_it_back(self, kind: Kind) -> None:
         plain = to_plain(kind)
         assert from_plain(plain) == kind
-        assert {type(value) for value in plain.values()} <= {str, float, int, bool}  # a file of them runs no code
+        assert {type(value) for value in plain.values()} <= {
+            str,
+            float,
+            int,
+            bool,
+            type(None),
+        }  # a file of them runs no code
 
 
 class TestSayingWhatWasChosen:

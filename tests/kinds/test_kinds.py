@@ -90,7 +90,7 @@ AWKWARD = {
     "nullable booleans": (pd.Series([True, False, None], dtype="boolean"), "binary"),
     "two words": (pd.Series(["m", "f", None]), "binary"),
     "three words": (pd.Series(["a", "b", "c", None]), "categorical"),
-    "categories": (pd.Series(pd.Categorical(["x", "y", None], categories=["x", "y", "z"])), "categorical"),
+    "categories": (pd.Series(pd.Categorical(["x", "y", None], categories=["x", "y", "z"])), "binary"),
     "ordered categories": (
         pd.Series(pd.Categorical(["lo", "hi", None], categories=["lo", "mid", "hi"], ordered=True)),
         "ordinal",

@@ -74,7 +74,7 @@ BAD_FRAMES = {
     "text among digits": ({"income": ["1.5", "lots", "2"]}, {}, ["'income'", "numbers", "'lots'", "row 1"]),
     "dates in words": ({"day": [1.0, 2.0]}, {"kinds": {"day": "datetime"}}, ["'day'", "dates", "float64"]),
     "complex numbers": ({"income": [1j, 2.0]}, {}, ["'income'", "numbers", "1j"]),
-    "categories": ({"town": pd.Categorical(["a", "a"])}, {}, ["'town'", "numbers", "['a']"]),
+    "categories": ({"town": pd.Categorical(["a", None])}, {}, ["'town'", "two levels", "Binary(('no', 'a'))"]),
     "auxiliary missing": ({"income": GAP}, {"auxiliary": ["age"]}, ["'age'", "['income']"]),
     "auxiliary with holes": (
         {"age": [1, None, 2, 3], "income": GAP}, {"auxiliary": ["age"]}, ["'age'", "every row", "none in row 1"],

@@ -18,7 +18,7 @@ from torch import nn
 from pyro_mnar import Batch, Fit, Imputations, Table, fit, impute, partially_observed, rows
 from pyro_mnar.cli import main
 from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.kinds import Bounded
+from pyro_mnar.kinds import Bounded, Ordinal
 from pyro_mnar.models import GINA
 
 NAN = math.nan
@@ -130,7 +130,7 @@ def test_words_without_an_order_are_refused_and_unknown_levels_too() -> None:
     frame = pd.DataFrame({"town": ["Ulm", "Bonn", None, "Bern"], "size": ["S", "L", None, "M"]})
     with pytest.raises(ValueError, match="column 'town': expected a column whose values have an order"):
         Table.from_frame(frame, auxiliary=[], lower={"town": "Bonn"})
-    kinds: Any = {"size": "ordinal"}
+    kinds: Any = {"size": Ordinal(("S", "M", "L"))}
     with pytest.raises(ValueError, match=r"lower of column 'size': expected one of .*'XL'"):
         Table.from_frame(frame, auxiliary=[], kinds=kinds, lower={"size": "XL"})
 

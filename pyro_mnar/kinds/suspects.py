@@ -1,0 +1,35 @@
+"""Values that are seldom what they seem: numbers that look like codes for a missing value."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+LIKE_A_CODE = re.compile(r"-?(9{1,5}|8{1,5}|7{2,5}|9{1,4}[78])")  # 9, 99, 98, 97, 88, 999, 998, 8888, and negative ones
+FEWEST = 10  # values among which one may stand far outside
+
+
+def codes_among(numbers: Float[NDArray, " numbers"]) -> list[float]:
+    """Whole numbers of the form of a survey's codes that stand far outside all others.
+
+    Far is more than the range of the others; or below zero where all others are not, if the code stands in two rows.
+
+    Args:
+        numbers: Observed numbers of one column.
+    """
+    different, counts = np.unique(numbers, return_counts=True)
+    has_form = np.array([_has_the_form(number) for number in different], dtype=bool)
+    rest = different[~has_form]
+    if len(numbers) < FEWEST or not has_form.any() or len(rest) < 2:
+        return []
+    least, greatest = rest[0], rest[-1]
+    away = np.maximum(least - different, different - greatest)
+    is_negative_alone = (different < 0) & (least >= 0) & (counts >= 2)
+    return different[has_form & ((away > greatest - least) | is_negative_alone)].tolist()
+
+
+def _has_the_form(number: float) -> bool:
+    return float(number).is_integer() and LIKE_A_CODE.fullmatch(str(int(number))) is not None
