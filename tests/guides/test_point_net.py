@@ -10,7 +10,7 @@ import pyro.poutine as poutine
 import pytest
 import torch
 
-from pyro_mnar import Table, fit, impute
+from pyro_mnar import Batch, Table, fit, impute
 from pyro_mnar.guides import PointNet
 from pyro_mnar.models import GINA
 
@@ -22,38 +22,38 @@ def table(rows: int = 80) -> Table:
     return Table.from_frame(frame.where(rng.random(frame.shape) < 0.5), auxiliary=[])
 
 
-def moments(guide: PointNet, given: Table) -> tuple[torch.Tensor, torch.Tensor]:
-    fn = poutine.trace(guide).get_trace(given.batch()).nodes["z"]["fn"].base_dist
+def moments(guide: PointNet, given: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    fn = poutine.trace(guide).get_trace(given).nodes["z"]["fn"].base_dist
     return fn.loc.detach(), fn.scale.detach()
 
 
 def test_entries_and_cells_agree(own_store: None) -> None:
     data = table()
-    by_entry = moments(PointNet(data, 3, by_entry=True, seed=1), data)
+    by_entry = moments(PointNet(data, 3, by_entry=True, seed=1), data.batch())
     pyro_free = PointNet(data, 3, by_entry=False, seed=1)
-    for one, other in zip(by_entry, moments(pyro_free, data), strict=True):
+    for one, other in zip(by_entry, moments(pyro_free, data.batch()), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
 
 
 def test_gaps_say_nothing(own_store: None) -> None:
     data = table()
-    guide = PointNet(data, 3, seed=1)
-    elsewhere = replace(data, x=torch.where(data.mask, data.x, 7.0))
-    for one, other in zip(moments(guide, data), moments(guide, elsewhere), strict=True):
+    guide, batch = PointNet(data, 3, seed=1), data.batch()
+    elsewhere = replace(batch, x=torch.where(batch.mask, batch.x, 7.0))
+    for one, other in zip(moments(guide, batch), moments(guide, elsewhere), strict=True):
         torch.testing.assert_close(one, other)
-    empty = replace(data, mask=torch.zeros_like(data.mask))
+    empty = replace(batch, mask=torch.zeros_like(batch.mask))
     mean, _ = moments(guide, empty)
     assert (mean == mean[0]).all()
 
 
 def test_order_of_columns_is_that_of_their_vectors(own_store: None) -> None:
     data = table()
-    guide = PointNet(data, 3, by_entry=False, seed=1)
-    expected = moments(guide, data)
+    guide, batch = PointNet(data, 3, by_entry=False, seed=1), data.batch()
+    expected = moments(guide, batch)
     order = [2, 0, 1, 3]  # the numbers; the town stays last
     with torch.no_grad():
         guide.of_column.weight[:4] = guide.of_column.weight[order].clone()
-    moved = replace(data, x=data.x[:, [*order, 4]], mask=data.mask[:, [*order, 4]])
+    moved = replace(batch, x=batch.x[:, [*order, 4]], mask=batch.mask[:, [*order, 4]])
     for one, other in zip(moments(guide, moved), expected, strict=True):
         torch.testing.assert_close(one, other)
 
