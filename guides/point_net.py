@@ -60,7 +60,7 @@ class PointNet(PyroModule):
         for name, width in (("embedding_dim", embedding_dim), ("features", features)):
             if width < 1:
                 raise ValueError(f"{name}: expected at least 1, got {width}")
-        schema = schema_of(table)
+        self.schema = schema = schema_of(table)
         self.by_entry = schema.num_columns > FEW_COLUMNS if by_entry is None else by_entry
         with seeded(seed):
             self.indicators = Indicators(schema)

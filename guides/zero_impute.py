@@ -42,7 +42,7 @@ class ZeroImpute(PyroModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        schema = schema_of(table)
+        self.schema = schema = schema_of(table)
         self.indicators = Indicators(schema)
         inputs = 2 * schema.num_columns + len(self.indicators) + schema.num_auxiliaries
         with seeded(seed):

@@ -42,7 +42,7 @@ class ANOVA(PyroModule):
         super().__init__()
         if not noise > 0:
             raise ValueError(f"noise: expected a positive standard deviation, got {noise}")
-        schema = schema_of(table)
+        self.schema = schema = schema_of(table)
         self.latent_dim = schema.num_columns
         self.register_buffer("center", torch.tensor([column.mean for column in schema.columns]))
         self.register_buffer("unit", torch.tensor([column.std for column in schema.columns]))

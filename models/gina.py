@@ -83,7 +83,7 @@ class GINA(PyroModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        schema = schema_of(table)
+        self.schema = schema = schema_of(table)
         self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
         self.mechanism_weight = mechanism_weight
         if mechanism is not None and graph is not None:

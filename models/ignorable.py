@@ -46,7 +46,7 @@ class Ignorable(PyroModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        schema = schema_of(table)
+        self.schema = schema = schema_of(table)
         if schema.auxiliary_source == "mask":
             raise ValueError("auxiliary: expected complete columns or none as the causes of missingness, got 'mask'")
         self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim

@@ -54,7 +54,7 @@ class LinearGaussian(PyroModule):
     ) -> None:
         super().__init__()
         check_discrete(discrete, decoder)
-        schema = schema_of(table)
+        self.schema = schema = schema_of(table)
         self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
         self.mechanism_weight = mechanism_weight
         with seeded(seed):

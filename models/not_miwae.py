@@ -47,7 +47,7 @@ class NotMIWAE(GINA):
         discrete: str = "summed",
         seed: int | None = None,
     ) -> None:
-        schema = schema_of(table)
+        self.schema = schema = schema_of(table)
         if graph is not None:
             masked = [edge.child for edge in graph.edges if edge.parent == graph.nodes.latent]
             if masked:

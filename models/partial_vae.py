@@ -41,7 +41,7 @@ class PartialVAE(PyroModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        schema = schema_of(table)
+        self.schema = schema = schema_of(table)
         self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
         with seeded(seed):
             self.prior = priors.StandardNormal(self.latent_dim)

@@ -21,7 +21,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyro_mnar.distributions.densities import log_density
-from pyro_mnar.infer.parameters import perturbed, trainable_parameters
+from pyro_mnar.infer.parameters import buffers_kept, perturbed, trainable_parameters
 from pyro_mnar.infer.sites import (
     Site,
     columns_of,
@@ -51,7 +51,7 @@ def sites_that_move_weights(model: Callable, guide: Callable, args: Any, kwargs:
     """
     if any(isinstance(value, Batch) and value.x.is_meta for value in (*args, *kwargs.values())):
         return frozenset()  # there is nothing to look at
-    with torch.no_grad(), torch.random.fork_rng(), poutine.block():
+    with torch.no_grad(), torch.random.fork_rng(), poutine.block(), buffers_kept(model, guide):
         sites = _summed_out(_trace(model, guide, args, kwargs))
         if not sites:
             return frozenset()

@@ -31,6 +31,7 @@ from torch import Tensor
 from pyro_mnar.infer.coverage import check_claims, check_proposals
 from pyro_mnar.infer.estimators import ESTIMATORS, with_leaves
 from pyro_mnar.infer.level_dependence import sites_that_move_weights
+from pyro_mnar.infer.pair import check_shapes, explain
 from pyro_mnar.infer.parameters import check_parameters
 from pyro_mnar.infer.shared import OverParticles, covers, shared_part
 from pyro_mnar.infer.sites import Site, is_shared, mechanism_weights, stochastic_sites
@@ -140,7 +141,7 @@ class ImportanceWeightedELBO(ELBO):
         The first loss does so by itself, if it is not captured.
         """
         if math.isinf(self.max_plate_nesting):
-            self.max_plate_nesting = _find_plate_nesting(model, guide, args, kwargs)
+            self.max_plate_nesting = _find_plate_nesting(model, guide, self.plate, args, kwargs)
         if self._moving is None:
             self._moving = sites_that_move_weights(model, guide, args, kwargs)
 
@@ -211,7 +212,7 @@ class ImportanceWeightedELBO(ELBO):
         if torch.is_grad_enabled():
             self.settle(model, guide, *args, **kwargs)
         elif math.isinf(self.max_plate_nesting):
-            self.max_plate_nesting = _find_plate_nesting(model, guide, args, kwargs)
+            self.max_plate_nesting = _find_plate_nesting(model, guide, self.plate, args, kwargs)
         count, dim = self.num_particles, None
         if self.vectorize_particles:
             count, over_particles = 1, self._over_particles()
@@ -244,16 +245,21 @@ class ImportanceWeightedELBO(ELBO):
         return model_trace, guide_trace
 
 
-def _find_plate_nesting(model: Callable, guide: Callable, args: Any, kwargs: Any) -> int:
+def _find_plate_nesting(model: Callable, guide: Callable, plate: str, args: Any, kwargs: Any) -> int:
     """Run guide and model once, without particles, to count plate dimensions and check shapes; draws no random numbers.
 
     Raises:
         ValueError: If two sites stand for one column, the guide proposes numbers for levels, or a site's shape does not
             fit its plates (checked while Pyro's validation is enabled).
     """
-    with poutine.block(), torch.random.fork_rng():
-        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+    try:
+        with poutine.block(), torch.random.fork_rng():
+            guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+            model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+    except Exception as error:
+        explain(error, model, guide, plate, args, kwargs)
+        raise
+    check_shapes(model_trace, guide_trace)
     check_proposals(model_trace, guide_trace)
     for batch in (value for value in (*args, *kwargs.values()) if isinstance(value, Batch)):
         check_claims(model_trace, batch)

@@ -58,6 +58,18 @@ def trainable_parameters(*modules: Any) -> list[nn.Parameter | Tensor]:
 
 
 @contextlib.contextmanager
+def buffers_kept(*modules: Any) -> Iterator[None]:
+    """Put back what running modules changes of their buffers, such as running means."""
+    buffers = [buffer for module in modules if isinstance(module, nn.Module) for buffer in module.buffers()]
+    kept = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(buffers, kept, strict=True):
+            buffer.copy_(value)
+
+
+@contextlib.contextmanager
 def perturbed(parameters: Iterable[Tensor], scale: float) -> Iterator[None]:
     """Add normal noise of a standard deviation to parameters, and put back what they held.
 

@@ -251,6 +251,29 @@ class Schema:
             return self.num_columns
         return sum(auxiliary.width for auxiliary in self.auxiliaries)
 
+    def difference(self, other: Schema) -> str:
+        """The first thing in which another schema would have a model see other numbers, in words; empty if none does.
+
+        What only the rows keep (codes, bounds, constraints, carried columns, what went missing) does not count.
+        """
+        told = {
+            "columns": ([c.name for c in self.columns], [c.name for c in other.columns]),
+            "kinds of columns": ([c.kind for c in self.columns], [c.kind for c in other.columns]),
+            "units of columns (mean, standard deviation)": (
+                [(c.name, c.mean, c.std) for c in self.columns],
+                [(c.name, c.mean, c.std) for c in other.columns],
+            ),
+            "U": (
+                (self.auxiliary_source, [u.name for u in self.auxiliaries]),
+                (other.auxiliary_source, [u.name for u in other.auxiliaries]),
+            ),
+            "units of U": (list(self.auxiliaries), list(other.auxiliaries)),
+        }
+        for what, (one, another) in told.items():
+            if one != another:
+                return f"expected {what} {_first_difference(one, another)}"
+        return ""
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for a file that runs no code when it is read."""
         return {
@@ -272,3 +295,10 @@ class Schema:
             tuple(OtherColumn(**entry) for entry in data.get("others", ())),
             tuple(tuple(names) for names in data.get("blocks", ())),
         )
+
+
+def _first_difference(one: Any, other: Any) -> str:
+    """Both sides of the first pair of entries that differ, or of all if their numbers do."""
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        one, other = next((a, b) for a, b in zip(one, other, strict=True) if a != b)
+    return f"{one!r}, got {other!r}"

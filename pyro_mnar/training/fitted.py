@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from typing import Any
 
@@ -15,11 +15,13 @@ from pyro.distributions import constraints
 from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
+from pyro_mnar.infer.pair import check_callable
 from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
 from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
+from pyro_mnar.training.particle_gain import ParticleGain
 
 _CONSTRAINTS = {
     name: constraint
@@ -44,6 +46,7 @@ class Fit:
             (or ``objective``, as in ``history``), its ``standard_error``, and whether it was ``kept``.
         members: After ``fit(restarts=R)``, every initialisation as a fit of its own, in the order of ``restarts``; not
             saved.
+        particle_gain: What more particles would add to the bound, as :func:`~pyro_mnar.fit` found after training.
         bootstrap: After ``fit(bootstrap=M)``, a fit to each of M sets of bootstrap weights of the rows, from which
             :func:`~pyro_mnar.impute` draws; their spread is the uncertainty of the parameters.
     """
@@ -56,6 +59,17 @@ class Fit:
     restarts: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     members: list[Fit] = field(default_factory=list, repr=False)
     bootstrap: list[Fit] = field(default_factory=list, repr=False)
+    particle_gain: ParticleGain | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for role, one in (("model", self.model), ("guide", self.guide)):
+            check_callable(one, role)
+            made_for = getattr(one, "schema", None)
+            if isinstance(made_for, Schema) and (difference := made_for.difference(self.schema)):
+                raise ValueError(
+                    f"{role} {type(one).__name__}: made for another table, {difference}: make it of this table, or fit"
+                    " the table that it was made of"
+                )
 
     @classmethod
     def from_svi(cls, model: Callable[[Batch], Any], guide: Callable[[Batch], Any], table: Table) -> Fit:
@@ -111,6 +125,7 @@ class Fit:
             "schema": schema,
             "history": self.history.to_dict("list"),
             "restarts": self.restarts.to_dict("list"),
+            "particle_gain": None if self.particle_gain is None else asdict(self.particle_gain),
             "bootstrap": [_parameters(member) for member in self.bootstrap],
         }
         torch.save(content, path)
@@ -132,7 +147,9 @@ class Fit:
             bootstrap.append(cls(*pair, schema, store=_put(parameters, schema, *pair)))
         store = _put(content, schema, model, guide)
         history, restarts = pd.DataFrame(content["history"]), pd.DataFrame(content["restarts"])
-        return cls(model, guide, schema, history, store, restarts, bootstrap=bootstrap)
+        gain = content.get("particle_gain")
+        particle_gain = None if gain is None else ParticleGain(**gain)
+        return cls(model, guide, schema, history, store, restarts, bootstrap=bootstrap, particle_gain=particle_gain)
 
 
 def copied_modules(model: Any, guide: Any) -> tuple[Any, Any]:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from pyro_mnar.infer.coverage import check_claims
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
-from pyro_mnar.infer.parameters import module_parameters, trainable_parameters
+from pyro_mnar.infer.parameters import buffers_kept, module_parameters, trainable_parameters
+from pyro_mnar.infer.row_scales import warn_of_row_scales
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.shared import check_sizes
 from pyro_mnar.tables.batch import Batch, RowSource, shuffled
@@ -135,6 +136,7 @@ class TrainingRun:
             if len(few) > 1:
                 check_sizes(self.fit.model, few, few.take(torch.arange(len(few) - 1, device=few.device)))
         check_claims(run.model_trace, few, incomplete)
+        warn_of_row_scales(run.model_trace, run.scale, self.objective.plate)
         self._check_supports()
         uses_mask_twice = self.fit.schema.auxiliary_source == "mask"
         return run.is_bound and not uses_mask_twice
@@ -144,8 +146,11 @@ class TrainingRun:
         if self.table.device.type == "meta":
             return
         once = ImportanceWeightedELBO(1, max_plate_nesting=self.objective.max_plate_nesting)
-        with self.session.running(validate=True), torch.random.fork_rng():
-            for rows in telling_rows(self.table).split(self.batch_size):
+        kept = buffers_kept(self.fit.model, self.fit.guide)
+        with kept, self.session.running(validate=True), torch.random.fork_rng():
+            first = torch.arange(min(len(self.table), 8), device=self.table.device)  # a batch norm needs two rows
+            chosen = torch.cat([first, telling_rows(self.table)]).unique()
+            for rows in chosen.tensor_split(-(-len(chosen) // self.batch_size)):
                 once.particles(self.fit.model, self.fit.guide, self.table.take(rows))
 
     def _optimisation(self, learning_rate: float, num_steps: int) -> Optimisation:

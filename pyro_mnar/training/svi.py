@@ -13,10 +13,12 @@ from torch import nn
 
 from pyro_mnar.capture.tracing import MODES
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.bootstrap import SHARE_OF_RATE, bootstrap_epochs, bootstrapped
 from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.particle_gain import particle_gain, say
 from pyro_mnar.training.plan import TrainingPlan
 from pyro_mnar.training.restarts import Start, best_of
 from pyro_mnar.training.run import TrainingError
@@ -56,7 +58,8 @@ def fit(
         table: The rows to fit.
         epochs: Passes over the table; by default enough for 3,000 steps, and at least 30.
         batch_size: Rows of a minibatch.
-        num_particles: K.
+        num_particles: K.  What more would add to the bound stands in ``Fit.particle_gain`` after training, and the log
+            warns where it is large: few particles pull mechanisms towards ignorable ones.
         learning_rate: Adam's, at the start.
         seed: Of minibatches, noise and held-out rows; the caller's generators stay as they are.
         device: Where to train; by default where the parameters are.
@@ -82,8 +85,10 @@ def fit(
         history.
 
     Raises:
-        ValueError: If an argument is out of range, the table's floating type is not the model's, or a model to restart
-            is a function whose parameters cannot be copied.
+        TypeError: If model or guide is a class or cannot be called, or ``table`` is no Table.
+        ValueError: If model or guide was made for another table, the two do not fit each other, an argument is out of
+            range, values lie outside a likelihood's support, the table's floating type is not the model's, or a model
+            to restart is a function whose parameters cannot be copied.
         TrainingError: (a ValueError) If the objective is not finite: names epoch, batch and site, and keeps the last
             good fit.
     """
@@ -95,7 +100,8 @@ def fit(
     objective = ImportanceWeightedELBO(num_particles, estimator)
     table, validation = _split(table, held_out, seed)
     epochs = epochs or max(LEAST_EPOCHS, math.ceil(DEFAULT_STEPS * batch_size / len(table)))
-    device = torch.device(device) if device is not None else Fit(model, guide, table.schema).device
+    untrained = Fit(model, guide, table.schema)  # refuses what is no pair for this table
+    device = torch.device(device) if device is not None else untrained.device
     for module in (model, guide):
         if isinstance(module, nn.Module):
             module.to(device)
@@ -106,6 +112,16 @@ def fit(
         point, interrupted = plan.run(Start(model, guide, seed))
     else:
         point, interrupted = best_of(restarts, plan.run_all, model, guide, table, validation or table, seed)
+    if len(point.history) and not interrupted and device.type != "meta":
+        point.particle_gain = particle_gain(
+            point.model,
+            point.guide,
+            table.source(device),
+            Session(seed, device, point.store),
+            num_particles=num_particles,
+            row_steps=len(point.history) * len(table),
+        )
+        say(point.particle_gain)
     if bootstrap and not interrupted:
         shorter = replace(
             plan,
