@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 EPOCH, DAY = pd.Timestamp("1970-01-01"), pd.Timedelta(days=1)
+NANOSECOND_DAYS = (-106_751.0, 106_751.0)  # the whole days that a date of nanoseconds can hold
 MICROSECONDS = 86_400_000_000  # in a day
 
 
@@ -99,8 +100,10 @@ def dates_of(days: NDArray[np.float64], dtype: Any) -> pd.Series:
 
     A time that the clock skips moves to the next one there is; of a time that comes twice the first is meant.
     """
-    dates = pd.Series(np.rint(days * MICROSECONDS).astype("int64").astype("datetime64[us]"))
     zone = getattr(dtype, "tz", None)
+    if getattr(dtype, "unit", None) == "ns" or dtype == np.dtype("datetime64[ns]"):
+        days = np.clip(days, *NANOSECOND_DAYS)
+    dates = pd.Series(np.rint(days * MICROSECONDS).astype("int64").astype("datetime64[us]"))
     if zone is not None:
         dates = dates.dt.tz_localize(zone, nonexistent="shift_forward", ambiguous=np.ones(len(dates), dtype=bool))
     return dates.astype(dtype)

@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from pyro_mnar.kinds.dtypes import digits_of, holds_exact_numbers, plain, restored
 from pyro_mnar.kinds.reading import dates_of, numbers_of
 from pyro_mnar.tables.schema import Column, Schema
 
@@ -41,15 +42,19 @@ def completed(
             filled[name] = _with_levels(frame[name], rows[here], column.kind.label(values[here]))
         else:
             filled[name] = _filled(frame[name], rows[here], values[here], keep_integers)
-    arrays = {i: filled.get(name, frame[name]).array for i, name in enumerate(frame.columns)}
-    done = pd.DataFrame(arrays, index=frame.index)
-    done.columns = frame.columns
+    done = frame.copy(deep=False)  # with the frame's attributes; every other column is the frame's own
+    for at, name in enumerate(frame.columns):
+        if name in filled:
+            done.isetitem(at, filled[name])
     return done
 
 
 def as_held(numbers: Float[NDArray, "*shape"], dtype: Any) -> Float[NDArray, "*shape"]:
     """Numbers as a column of this dtype gives them back."""
     numpy_dtype = getattr(dtype, "numpy_dtype", dtype)
+    digits = digits_of(dtype)
+    if digits is not None:
+        return np.round(numbers, digits)
     if pd.api.types.is_integer_dtype(dtype):
         limits = np.iinfo(numpy_dtype)
         return np.clip(np.rint(numbers), limits.min, limits.max)
@@ -62,19 +67,33 @@ def as_held(numbers: Float[NDArray, "*shape"], dtype: Any) -> Float[NDArray, "*s
 
 def _takes_levels(column: Column, values: pd.Series) -> bool:
     """Whether gaps are filled with levels and not with numbers."""
-    is_category = isinstance(values.dtype, pd.CategoricalDtype)
+    is_category = isinstance(plain(values).dtype, pd.CategoricalDtype)
     return column.kind.has_levels and (is_category or column.kind.holds_words)
 
 
 def _with_levels(values: pd.Series, rows: NDArray[np.int_], levels: NDArray[Any]) -> pd.Series:
     completed = values.copy()
-    completed.iloc[rows] = levels
+    if isinstance(values.dtype, pd.ArrowDtype) and isinstance(plain(values).dtype, pd.CategoricalDtype):
+        entries = values.astype(object)  # pandas cannot put values into Arrow's dictionaries
+        entries.iloc[rows] = levels
+        return entries.astype(values.dtype)
+    is_number = pd.api.types.is_numeric_dtype(values.dtype)
+    completed.iloc[rows] = pd.array(levels.tolist(), dtype=values.dtype) if is_number else levels
     return completed
 
 
 def _filled(values: pd.Series, rows: NDArray[np.int_], numbers: NDArray[np.float64], keep_integers: bool) -> pd.Series:
     """The column with numbers in some of its cells; the other cells keep their bits."""
     dtype, new = values.dtype, cast(NDArray[Any], numbers)
+    held = plain(values)
+    if held is not values:
+        if not keep_integers and holds_exact_numbers(values):
+            values = held  # a mean has more digits
+        else:
+            new = restored(numbers, values)
+        completed = values.copy()
+        completed.iloc[rows] = new
+        return completed
     floating = "Float64" if pd.api.types.is_extension_array_dtype(dtype) else np.float64
     if pd.api.types.is_bool_dtype(dtype) or pd.api.types.infer_dtype(values, skipna=True) == "boolean":
         if keep_integers:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pyro_mnar.kinds.dtypes import plain
 from pyro_mnar.kinds.reading import cell, row_label
 from pyro_mnar.kinds.registry import named
 from pyro_mnar.tables.schema import Schema
@@ -111,13 +112,13 @@ def read_gaps(
     not_applicable: Cells,
     by_design: Cells,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[Hashable, tuple[NDArray[np.bool_], NDArray[np.bool_]]]]:
-    """The frame with every coded cell a gap, the codes, and per column which gaps are not applicable or by design."""
+    """The frame in plain dtypes with every coded cell a gap, the codes, and per column which gaps have which reason."""
     for name in (*na_values, *not_applicable, *by_design):
         if name not in frame.columns:
             raise ValueError(f"column {name!r}: expected one of {list(frame.columns)!r}")
-    gaps, codes, absent = frame.copy(deep=False), {}, {}
+    gaps, codes, absent = in_plain_dtypes(frame), {}, {}
     for name in dict.fromkeys([*na_values, *not_applicable, *by_design]):
-        values = frame[name]
+        values = gaps[name]
         missing = values.isna().to_numpy() | values.isin(_codes(na_values.get(name, ()))).to_numpy()
         inapplicable = _cells(values, missing, not_applicable.get(name, ()), "not_applicable")
         designed = _cells(values, missing, by_design.get(name, ()), "by_design")
@@ -132,6 +133,16 @@ def read_gaps(
                 masked = masked.cat.remove_categories(set(values[coded]) - set(values[~coded]))
             gaps[name] = masked
     return gaps, pd.DataFrame(codes, index=frame.index), absent
+
+
+def in_plain_dtypes(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same frame, its columns as :func:`~pyro_mnar.kinds.dtypes.plain` has them."""
+    found = frame.copy(deep=False)
+    for at, name in enumerate(frame.columns):
+        values = plain(frame[name])
+        if values is not frame[name]:
+            found.isetitem(at, values)
+    return found
 
 
 def _cells(values: pd.Series, missing: NDArray[np.bool_], given: Any, what: str) -> NDArray[np.bool_]:

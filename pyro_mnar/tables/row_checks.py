@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from pyro_mnar.kinds.dtypes import plain
 from pyro_mnar.kinds.reading import numbers_of, row_label
 from pyro_mnar.tables.constraints import RowConstraint, described
 from pyro_mnar.tables.schema import Schema
@@ -45,7 +46,7 @@ def numbers_in(
         return numbers[:, at]
     if name not in frame.columns:
         raise ValueError(f"{described(constraint)}: expected columns among {list(frame.columns)!r}, got {name!r}")
-    return numbers_of(frame[name], name)
+    return numbers_of(plain(frame[name]), name)
 
 
 def labelled(rows: NDArray[np.int_], frame: pd.DataFrame) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds import Kind, from_plain, to_plain
 from pyro_mnar.kinds.choice import SKEWED
+from pyro_mnar.kinds.dtypes import plain
 from pyro_mnar.kinds.reading import cell, numbers_of, row_label
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.constraints import from_plain as constraint_from_plain
@@ -65,7 +66,7 @@ class Column:
 
     def read(self, values: pd.Series) -> NDArray[np.float64]:
         """Cells to numbers in the user's units, NaN for gaps; a word's number is its level's position."""
-        return self.kind.read(values, self.name)
+        return self.kind.read(plain(values), self.name)
 
     def encode(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         """User's units to standard deviations from the mean, on the unconstrained scale."""
@@ -119,6 +120,7 @@ class Auxiliary:
         if values.isna().any():
             row = row_label(values, int(values.isna().to_numpy().argmax()))
             raise ValueError(f"auxiliary column {self.name!r}: expected a value in every row, got none in row {row!r}")
+        values = plain(values)
         if not self.levels:
             return ((numbers_of(values, self.name) - self.mean) / self.std)[:, None]
         codes = pd.Index(self.levels, dtype=object, tupleize_cols=False).get_indexer(pd.Index(values.astype(object)))
