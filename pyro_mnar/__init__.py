@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyro_mnar.graphs import MissingnessGraph, missingness_graph_of
     from pyro_mnar.imputation import Imputations, Pooled, impute, pool_frames, pool_scalar
     from pyro_mnar.infer import ImportanceWeightedELBO, shared_latents
+    from pyro_mnar.nn import Groups
     from pyro_mnar.primitives import observe_mask, partially_observed, propose_missing, rows
     from pyro_mnar.scenarios import (
         Sensitivity,
@@ -39,6 +40,7 @@ __all__ = [
     "Batch",
     "Comparison",
     "Fit",
+    "Groups",
     "IdentifiabilityReport",
     "ImportanceWeightedELBO",
     "Imputations",
@@ -96,6 +98,7 @@ _NAMES_OF_ROOMS = {
     "graphs": ("MissingnessGraph", "missingness_graph_of"),
     "imputation": ("Imputations", "Pooled", "impute", "pool_frames", "pool_scalar"),
     "infer": ("ImportanceWeightedELBO", "shared_latents"),
+    "nn": ("Groups",),
     "primitives": ("observe_mask", "partially_observed", "propose_missing", "rows"),
     "scenarios": (
         "Sensitivity",

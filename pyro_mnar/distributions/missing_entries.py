@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pyro.distributions as dist
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from pyro.distributions import TorchDistribution
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import biject_to
+
+from pyro_mnar.distributions.levels import Levels
+
+MOST_COMBINATIONS = 4_096  # of missing levels that are enumerated in a row
 
 
 class MissingEntries(TorchDistribution):
@@ -44,6 +49,35 @@ class MissingEntries(TorchDistribution):
     def support(self) -> Any:
         """The support of ``fn``."""
         return self.fn.support
+
+    @property
+    def can_be_enumerated(self) -> bool:
+        """Whether the values that entries can take are finitely many."""
+        return isinstance(self.fn, Levels) or self.fn.has_enumerate_support
+
+    def combinations(self) -> Float[Tensor, "combinations columns"]:
+        """Every combination of values that columns with gaps can take, others held at one.
+
+        Raises:
+            ValueError: If there are more than 4,096.
+        """
+        choices = [self._values(column) for column in range(self.batch_shape[-1])]
+        has_gaps = ~self.mask_observed.reshape(-1, self.mask_observed.shape[-1]).all(0)
+        kept = [v if gaps else v[:1] for v, gaps in zip(choices, has_gaps.tolist(), strict=True)]
+        count = math.prod(len(values) for values in kept)
+        if count > MOST_COMBINATIONS:
+            raise ValueError(
+                f"missing levels: {count:,} combinations of {int(has_gaps.sum())} columns are too many to enumerate (at"
+                f" most {MOST_COMBINATIONS:,}): give each column a partially_observed(..., columns=[...]) of its own"
+            )
+        return torch.cartesian_prod(*kept).reshape(count, len(kept))
+
+    def _values(self, column: int) -> Float[Tensor, " values"]:
+        if isinstance(self.fn, Levels):
+            logits = self.fn.logits[..., column, :]
+            has = logits.isfinite().reshape(-1, logits.shape[-1]).any(0)
+            return self.fn.points[column][has]
+        return self.fn.enumerate_support(expand=False).reshape(-1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> MissingEntries:
         """Expand to a larger batch shape."""

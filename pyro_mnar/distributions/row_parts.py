@@ -14,6 +14,8 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
+from pyro_mnar.distributions.missing_entries import MissingEntries
+
 
 @dataclass(frozen=True)
 class MissingPart:
@@ -69,6 +71,23 @@ class RowPart(dist.Independent):
     def __init__(self, entries: TorchDistributionMixin, part: Part) -> None:
         super().__init__(entries, 1)
         self.row, self.part = entries.to_event(1), part
+
+    @property
+    def has_enumerate_support(self) -> bool:
+        """Whether missing values are levels, of which there are finitely many."""
+        return isinstance(self.base_dist, MissingEntries) and self.base_dist.can_be_enumerated
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """Every combination of missing levels; ``(combinations, *batch_shape, columns)``.
+
+        At observed entries each level counts as one, so that a sum over combinations has a constant factor.
+
+        Args:
+            expand: Ignored: every row has its own values, since rows are completed by them.
+        """
+        values = self.base_dist.combinations()
+        values = values.reshape(len(values), *(1 for _ in self.batch_shape), *self.event_shape)
+        return values.expand(len(values), *self.batch_shape, *self.event_shape)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> RowPart:
         """Expand to a larger batch shape."""

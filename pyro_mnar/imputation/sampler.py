@@ -24,7 +24,7 @@ from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.coverage import check_drawn
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.shared import shared_part
+from pyro_mnar.infer.shared import rows_are_given, shared_part
 from pyro_mnar.infer.sites import Site, columns_of, missing_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.training.fitted import Fit
@@ -201,6 +201,10 @@ class Sampler:
         objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
         rows = self.target.rows(batch)
         run = objective.particles(self.model, guide, rows)
+        if self.shared and rows_are_given(run.model_trace, run.guide_trace):
+            only = torch.zeros_like(run.log_weights)
+            only[1:] = -torch.inf  # copies of one particle count as one
+            run = run._replace(log_weights=only)
         x = _missing_entries(missing_sites(run.model_trace), (count, len(batch)), batch)
         if self.conditions is not None:
             # It writes to what it is given, which may be the trace's own.

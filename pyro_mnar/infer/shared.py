@@ -120,6 +120,16 @@ def covers(model_sites: list[Site], guide_sites: list[Site]) -> bool:
     return free <= sum(site["value"].numel() for site in guide_sites if not _is_point(site["fn"]))
 
 
+def rows_are_given(model_trace: Trace, guide_trace: Trace, plate: str = ROWS) -> bool:
+    """Whether a guide fixes every latent of the rows, so that all particles are one and the same."""
+    of_model, of_guide = (
+        {name: site for name, site in stochastic_sites(trace).items() if not is_shared(site, plate)}
+        for trace in (model_trace, guide_trace)
+    )
+    all_held = all(site["is_observed"] or name in of_guide for name, site in of_model.items())
+    return all_held and bool(of_guide) and all(_is_point(site["fn"]) for site in of_guide.values())
+
+
 def check_sizes(model: Callable[..., Any], batch: Batch, fewer: Batch, plate: str = ROWS) -> None:
     """Refuse a latent outside the row plate whose size follows the number of rows.
 

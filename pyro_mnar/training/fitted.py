@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from typing import Any
@@ -22,6 +22,7 @@ from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.particle_gain import ParticleGain
+from pyro_mnar.training.posterior import PosteriorDraws, flat_samples
 
 _CONSTRAINTS = {
     name: constraint
@@ -74,6 +75,25 @@ class Fit:
     @classmethod
     def from_svi(cls, model: Callable[[Batch], Any], guide: Callable[[Batch], Any], table: Table) -> Fit:
         """What plain ``SVI`` trained; call it where Pyro's parameter store still holds the parameters."""
+        return cls(model, guide, table.schema, store=dict(pyro.get_param_store().get_state()))
+
+    @classmethod
+    def from_posterior(cls, model: Callable[[Batch], Any], samples: Mapping[str, Any], table: Table) -> Fit:
+        """Samples of the posterior given a table, such as ``mcmc.get_samples()`` after ``mcmc.run(table.batch())``.
+
+        ``fit.guide.samples`` holds them with NaN in place of the placeholders that NUTS drew for observed entries.
+
+        Args:
+            model: The model that was sampled; call this where Pyro's parameter store still holds its parameters.
+            samples: Of each latent that all rows share, and of those of rows as far as there are some;
+                ``(samples, ...)``.
+            table: The whole table that was sampled.
+
+        Raises:
+            ValueError: If shapes or names are not the model's, or a latent that all rows share has no samples.
+            TypeError: If ``samples`` is no mapping.
+        """
+        guide = PosteriorDraws.of(model, flat_samples(samples), table.batch())
         return cls(model, guide, table.schema, store=dict(pyro.get_param_store().get_state()))
 
     def __repr__(self) -> str:
@@ -131,14 +151,18 @@ class Fit:
         torch.save(content, path)
 
     @classmethod
-    def load(cls, path: str | PathLike[str], model: Callable[[Batch], Any], guide: Callable[[Batch], Any]) -> Fit:
+    def load(
+        cls, path: str | PathLike[str], model: Callable[[Batch], Any], guide: Callable[[Batch], Any] | None = None
+    ) -> Fit:
         """Read a file of :meth:`save` into a model and a guide made as the saved ones were.
 
-        A guide that makes its parameters when it is first called, as Pyro's automatic ones do, is called on one row.
+        After :meth:`from_posterior` there is no guide to give.  A guide that makes its parameters when it is first
+        called, as Pyro's automatic ones do, is called on one row.
 
         Raises:
             RuntimeError: If the parameters do not fit the model or the guide.
         """
+        guide = PosteriorDraws() if guide is None else guide
         content = torch.load(path, weights_only=True, map_location="cpu")
         schema = Schema.from_dict(content["schema"])
         bootstrap = []
