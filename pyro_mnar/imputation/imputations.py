@@ -31,6 +31,10 @@ _HELD_FIXED = (
     "Every draw was made at the same parameters of the imputation model, as if these were known: the intervals leave"
     " their uncertainty out and are too narrow. Draw from fit(..., bootstrap=20)."
 )
+_OF_POSTERIOR = (
+    "Every draw has a draw of its own of the latents that all rows share, so the intervals hold their uncertainty; what"
+    " is a parameter without a prior is held fixed."
+)
 _OF_BOOTSTRAP = (
     "Every draw is from a fit of its own to bootstrap weights of the rows, so the intervals hold the uncertainty of the"
     " imputation model's parameters."
@@ -55,12 +59,15 @@ class Imputations(ImputedCells):
         conditions: What every completed row satisfies; None if there is nothing.
         from_bootstrap: Whether every draw is from a fit of its own, so that the draws carry the uncertainty of the
             parameters; else they hold these fixed.
+        from_posterior: Whether every draw has its own posterior draw of latents that all rows share, such as parameters
+            with priors.
     """
 
     shares: dict[int, Float[NDArray, "_ _"]] = field(default_factory=dict)
     target: Target = Target.GIVEN_MASK
     conditions: Conditions | None = field(default=None, repr=False)
     from_bootstrap: bool = False
+    from_posterior: bool = False
 
     @classmethod
     def of_fits(cls, parts: Sequence[Imputations]) -> Imputations:
@@ -131,7 +138,7 @@ class Imputations(ImputedCells):
                 or β as in training): what is computed from such tables stays biased, however many draws there are.
         """
         self._refuse_biased()
-        note = _OF_BOOTSTRAP if self.from_bootstrap else _HELD_FIXED
+        note = _OF_BOOTSTRAP if self.from_bootstrap else _OF_POSTERIOR if self.from_posterior else _HELD_FIXED
         return pool_frames(
             self.frames(),
             analysis,
@@ -272,4 +279,14 @@ def impute_gaps(table: Table, sampler: Sampler, device: torch.device, mode: str)
         table.bounds.hold(means, cells)
     if sampler.conditions is not None:
         sampler.conditions.settle(draws, cells)
-    return Imputations(table, cells, draws, means, effective, shares, sampler.target, sampler.conditions)
+    return Imputations(
+        table,
+        cells,
+        draws,
+        means,
+        effective,
+        shares,
+        sampler.target,
+        sampler.conditions,
+        from_posterior=sampler.has_posterior,
+    )

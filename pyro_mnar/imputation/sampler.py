@@ -24,8 +24,8 @@ from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.coverage import check_drawn
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.shared import rows_are_given, shared_part
-from pyro_mnar.infer.sites import Site, columns_of, missing_sites
+from pyro_mnar.infer.shared import is_point, rows_are_given, shared_part
+from pyro_mnar.infer.sites import Site, columns_of, missing_sites, sample_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.training.fitted import Fit
 
@@ -122,6 +122,11 @@ class Sampler:
         self.with_gaps = sorted(incomplete.union(with_gaps))
         self.max_plate_nesting = float("inf")
         self.shared: list[poutine.Trace] = []  # what all rows share, one trace for each draw; empty if they share none
+
+    @property
+    def has_posterior(self) -> bool:
+        """Whether draws differ in what all rows share, as a posterior's do and a point's do not."""
+        return any(not is_point(site["fn"]) for trace in self.shared[:1] for site in sample_sites(trace).values())
 
     def impute(self, batch: Batch) -> Chunk:
         """Resample every draw from its own particles; average over all of them."""

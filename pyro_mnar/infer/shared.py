@@ -117,7 +117,14 @@ def covers(model_sites: list[Site], guide_sites: list[Site]) -> bool:
     free = sum(
         biject_to(site["fn"].support).inv(site["value"]).numel() for site in model_sites if not site["is_observed"]
     )
-    return free <= sum(site["value"].numel() for site in guide_sites if not _is_point(site["fn"]))
+    return free <= sum(site["value"].numel() for site in guide_sites if not is_point(site["fn"]))
+
+
+def is_point(fn: Any) -> bool:
+    """Whether a distribution is a single point."""
+    while isinstance(fn, dist.Independent | dist.MaskedDistribution):
+        fn = fn.base_dist
+    return isinstance(fn, dist.Delta)
 
 
 def rows_are_given(model_trace: Trace, guide_trace: Trace, plate: str = ROWS) -> bool:
@@ -127,7 +134,7 @@ def rows_are_given(model_trace: Trace, guide_trace: Trace, plate: str = ROWS) ->
         for trace in (model_trace, guide_trace)
     )
     all_held = all(site["is_observed"] or name in of_guide for name, site in of_model.items())
-    return all_held and bool(of_guide) and all(_is_point(site["fn"]) for site in of_guide.values())
+    return all_held and bool(of_guide) and all(is_point(site["fn"]) for site in of_guide.values())
 
 
 def check_sizes(model: Callable[..., Any], batch: Batch, fewer: Batch, plate: str = ROWS) -> None:
@@ -160,9 +167,3 @@ def _shared_shapes(model: Callable[..., Any], batch: Batch, plate: str) -> dict[
 
 def _is_of_rows(msg: Any, plate: str) -> bool:
     return msg["type"] == "sample" and (msg["name"] == plate or not is_shared(msg, plate))
-
-
-def _is_point(fn: Any) -> bool:
-    while isinstance(fn, dist.Independent | dist.MaskedDistribution):
-        fn = fn.base_dist
-    return isinstance(fn, dist.Delta)

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from pyro_mnar.infer.pair import check_callable
 from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
+from pyro_mnar.infer.posterior import PosteriorDraws, flat_samples
 from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.particle_gain import ParticleGain
-from pyro_mnar.training.posterior import PosteriorDraws, flat_samples
 
 _CONSTRAINTS = {
     name: constraint

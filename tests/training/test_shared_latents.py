@@ -184,6 +184,19 @@ def test_a_saved_fit_imputes_the_same_draws(table: Table, tmp_path: Path) -> Non
     assert len(np.unique(first[:, 0])) == 3
 
 
+def test_pooling_says_whose_uncertainty_the_draws_hold(table: Table) -> None:
+    def point(batch: Batch) -> None:
+        pyro.sample("mean", dist.Delta(batch.x.new_tensor(0.7)))
+
+    fits = {
+        "draw of its own of the latents": exact_fit(table),
+        "same parameters": Fit(stans_example, point, table.schema),
+    }
+    for said, of_guide in fits.items():
+        pooled = impute(of_guide, table, num_draws=3, num_particles=5).pool(lambda frame: (frame["y"].mean(), 0.01))
+        assert said in repr(pooled)
+
+
 def test_what_svi_trained_is_imputed_too(table: Table, own_store: None) -> None:
     guide, batch = AutoNormal(shared_latents(stans_example)), table.batch()
     svi = SVI(stans_example, guide, pyro.optim.Adam({"lr": 0.05}), loss=ImportanceWeightedELBO(5))
