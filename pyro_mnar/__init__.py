@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pyro_mnar.infer import ImportanceWeightedELBO, shared_latents
     from pyro_mnar.nn import Groups
     from pyro_mnar.primitives import observe_mask, partially_observed, propose_missing, rows
+    from pyro_mnar.reports import Report, report
     from pyro_mnar.scenarios import (
         Sensitivity,
         TippingPoint,
@@ -49,6 +50,7 @@ __all__ = [
     "MNARImputer",
     "MissingnessGraph",
     "Pooled",
+    "Report",
     "RestartSpread",
     "Schema",
     "Sensitivity",
@@ -71,6 +73,7 @@ __all__ = [
     "pool_frames",
     "pool_scalar",
     "propose_missing",
+    "report",
     "restart_spread",
     "rows",
     "search_twins",
@@ -100,6 +103,7 @@ _NAMES_OF_ROOMS = {
     "infer": ("ImportanceWeightedELBO", "shared_latents"),
     "nn": ("Groups",),
     "primitives": ("observe_mask", "partially_observed", "propose_missing", "rows"),
+    "reports": ("Report", "report"),
     "scenarios": (
         "Sensitivity",
         "TippingPoint",

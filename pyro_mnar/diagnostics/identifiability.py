@@ -91,7 +91,7 @@ def check_identifiability(
     table = fit.encoded(table) if fit is not None else table
     owner = fit_or_model if isinstance(fit_or_model, Fit) else Fit(fit_or_model, empty_guide, table.schema)
     probe = ModelProbe.of(owner.model, owner.guide, table, Session(seed, owner.device, owner.store))
-    graph = _graph(owner, table, seed)
+    graph = graph_of_fit(owner, table, seed=seed)
     twins, line = _twin_line(fit, table, search, seed, search_options)
     lines = (
         line,
@@ -137,8 +137,8 @@ def _twin_line(
     return twins, Line(name, paper, NO_SIGN, evidence, advice)
 
 
-def _graph(fit: Fit, table: Table, seed: int) -> MissingnessGraph | None:
-    """The graph that the code has, if its mask site can be found."""
+def graph_of_fit(fit: Fit, table: Table, *, seed: int = 0) -> MissingnessGraph | None:
+    """The missingness graph that a fit's model has, if its mask site can be found."""
     model = (
         copy.deepcopy(fit.model).cpu() if fit.device.type != "cpu" and isinstance(fit.model, nn.Module) else fit.model
     )

@@ -1,0 +1,5 @@
+"""What was assumed, done and found, as a page to hand on."""
+
+from pyro_mnar.reports.written import Report, report
+
+__all__ = ["Report", "report"]
