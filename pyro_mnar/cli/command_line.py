@@ -7,9 +7,13 @@ What a command needs is imported when it runs, so that help and wrong options ar
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pyro_mnar.cli.options import parser
 
@@ -20,20 +24,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 for an error, 130 after Ctrl-C; either of the latter is one line on standard error.
     """
-    options = parser().parse_args(arguments)
+    options = parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     try:
         from pyro_mnar.infer.session import threads
 
-        with threads(options.threads):
+        with warnings.catch_warnings(), threads(options.threads):
+            warnings.showwarning = _show
             COMMANDS[options.command](options)
-    except (ValueError, TypeError, OSError) as error:
-        message = " ".join(str(error).split())
-        print(f"pyro-mnar: {message}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt as interrupt:
-        print(f"\npyro-mnar: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        _say(f"\npyro-mnar: {str(interrupt) or 'interrupted'}")
         return 130  # 128 + SIGINT, as shells have it
+    except BrokenPipeError:  # as of `pyro-mnar ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter fails when it flushes
+        return 141  # 128 + SIGPIPE
+    except MemoryError as error:
+        _say(
+            f"pyro-mnar: not enough memory: {' '.join(str(error).split()) or 'fewer --draws or --particles take less'}"
+        )
+        return 2
+    except (ValueError, TypeError, OSError) as error:
+        _say(f"pyro-mnar: {' '.join(str(error).split())}")
+        return 2
+    except (RuntimeError, RecursionError) as error:  # torch's: no memory, no device
+        _say(f"pyro-mnar: {type(error).__name__}: {' '.join(str(error).split())}")
+        return 2
     return 0
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Codes such as ``-99,-98`` bound to their option, since they look like one themselves."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--na-values" and re.match(r"-[0-9.]", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    """A warning as a line of the command line's own, without the place in this package that gave it."""
+    _say(f"pyro-mnar: warning: {' '.join(str(message).split())}")
+
+
+def _say(message: str) -> None:
+    if sys.stderr is not None:  # services have none
+        print(message, file=sys.stderr)
 
 
 def _impute(options: argparse.Namespace) -> None:

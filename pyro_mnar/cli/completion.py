@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+from collections.abc import Iterator
 from functools import partial
+from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pyro_mnar import mechanisms
+from pyro_mnar.cli.declarations import Declarations
+from pyro_mnar.cli.output_folder import OutputFolder
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.imputation import impute
+from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.models import GINA
 from pyro_mnar.tables.table import Table
+from pyro_mnar.tables.text_frame import TextFrame
+from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.svi import fit
 
 SHOWN = 10  # columns whose kind is said
@@ -29,24 +37,22 @@ MECHANISMS = {
 
 
 def complete_file(options: argparse.Namespace) -> None:
-    """Fit GINA to a CSV file and write completed tables (draw_01.csv, ...), their mean (mean.csv) and the history."""
-    codes = dict(_codes(given) for given in options.na_values)
-    table = Table.from_csv(
-        options.data,
-        auxiliary=_auxiliary(options.auxiliary),
-        na_values=codes,
-        kinds=dict(map(_kind, options.kinds)),
-        lower=dict(_bound(given, "lower") for given in options.lower),
-        upper=dict(_bound(given, "upper") for given in options.upper),
-    )
-    _say_kinds(table)
+    """Fit GINA to a CSV file and write completed tables (draw_01.csv, ...), their mean (mean.csv) and the history.
+
+    Raises:
+        ValueError: If the file, an option or what they say of each other is wrong.
+        KeyboardInterrupt: If Ctrl-C ended the training, unless ``--keep-interrupted``; nothing is written then.
+    """
     if options.draws < 1:
         raise ValueError(f"--draws: expected at least 1, got {options.draws}")
+    text, table = Declarations.of_options(options).read(options.data)
+    _say_kinds(table)
     cause: dict[str, Any] = {"mechanism": MECHANISMS.get(options.mechanism)}
     if options.graph:
         cause = {"graph": _graph(options.graph, table)}
     device = _device(options.device)
-    _make_folder(options.out, options.draws)
+    names = [*_draw_names(options.draws), "mean.csv", "history.csv"]
+    folder = OutputFolder(options.out, names, options.data)
     model = GINA(table, latent_dim=options.latent_dim, seed=options.seed, **cause)
     guide = ZeroImpute(table, model.latent_dim, seed=options.seed)
     result = fit(
@@ -59,12 +65,37 @@ def complete_file(options: argparse.Namespace) -> None:
         device=device,
         progress=not options.quiet,
     )
+    if result.interrupted and not options.keep_interrupted:
+        raise KeyboardInterrupt(
+            f"interrupted after {result.epochs_done} epochs; nothing was written (--keep-interrupted writes what such a"
+            " model imputes)"
+        )
     imputations = impute(result, table, num_draws=options.draws, seed=options.seed)
-    for name, frame in zip(_draw_names(options.draws), imputations.frames(), strict=True):
-        frame.to_csv(options.out / name, index=False)
-    imputations.mean().to_csv(options.out / "mean.csv", index=False)
-    result.history.to_csv(options.out / "history.csv", index=False)
+    folder.write(_files(text, imputations, result, names), _about(options, result))
     print(f"{options.out}: {options.draws} completed tables and their mean; {imputations.cells.shape[1]} cells imputed")
+
+
+def _files(text: TextFrame, imputations: Imputations, result: Fit, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of what is written, one at a time."""
+    columns = imputations.table.schema.columns
+    rows, positions = imputations.cells
+    imputed = {column.name: rows[positions == at] for at, column in enumerate(columns)}
+    levels = {column.name for column in columns if column.kind.has_levels}
+    for name, frame in zip(names, chain(imputations.frames(), [imputations.mean()]), strict=False):
+        yield name, text.written(frame, imputed, levels)
+    yield names[-1], result.history.to_csv(index=False).encode()
+
+
+def _about(options: argparse.Namespace, result: Fit) -> dict[str, Any]:
+    """What a manifest says of a run."""
+    return {
+        "made_by": f"pyro-mnar {version('pyro-mnar')}",
+        "data": options.data.name,
+        "data_sha256": hashlib.sha256(options.data.read_bytes()).hexdigest(),
+        "seed": options.seed,
+        "epochs": result.epochs_done,
+        "interrupted": result.interrupted,
+    }
 
 
 def _say_kinds(table: Table) -> None:
@@ -77,50 +108,9 @@ def _say_kinds(table: Table) -> None:
         print(f"kinds: {', '.join(described)}{more}; --kinds COLUMN=KIND overrules")
 
 
-def _auxiliary(given: str | None) -> Any:
-    return given if given is None or given == "mask" else [name.strip() for name in given.split(",") if name.strip()]
-
-
 def _draw_names(draws: int) -> list[str]:
     digits = max(2, len(str(draws)))
     return [f"draw_{number:0{digits}}.csv" for number in range(1, draws + 1)]
-
-
-def _make_folder(out: Path, draws: int) -> None:
-    """Before any training: make the folder, and refuse to leave draws of another run beside the new ones."""
-    out.mkdir(parents=True, exist_ok=True)
-    left = {path.name for path in out.glob("draw_*.csv")} - set(_draw_names(draws))
-    if left:
-        raise ValueError(f"--out: {out} holds {min(left)} of another run, which would stay beside these draws")
-
-
-def _codes(given: str) -> tuple[str, list[Any]]:
-    column, equals, codes = given.partition("=")
-    if not (column and equals and codes):
-        raise ValueError(f"--na-values: expected COLUMN=CODE,CODE, got {given!r}")
-    return column, [_number(code) for code in codes.split(",")]
-
-
-def _kind(given: str) -> tuple[str, str]:
-    column, equals, kind = given.rpartition("=")
-    if not (column and equals and kind):
-        raise ValueError(f"--kinds: expected COLUMN=KIND, got {given!r}")
-    return column, kind.replace("-", "_")
-
-
-def _bound(given: str, end: str) -> tuple[str, Any]:
-    column, equals, bound = given.rpartition("=")
-    if not (column and equals and bound):
-        raise ValueError(f"--{end}: expected COLUMN=NUMBER, got {given!r}")
-    return column, _number(bound)
-
-
-def _number(text: str) -> Any:
-    """A code as the file's reader would read it: a number if it is one."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _graph(given: str, table: Table) -> MissingnessGraph:

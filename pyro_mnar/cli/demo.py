@@ -63,6 +63,8 @@ def run(
             model = method(table, seed=seed)
             guide = ZeroImpute(table, model.latent_dim, seed=seed)
             trained = fit(model, guide, table, epochs=epochs, num_particles=particles, seed=seed, progress=progress)
+            if trained.interrupted:
+                raise KeyboardInterrupt("interrupted; nothing was written")
             imputations = impute(trained, table, num_draws=20, num_particles=100, seed=seed)
             return imputations.mean()
 

@@ -53,10 +53,18 @@ def _add_impute(commands: Any) -> None:
     )
     complete.add_argument("data", type=Path, help="CSV file with a header; empty cells are gaps")
     complete.add_argument("--out", type=Path, required=True, help="folder for the completed tables (made if absent)")
+    _add_reading(complete)
     complete.add_argument(
         "--auxiliary",
         metavar="A,B",
         help="complete columns to condition on, or 'mask'; by default the complete columns, which are modelled too",
+    )
+    complete.add_argument(
+        "--carry",
+        action="append",
+        default=[],
+        metavar="A,B",
+        help="columns that no model sees: they stand in every completed table as they came",
     )
     cause = complete.add_mutually_exclusive_group()
     cause.add_argument(
@@ -75,9 +83,21 @@ def _add_impute(commands: Any) -> None:
         "--na-values",
         action="append",
         default=[],
-        metavar="COLUMN=CODE,CODE",
-        help="codes that stand for a missing value, such as income=-98,-99; once for every such column",
+        metavar="[COLUMN=]CODE,CODE",
+        help="codes that stand for a missing value, such as income=-98,-99, or -98,-99 wherever they stand; may be"
+        " repeated",
     )
+    for reason, which in (
+        ("not-applicable", "that a column has no value in this row, which is then not imputed"),
+        ("by-design", "that a value was not asked for, which says nothing of it"),
+    ):
+        complete.add_argument(
+            f"--{reason}",
+            action="append",
+            default=[],
+            metavar="COLUMN=CODE,CODE",
+            help=f"codes that say {which}; once for every such column",
+        )
     complete.add_argument(
         "--kinds",
         action="append",
@@ -85,6 +105,14 @@ def _add_impute(commands: Any) -> None:
         metavar="COLUMN=KIND",
         help=f"how a column is modelled, one of {', '.join(KINDS)}; once for every column that is not what its"
         " values say",
+    )
+    complete.add_argument(
+        "--order",
+        action="append",
+        default=[],
+        metavar="COLUMN=LEVEL,LEVEL",
+        help="a column's levels in their order, such as education=primary,secondary,tertiary; once for every such"
+        " column",
     )
     for end, which in (("lower", "least"), ("upper", "greatest")):
         complete.add_argument(
@@ -95,6 +123,13 @@ def _add_impute(commands: Any) -> None:
             help=f"the {which} value of a column, to which its imputations keep; once for every such column",
         )
     complete.add_argument(
+        "--constraint",
+        action="append",
+        default=[],
+        metavar="WORDS",
+        help="what every row satisfies, such as 'start <= end' or 'rent + food = spent'; once for each",
+    )
+    complete.add_argument(
         "--epochs", type=int, metavar="N", help="passes over the table (default: enough for 3,000 steps)"
     )
     complete.add_argument("--particles", type=int, default=20, metavar="K", help="while training (default %(default)s)")
@@ -104,7 +139,34 @@ def _add_impute(commands: Any) -> None:
     )
     complete.add_argument("--device", default="cpu", help="such as cpu, cuda or cuda:1 (default %(default)s)")
     _add_threads(complete)
+    complete.add_argument(
+        "--keep-interrupted",
+        action="store_true",
+        help="after Ctrl-C, impute by what was trained so far; by default nothing is written",
+    )
     complete.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_reading(command: argparse.ArgumentParser) -> None:
+    """How the file is written."""
+    command.add_argument("--sep", metavar="CHARACTER", help="what divides cells, such as ';' or tab (default: found)")
+    command.add_argument("--decimal", metavar="CHARACTER", help="the decimal point (default .)")
+    command.add_argument("--thousands", metavar="CHARACTER", help="what divides thousands (default: nothing)")
+    command.add_argument("--encoding", metavar="CODEC", help="such as utf-8 or cp1252 (default: found)")
+    command.add_argument(
+        "--na",
+        action="append",
+        default=[],
+        metavar="WORD,WORD",
+        help="words that are gaps, such as NA,?; by default only empty cells are",
+    )
+    command.add_argument(
+        "--date-format",
+        action="append",
+        default=[],
+        metavar="COLUMN=FORMAT",
+        help="how a column writes dates, such as born=%%d/%%m/%%Y; dates such as 2021-12-31 need none",
+    )
 
 
 def _add_demo(commands: Any) -> None:

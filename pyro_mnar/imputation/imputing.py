@@ -7,6 +7,7 @@ How many particles, to which target, with which constraints; what becomes of the
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from typing import TypedDict, Unpack, overload
 
@@ -126,6 +127,12 @@ def impute(
         raise ValueError(
             f"num_draws: expected at most {len(fits)}, one from each bootstrap fit, got {num_draws}: train more,"
             f" fit(..., bootstrap={num_draws}), or hold the parameters fixed, impute(fit.without_bootstrap(), ...)"
+        )
+    if fit.interrupted:
+        warnings.warn(
+            f"fit: its training was interrupted after {fit.epochs_done} epochs, and it imputes as well as these taught"
+            " it; fit anew for imputations to rely on",
+            stacklevel=2,
         )
     table = fit.encoded(table)
     device = torch.device(device) if device is not None else fit.device

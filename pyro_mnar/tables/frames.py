@@ -1,10 +1,9 @@
-"""Reading frames and CSV files: which columns there are, which cells are gaps, and which codes say why."""
+"""Reading frames: which columns there are, which cells are gaps, and which codes say why."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Hashable, Mapping, Sequence
-from os import PathLike
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,43 +12,10 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds.dtypes import plain
 from pyro_mnar.kinds.reading import cell, row_label
-from pyro_mnar.kinds.registry import named
 from pyro_mnar.tables.schema import Schema
 
 REASONS = ("na_values", "not_applicable", "by_design")  # for a gap, of which codes may tell
 Cells = Mapping[Hashable, Any]  # per column one code, several codes, or a boolean per row
-
-
-def read_csv(path: str | PathLike[str], kinds: Any, coded: Collection[Hashable]) -> pd.DataFrame:
-    """Read a CSV file as written: whole numbers stay whole beside gaps, and repeated column names are refused.
-
-    Args:
-        path: The file.
-        kinds: As for :meth:`~pyro_mnar.Table.from_frame`; a declared kind says how its column's text is to be read.
-        coded: Columns that have codes: a code in words makes the whole column text.
-    """
-    try:
-        header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
-    except pd.errors.EmptyDataError:
-        raise ValueError(f"{path}: expected a header and rows, got an empty file") from None
-    repeated = header[header.duplicated()]
-    if len(repeated):
-        raise ValueError(f"{path}: expected each column name once, got {repeated.iloc[0]!r} twice")
-    try:
-        frame = pd.read_csv(path, dtype_backend="numpy_nullable")
-    except pd.errors.ParserError as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise ValueError(f"{path}: expected as many fields in every row as in the header, {len(header)}, got more")
-    # Without nullable dtypes pandas turns whole numbers beside a gap into floats, and booleans into objects.
-    frame = frame.astype(dict.fromkeys(frame.columns[frame.dtypes == "Float64"], "float64"))
-    for name, kind in kinds.items() if isinstance(kinds, Mapping) else ():
-        if name in frame.columns and kind is not None:
-            frame[name] = named(kind, name).of_text(frame[name])
-    for name in set(coded) & set(frame.columns[~frame.dtypes.map(pd.api.types.is_numeric_dtype)]):
-        numbers = pd.to_numeric(frame[name], errors="coerce")
-        frame[name] = numbers.astype(object).where(numbers.notna(), frame[name])
-    return frame
 
 
 def check_frame(frame: pd.DataFrame, auxiliary: object, carry: object = ()) -> None:
@@ -100,6 +66,16 @@ def known_codes(
             if not frame[name].isin(list(codes)).any():
                 warnings.warn(f"{reason} of column {name!r}: none of {list(codes)!r} stands in any row", stacklevel=4)
     return tuple(known)
+
+
+def codes_by_column(given: Mapping[str, Cells | None]) -> dict[Hashable, list[Any]]:
+    """All codes of a column, whatever their reason."""
+    codes: dict[Hashable, list[Any]] = {}
+    for cells in given.values():
+        for name, entries in (cells or {}).items():
+            listed = _codes(entries)
+            codes.setdefault(name, []).extend([] if _are_marks(listed) else listed)
+    return codes
 
 
 def _are_marks(entries: Sequence[Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -18,14 +19,16 @@ from pyro_mnar.kinds import Kind
 from pyro_mnar.tables.batch import Batch, RowSource
 from pyro_mnar.tables.bounds import Bounds, CellBounds
 from pyro_mnar.tables.constraints import RowConstraint
+from pyro_mnar.tables.delimited_text import DelimitedText
 from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.description import described
 from pyro_mnar.tables.encoding import encoded, encoded_bounds
-from pyro_mnar.tables.frames import REASONS, Cells, read_csv
+from pyro_mnar.tables.frames import REASONS, Cells, codes_by_column
 from pyro_mnar.tables.long_frames import Reading, read_long, read_matrix
 from pyro_mnar.tables.positions import CellPositions, LongNames, Positions, is_mask, positions_of
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.sparse import SparseStorage
+from pyro_mnar.tables.text_frame import TextFrame, Writing
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,15 +137,52 @@ class Table:
         return cls(schema, storage)
 
     @classmethod
-    def from_csv(cls, path: str | PathLike[str], **options: Any) -> Table:
-        """Read a CSV file with a header; options as for :meth:`from_frame`.
+    def from_csv(
+        cls,
+        path: str | PathLike[str],
+        *,
+        sep: str | None = None,
+        encoding: str | None = None,
+        decimal: str = ".",
+        thousands: str | None = None,
+        na: Collection[str] = (),
+        date_format: Mapping[Hashable, str] | None = None,
+        **options: Any,
+    ) -> Table:
+        """Read a CSV file with a header, in which empty cells are gaps, and words only if ``na`` names them.
+
+        Whole numbers stay whole beside gaps; digits after a zero (``007``) are words; ISO dates are dates; amounts and
+        shares that all have the same sign (``$``, ``%``) are numbers.
+
+        Args:
+            path: The file.
+            sep: What divides cells: a character, or ``"tab"``.  By default a comma, or else what divides every line
+                into as many cells as the header, with a warning.
+            encoding: Codec of the text.  By default what its byte order mark says, or UTF-8, or else Windows-1252, with
+                a warning.
+            decimal: The decimal point.
+            thousands: What divides thousands, if anything.
+            na: Words that are gaps, in every column.
+            date_format: Patterns of ``strftime`` for columns of dates not written by ISO 8601, such as ``{"born":
+                "%d/%m/%Y"}``.
+            options: As for :meth:`from_frame`.
 
         Raises:
-            ValueError: As :meth:`from_frame`, and if the file repeats a column name, is empty or has rows longer than
-                its header.
+            ValueError: As :meth:`from_frame`, and if the file is empty, repeats a column name, has lines of other than
+                the header's number of cells or words among numbers: names the file, the line, the column and the option
+                that mends it.
         """
-        coded = {name for reason in REASONS for name in options.get(reason) or {}}
-        return cls.from_frame(read_csv(path, options.get("kinds"), coded), **options)
+        text = DelimitedText.read(path, separator=sep, encoding=encoding)
+        for note in text.said:
+            warnings.warn(f"{path}: {note}", stacklevel=2)
+        given = {reason: options.get(reason) for reason in REASONS}
+        writing = Writing.of(decimal, thousands, na, date_format)
+        kinds, schema = options.get("kinds"), options.get("schema")
+        if schema is not None:
+            kinds = {column.name: column.kind for column in schema.columns}
+            given = {reason: {**schema.codes_of(reason), **(cells or {})} for reason, cells in given.items()}
+        carry = options.get("carry", ())
+        return cls.from_frame(TextFrame.of(text, writing, kinds, codes_by_column(given), carry).frame, **options)
 
     @classmethod
     def from_numpy(cls, array: NDArray[Any], columns: Sequence[Hashable] | None = None, **options: Any) -> Table:

@@ -50,6 +50,7 @@ class Fit:
         particle_gain: What more particles would add to the bound, as :func:`~pyro_mnar.fit` found after training.
         bootstrap: After ``fit(bootstrap=M)``, a fit to each of M sets of bootstrap weights of the rows, from which
             :func:`~pyro_mnar.impute` draws; their spread is the uncertainty of the parameters.
+        interrupted: Whether Ctrl-C ended the training early.
     """
 
     model: Callable[[Batch], Any]
@@ -61,6 +62,7 @@ class Fit:
     members: list[Fit] = field(default_factory=list, repr=False)
     bootstrap: list[Fit] = field(default_factory=list, repr=False)
     particle_gain: ParticleGain | None = field(default=None, repr=False)
+    interrupted: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         for role, one in (("model", self.model), ("guide", self.guide)):
@@ -100,7 +102,13 @@ class Fit:
         epochs = f"{len(self.history)} epochs" if len(self.history) else "no history"
         model, guide = (getattr(pair, "__name__", type(pair).__name__) for pair in (self.model, self.guide))
         fits = f", {len(self.bootstrap)} bootstrap fits" if self.bootstrap else ""
-        return f"Fit({model}, {guide}, {self.schema.num_columns} columns, {epochs}{fits})"
+        note = ", interrupted" if self.interrupted else ""
+        return f"Fit({model}, {guide}, {self.schema.num_columns} columns, {epochs}{fits}{note})"
+
+    @property
+    def epochs_done(self) -> int:
+        """Number of epochs that were finished."""
+        return len(self.history)
 
     def without_bootstrap(self) -> Fit:
         """The same fit without its bootstrap: imputations then hold its parameters fixed."""
@@ -147,6 +155,7 @@ class Fit:
             "restarts": self.restarts.to_dict("list"),
             "particle_gain": None if self.particle_gain is None else asdict(self.particle_gain),
             "bootstrap": [_parameters(member) for member in self.bootstrap],
+            "interrupted": self.interrupted,
         }
         torch.save(content, path)
 
@@ -173,7 +182,8 @@ class Fit:
         history, restarts = pd.DataFrame(content["history"]), pd.DataFrame(content["restarts"])
         gain = content.get("particle_gain")
         particle_gain = None if gain is None else ParticleGain(**gain)
-        return cls(model, guide, schema, history, store, restarts, bootstrap=bootstrap, particle_gain=particle_gain)
+        told = {"particle_gain": particle_gain, "interrupted": content.get("interrupted", False)}
+        return cls(model, guide, schema, history, store, restarts, bootstrap=bootstrap, **told)
 
 
 def copied_modules(model: Any, guide: Any) -> tuple[Any, Any]:

@@ -64,9 +64,9 @@ class TrainingPlan:
             with run.session.running():
                 steps = Steps(run.optimisation, self.mode, self.thresholds)
         except KeyboardInterrupt:  # a capture takes a second, compiling half a minute
-            return Trained(run.result(), interrupted=True)
+            return _trained(run, interrupted=True)
         interrupted = self._epochs(Trainer(run, steps), start.label)
-        return Trained(run.result(), interrupted)
+        return _trained(run, interrupted)
 
     def run_all(self, starts: Sequence[Start]) -> list[Trained]:
         """Train several: at once if their step can be captured and the run is long enough for it, else in turn.
@@ -86,7 +86,7 @@ class TrainingPlan:
             else:
                 log.info("starts: %d at once (%s)", len(starts), trainer.steps.mode)
                 interrupted = self._epochs(trainer, f"{len(starts)} starts")
-                return [Trained(run.result(), interrupted) for run in runs]
+                return [_trained(run, interrupted) for run in runs]
         log.info("starts: in turn (%s)", reason or "as asked for")
         trained: list[Trained] = []
         for start in starts:
@@ -115,3 +115,9 @@ class TrainingPlan:
 
     def _epochs(self, trainer: EpochTrainer, label: str) -> bool:
         return run_epochs(trainer, self.epochs, patience=self.patience, progress=self.progress, label=label)
+
+
+def _trained(run: TrainingRun, interrupted: bool) -> Trained:
+    fit = run.result()
+    fit.interrupted = interrupted
+    return Trained(fit, interrupted)

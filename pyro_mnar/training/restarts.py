@@ -96,11 +96,12 @@ def best_of(
     kept = members[best]
     with Session(seed, kept.device).running():  # lets guides that make their parameters when first called make them
         _run_once(model, guide, table)
-    for given, trained_module in ((model, kept.model), (guide, kept.guide)):
+    for given, best_module in ((model, kept.model), (guide, kept.guide)):
         if isinstance(given, nn.Module):
-            given.load_state_dict(trained_module.state_dict())
+            given.load_state_dict(best_module.state_dict())
     store = _copied(kept.store, kept.model, kept.guide)
-    return Trained(Fit(model, guide, kept.schema, kept.history, store, report, members), interrupted)
+    fitted = Fit(model, guide, kept.schema, kept.history, store, report, members, interrupted=interrupted)
+    return Trained(fitted, interrupted)
 
 
 def copied_pair(

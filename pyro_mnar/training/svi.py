@@ -50,7 +50,7 @@ def fit(
 ) -> Fit:
     """Train by SVI: Adam on minibatches of the importance-weighted bound, with a learning rate that falls to zero.
 
-    Ctrl-C ends training early and returns what was fitted so far.
+    Ctrl-C ends training early and returns what was fitted so far; ``Fit.interrupted`` says so, and imputing warns.
 
     Args:
         model: Any callable of a :class:`~pyro_mnar.Batch`.

@@ -42,6 +42,7 @@ def test_impute_writes_draws_and_mean_and_keeps_what_was_observed(survey, tmp_pa
         "draw_02.csv",
         "draw_03.csv",
         "history.csv",
+        "manifest.json",
         "mean.csv",
     ]
     before = pd.read_csv(survey)

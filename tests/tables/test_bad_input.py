@@ -145,9 +145,9 @@ BAD_FILES = {
     "empty": ("", ["empty"]),
     "header only": ("age,income\n", ["at least one row"]),
     "repeated name": ("age,income,age\n1,2,3\n", ["'age'", "once"]),
-    "rows longer than the header": ("age,income\n1,2,3\n2,3,4\n", ["2, got more"]),
+    "rows longer than the header": ("age,income\n1,2,3\n2,3,4\n", ["line 2", "2 cells", "got 3"]),
     "one row longer than the header": ("age,income\n1,2\n2,3,4\n", ["line 3"]),
-    "text": ("age,income\n1,2\n2,lots\n3,\n", ["'income'", "'lots'", "row 1"]),
+    "text": ("age,income\n1,2\n2,lots\n3,4\n4,\n", ["line 3", "'income'", "'lots'"]),
 }
 
 

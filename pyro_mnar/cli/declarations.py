@@ -1,0 +1,250 @@
+"""What a user says of a file: how it is written, what its columns are, what stands for a gap.
+
+It comes from options and from a schema file; where both speak of one thing, the option holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pyro_mnar.cli.constraint_text import constraint_of
+from pyro_mnar.kinds import KINDS, Ordinal
+from pyro_mnar.tables.cell_formats import Numbers
+from pyro_mnar.tables.delimited_text import DelimitedText
+from pyro_mnar.tables.table import Table
+from pyro_mnar.tables.text_frame import TextFrame, Writing
+
+NUMBERS = Numbers()
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """What is declared of a file and its columns; what is not is found in the file.
+
+    Attributes:
+        sep: What divides cells.
+        encoding: Codec of the text.
+        decimal: The decimal point.
+        thousands: What divides thousands.
+        na: Words that are gaps in every column.
+        codes: Codes that stand for a missing value in whatever column they are found.
+        date_format: Patterns of dates, by column.
+        auxiliary: Names of the columns that are U, or ``"mask"``.
+        carry: Columns that no model sees.
+        kinds: By column.
+        order: Levels in their order, by column.
+        na_values: Codes that stand for a missing value, by column.
+        not_applicable: Codes that say that there is no value, by column.
+        by_design: Codes that say that a value was not asked for, by column.
+        lower: Least values, by column.
+        upper: Greatest values, by column.
+        constraints: What every row satisfies, in words such as ``"start <= end"``.
+    """
+
+    sep: str | None = None
+    encoding: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    na: tuple[str, ...] = ()
+    codes: tuple[Any, ...] = ()
+    date_format: Mapping[str, str] = field(default_factory=dict)
+    auxiliary: Any = None
+    carry: tuple[str, ...] = ()
+    kinds: Mapping[str, Any] = field(default_factory=dict)
+    order: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    na_values: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    not_applicable: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    by_design: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    lower: Mapping[str, Any] = field(default_factory=dict)
+    upper: Mapping[str, Any] = field(default_factory=dict)
+    constraints: tuple[str, ...] = ()
+
+    @classmethod
+    def of_options(cls, options: argparse.Namespace) -> Declarations:
+        """What the options say.
+
+        Raises:
+            ValueError: If an option is not written as its help says.
+        """
+        coded = [given for given in options.na_values if "=" in given]
+        return cls(
+            sep=options.sep,
+            encoding=options.encoding,
+            decimal=options.decimal,
+            thousands=options.thousands,
+            na=_words(options.na),
+            codes=tuple(map(value_of, _words(given for given in options.na_values if "=" not in given))),
+            date_format=dict(_pair(given, "--date-format", "FORMAT", first=True) for given in options.date_format),
+            auxiliary="mask"
+            if options.auxiliary == "mask"
+            else options.auxiliary and list(_words([options.auxiliary])),
+            carry=_words(options.carry),
+            kinds={name: kind.replace("-", "_") for name, kind in _pairs(options.kinds, "--kinds", "KIND")},
+            order={name: _words([levels]) for name, levels in _pairs(options.order, "--order", "LEVEL,LEVEL")},
+            na_values=_codes(coded, "--na-values"),
+            not_applicable=_codes(options.not_applicable, "--not-applicable"),
+            by_design=_codes(options.by_design, "--by-design"),
+            lower={name: value_of(end) for name, end in _pairs(options.lower, "--lower", "NUMBER")},
+            upper={name: value_of(end) for name, end in _pairs(options.upper, "--upper", "NUMBER")},
+            constraints=tuple(options.constraint),
+        )
+
+    def over(self, others: Declarations) -> Declarations:
+        """These, and of others what these do not speak of; lists of words, columns and codes are joined."""
+        merged: dict[str, Any] = {}
+        for each in fields(self):
+            mine, theirs = getattr(self, each.name), getattr(others, each.name)
+            if isinstance(mine, Mapping):
+                merged[each.name] = {**theirs, **mine}
+            elif isinstance(mine, tuple):
+                merged[each.name] = tuple(dict.fromkeys((*theirs, *mine)))
+            else:
+                merged[each.name] = theirs if mine is None else mine
+        # A kind overrules an order, and the other way round: whichever is the option.
+        merged["order"] = {n: v for n, v in merged["order"].items() if n in self.order or n not in self.kinds}
+        merged["kinds"] = {n: v for n, v in merged["kinds"].items() if n in self.kinds or n not in self.order}
+        return replace(self, **merged)
+
+    def read(self, path: Path) -> tuple[TextFrame, Table]:
+        """The file's text and values, and its table.
+
+        Raises:
+            ValueError: As :meth:`pyro_mnar.Table.from_csv`; names the line where a row is wrong.
+        """
+        text = DelimitedText.read(path, separator=self.sep, encoding=self.encoding)
+        for note in text.said:
+            print(f"{path}: {_as_options(note)}")
+        self._check_names(text)
+        kinds = {**{name: _kind(given, name) for name, given in self.kinds.items()}, **self._ordinals()}
+        writing = Writing.of(self.decimal or ".", self.thousands, self.na, self.date_format)
+        na_values = self._codes_where_found(text)
+        codes: dict[str, list[Any]] = {}
+        for reason in (na_values, self.not_applicable, self.by_design):
+            for name, entries in reason.items():
+                codes.setdefault(name, []).extend(entries)
+        read = TextFrame.of(text, writing, kinds, codes, self.carry)
+        try:
+            table = Table.from_frame(
+                read.frame,
+                auxiliary=self.auxiliary,
+                kinds=kinds,
+                na_values={name: list(entries) for name, entries in na_values.items()},
+                not_applicable={name: list(entries) for name, entries in self.not_applicable.items()},
+                by_design={name: list(entries) for name, entries in self.by_design.items()},
+                lower=dict(self.lower),
+                upper=dict(self.upper),
+                constraints=[constraint_of(words) for words in self.constraints],
+                carry=list(self.carry),
+            )
+        except ValueError as error:
+            raise ValueError(_with_lines(error, text)) from None
+        return read, table
+
+    def _ordinals(self) -> dict[str, Ordinal]:
+        ordinals = {}
+        for name, levels in self.order.items():
+            numbers = [value_of(level) for level in levels]
+            are_words = any(
+                isinstance(number, str) or str(level).startswith("0")
+                for level, number in zip(levels, numbers, strict=True)
+            )
+            if len(set(levels)) != len(levels) or len(levels) < 2:
+                raise ValueError(
+                    f"--order: expected at least two levels of column {name!r}, each once, got {list(levels)!r}"
+                )
+            ordinals[name] = Ordinal(tuple(map(str, levels)) if are_words else tuple(numbers))
+        return ordinals
+
+    def _codes_where_found(self, text: DelimitedText) -> dict[str, tuple[Any, ...]]:
+        """The codes of single columns, and those of all columns where they stand."""
+        found = {name: tuple(codes) for name, codes in self.na_values.items()}
+        if not self.codes:
+            return found
+        unseen = list(self.codes)
+        for at, name in enumerate(text.names):
+            if name in self.carry:
+                continue
+            cells = {cell.strip() for cell in text.contents(at)}
+            here = [code for code in self.codes if any(_says(cell, code) for cell in cells)]
+            unseen = [code for code in unseen if code not in here]
+            if here:
+                found[name] = (*found.get(name, ()), *(code for code in here if code not in found.get(name, ())))
+        if unseen:
+            print(f"--na-values: {', '.join(map(str, unseen))} stands in no cell")
+        return found
+
+    def _check_names(self, text: DelimitedText) -> None:
+        """Raise ValueError if something is declared of a column that is not there."""
+        for each in fields(self):
+            given = getattr(self, each.name)
+            if isinstance(given, Mapping) or each.name == "carry":
+                absent = [name for name in given if name not in text.names]
+                if absent:
+                    raise ValueError(f"{text.path}: column {absent[0]!r}: expected one of {text.names!r}")
+
+
+def value_of(text: str) -> Any:
+    """A code or a bound: a number, if it is written as one."""
+    number = NUMBERS.read(text)
+    return text if number is None else number
+
+
+def _says(cell: str, code: Any) -> bool:
+    return cell == str(code) or (not isinstance(code, str) and NUMBERS.read(cell) == code)
+
+
+def _kind(given: Any, column: str) -> Any:
+    """A kind's name, or its name and arguments."""
+    if not isinstance(given, Mapping):
+        return given
+    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    name = arguments.pop("name", None)
+    if name not in KINDS:
+        raise ValueError(f"column {column!r}: expected a kind among {sorted(KINDS)}, got {name!r}")
+    try:
+        return KINDS[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"column {column!r}: kind {name!r}: {error}") from None
+
+
+def _words(given: Iterable[str]) -> tuple[str, ...]:
+    return tuple(word.strip() for words in given for word in words.split(",") if word.strip())
+
+
+def _pair(given: str, option: str, what: str, *, first: bool = False) -> tuple[str, str]:
+    column, equals, value = given.partition("=") if first else given.rpartition("=")
+    if not (column and equals and value):
+        raise ValueError(f"{option}: expected COLUMN={what}, got {given!r}")
+    return column, value
+
+
+def _pairs(given: Sequence[str], option: str, what: str) -> list[tuple[str, str]]:
+    return [_pair(each, option, what) for each in given]
+
+
+def _codes(given: Sequence[str], option: str) -> dict[str, tuple[Any, ...]]:
+    codes: dict[str, tuple[Any, ...]] = {}
+    for column, entries in _pairs(given, option, "CODE,CODE"):
+        codes[column] = (*codes.get(column, ()), *map(value_of, _words([entries])))
+    return codes
+
+
+def _as_options(note: str) -> str:
+    """A note of the reader, with options as a shell has them."""
+    return re.sub(r"\((sep|encoding)= overrules\)", r"(--\1 overrules)", note)
+
+
+def _with_lines(error: ValueError, text: DelimitedText) -> str:
+    """A message that names rows by their position, naming lines of the file."""
+    lines = [record.line for record in text.rows]
+
+    def line_of(match: re.Match[str]) -> str:
+        row = int(match[1])
+        return f"line {lines[row]}" if row < len(lines) else match[0]
+
+    return f"{text.path}: " + re.sub(r"\brow (\d+)", line_of, str(error))
