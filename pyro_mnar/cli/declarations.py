@@ -166,6 +166,11 @@ class Declarations:
         if not self.codes:
             return found
         unseen = list(self.codes)
+        columns = [code for code in self.codes if code in text.names]
+        if columns:
+            raise ValueError(
+                f"--na-values: expected {columns[0]}=CODE,CODE or codes alone, got the column {columns[0]!r}"
+            )
         for at, name in enumerate(text.names):
             if name in self.carry:
                 continue

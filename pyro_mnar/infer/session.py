@@ -8,15 +8,84 @@ back what it found.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
+import numpy as np
 import pyro
 import torch
 from pyro.params.param_store import StateDict
+from pyro.poutine.runtime import _PYRO_STACK
 
 _LOCK = threading.RLock()
+
+
+class _Outside(NamedTuple):
+    """What a running session has put aside, for a child process that is forked meanwhile by another thread."""
+
+    random_state: torch.Tensor
+    store: dict[str, Any]
+    depth: int
+    validates: tuple[bool, bool, bool]
+
+    @classmethod
+    def now(cls) -> _Outside:
+        """What there is before the session begins."""
+        validates = (
+            pyro.distributions.is_validation_enabled(),
+            pyro.infer.is_validation_enabled(),
+            pyro.poutine.is_validation_enabled(),
+        )
+        return cls(
+            torch.get_rng_state(),
+            dict(pyro.get_param_store().get_state()),
+            len(_PYRO_STACK),
+            validates,
+        )
+
+    def restore(self) -> None:
+        """Put it back."""
+        torch.set_rng_state(self.random_state)
+        pyro.get_param_store().set_state(cast(StateDict, self.store))
+        del _PYRO_STACK[self.depth :]
+        for module, validates in zip((pyro.distributions, pyro.infer, pyro.poutine), self.validates, strict=True):
+            module.enable_validation(validates)
+
+
+_outside: _Outside | None = None  # while a session runs
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Hold the process-wide lock, and know what was before."""
+    global _outside
+    with _LOCK:
+        is_outermost = _outside is None
+        if is_outermost:
+            _outside = _Outside.now()
+        try:
+            yield
+        finally:
+            if is_outermost:
+                _outside = None
+
+
+def _in_child() -> None:
+    """A forked child has the forking thread alone: nobody there could release what another thread held."""
+    global _LOCK, _outside
+    if _LOCK.acquire(blocking=False):
+        _LOCK.release()
+        return
+    _LOCK = threading.RLock()
+    if _outside is not None:
+        _outside.restore()
+        _outside = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 class Session:
@@ -29,12 +98,13 @@ class Session:
     """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu", store: dict[str, Any] | None = None) -> None:
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
             raise ValueError(f"seed: expected a whole number from 0, got {seed!r}")
+        seed = int(seed)
         self.device = torch.device(device)
         self.generator = torch.Generator().manual_seed(seed)
         self.store = store or {"params": {}, "constraints": {}}
-        with _LOCK, self._random_state_kept():
+        with _locked(), self._random_state_kept():
             torch.random.default_generator.manual_seed(seed)
             if self.device.type == "cuda":
                 with torch.cuda.device(self.device):
@@ -44,7 +114,7 @@ class Session:
     @contextlib.contextmanager
     def running(self, *, validate: bool = False) -> Iterator[None]:
         """Hold the lock and run Pyro in this session's state, with Pyro's validation on or off."""
-        with _LOCK, self._random_state_kept():
+        with _locked(), self._random_state_kept():
             self._set_random_states(self._states)
             try:
                 with pyro.validation_enabled(validate), pyro.get_param_store().scope(cast(StateDict, self.store)):
@@ -86,7 +156,7 @@ def seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
-    with _LOCK, torch.random.fork_rng(devices=[]):
+    with _locked(), torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         yield
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from typing import Protocol, runtime_checkable
 
@@ -102,7 +103,9 @@ def run_epochs(
         progress: Show a bar.
         label: What the bar calls the run.
     """
-    bar = tqdm(total=epochs, unit="epoch", desc=label or None, disable=None if progress else True)
+    # Services and pythonw have no standard error, on which tqdm would fail.
+    hidden = None if progress and sys.stderr is not None else True
+    bar = tqdm(total=epochs, unit="epoch", desc=label or None, disable=hidden)
     interrupted = False
     try:
         for _ in range(epochs):
