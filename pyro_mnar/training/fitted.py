@@ -182,7 +182,7 @@ class Fit:
         history, restarts = pd.DataFrame(content["history"]), pd.DataFrame(content["restarts"])
         gain = content.get("particle_gain")
         particle_gain = None if gain is None else ParticleGain(**gain)
-        told = {"particle_gain": particle_gain, "interrupted": content.get("interrupted", False)}
+        told: dict[str, Any] = {"particle_gain": particle_gain, "interrupted": content.get("interrupted", False)}
         return cls(model, guide, schema, history, store, restarts, bootstrap=bootstrap, **told)
 
 
