@@ -122,7 +122,7 @@ def scales_of(table: Table, deltas: Deltas, scale: DeltaScale) -> dict[Hashable,
 def _by_row(given: Any, frame: pd.DataFrame, rows: Int[NDArray, " cells"], name: Hashable) -> Float[NDArray, " cells"]:
     """The delta of each cell."""
     what = f"delta of column {name!r}"
-    made = given(frame) if callable(given) else given
+    made: Any = given(frame) if callable(given) else given
     if isinstance(made, pd.Series):
         if not made.index.equals(frame.index):
             if not made.index.is_unique or not frame.index.is_unique:
@@ -189,7 +189,8 @@ def _transported(
     chance: Float[NDArray, "draws cells"],
 ) -> Float[NDArray, "draws cells"]:
     """Draws of one law as draws of another."""
-    codes = column.kind.codes(draws)
+    kind: Any = column.kind  # of levels, which have codes
+    codes = kind.codes(draws)
     cells = np.arange(draws.shape[1])
     if column.kind.has_order:
         # The same place of the distribution function: uniform within the level's own step.

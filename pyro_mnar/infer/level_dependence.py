@@ -93,7 +93,8 @@ def _opened(value: Any, columns: list[int]) -> Any:
 def _moved_by(model: Callable, trace: Trace, site: Site, args: Any, kwargs: Mapping[str, Any]) -> list[str]:
     """Sites whose log-probability is another one when each level of a site is the next one."""
     changed = trace.copy()  # shallow: the site is replaced, not written to
-    changed.nodes[site["name"]] = {**site, "value": _next_level(site)}
+    nodes: Any = changed.nodes
+    nodes[site["name"]] = {**site, "value": _next_level(site)}
     there = poutine.trace(poutine.replay(model, trace=changed)).get_trace(*args, **kwargs)
     before, after = _log_probs(trace, site), _log_probs(there, site)
     return [name for name in before if _differ(before[name], after[name])]
@@ -109,7 +110,8 @@ def _next_level(site: Site) -> Tensor:
 
 def _log_probs(trace: Trace, site: Site) -> dict[str, Float[Tensor, "*particles rows"]]:
     """Of every other site; the row's own density and the masks, whose sum does not move, count as one."""
-    own, own_name, found = 0.0, "", {}
+    own: Any = 0.0
+    own_name, found = "", dict[str, Tensor]()
     partner = site["name"].removesuffix("_missing") + "_observed"
     for name, other in stochastic_sites(trace).items():
         if name == site["name"]:

@@ -19,6 +19,7 @@ import pyro.distributions as dist
 import pyro.poutine as poutine
 import torch
 from jaxtyping import Float
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from torch import Tensor
@@ -64,7 +65,7 @@ class OverParticles(pyro.plate):
         self.plate = plate
 
     def _process_message(self, msg: Any) -> None:
-        is_site = msg["type"] == "sample" and isinstance(msg["fn"], dist.torch_distribution.TorchDistributionMixin)
+        is_site = msg["type"] == "sample" and isinstance(msg["fn"], TorchDistributionMixin)
         if not (is_site and is_shared(msg, self.plate)):
             super()._process_message(msg)
 

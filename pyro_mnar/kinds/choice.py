@@ -98,8 +98,10 @@ def choice_of(
     Raises:
         ValueError: If the kind is unknown, or the column's values do not fit it.
     """
-    inferred = _inferred(values, column, num_observed, shape) if given is None else None
-    kind, because = inferred or (named(given, column), "declared")
+    if given is None:
+        kind, because = _inferred(values, column, num_observed, shape)
+    else:
+        kind, because = named(given, column), "declared"
     learned = kind.learned(values, column)
     if learned.has_levels and not kind.levels:
         observed = int(values.notna().sum()) if num_observed is None else num_observed

@@ -179,7 +179,8 @@ def _direction(delta: Hashable | Mapping[Any, Any]) -> Callable[[float], dict[An
             return {level: scaled(of_level, number) for level, of_level in weight.items()}
         if callable(weight):
             return lambda frame: number * weight(frame)
-        return number * (weight if isinstance(weight, pd.Series) else np.asarray(weight, dtype=np.float64))
+        plain: Any = weight if isinstance(weight, pd.Series) else np.asarray(weight, dtype=np.float64)
+        return number * plain
 
     return lambda number: {name: scaled(weight, number) for name, weight in weights.items()}
 
@@ -239,7 +240,7 @@ def _jackknifed(
     drawn: Drawn, analysis: Analysis, pooled: Pooled, distance: Callable[[Pooled], float], outcome: Hashable | None
 ) -> float:
     """Monte Carlo error of a number of a pooled analysis: leave out one draw after the other."""
-    results = [reader(analysis, outcome)(frame) for frame in drawn.frames()]
+    results: list[Any] = [reader(analysis, outcome)(frame) for frame in drawn.frames()]
     values, covariances = (np.stack([r[at] for r in results]) for at in (1, 2))
     if len(results) < 3:
         return math.inf

@@ -172,7 +172,8 @@ class Batch:
             return tuple(range(self.num_columns))
         known = {name: at for at, name in enumerate(self.names)}
         is_one = isinstance(columns, str) or not isinstance(columns, Iterable)
-        asked = [columns] if is_one or (isinstance(columns, tuple) and columns in known) else list(columns)
+        several: Any = columns
+        asked = [columns] if is_one or (isinstance(columns, tuple) and columns in known) else list(several)
         found = [known.get(name, _position(name, self.num_columns)) for name in asked]
         for name, at in zip(asked, found, strict=True):
             if at is None:
@@ -230,8 +231,9 @@ class Batch:
 
 
 def _position(column: Any, num_columns: int) -> int | None:
-    is_number = isinstance(column, Integral) and not isinstance(column, bool)
-    return int(column) if is_number and 0 <= column < num_columns else None
+    if not isinstance(column, Integral) or isinstance(column, bool):
+        return None
+    return int(column) if 0 <= int(column) < num_columns else None
 
 
 def listed(names: Sequence[Hashable], most: int = 12) -> str:
