@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from pyro_mnar.acquisition import InformationCurve, information_reward, next_best, simulate_acquisition
     from pyro_mnar.diagnostics import (
         Comparison,
+        Diagnosis,
         IdentifiabilityReport,
         RestartSpread,
         TwinSearch,
         check_identifiability,
         compare,
+        diagnose,
         restart_spread,
         search_twins,
     )
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "Comparison",
+    "Diagnosis",
     "Fit",
     "Groups",
     "IdentifiabilityReport",
@@ -62,6 +65,7 @@ __all__ = [
     "TwinSearch",
     "check_identifiability",
     "compare",
+    "diagnose",
     "fit",
     "impute",
     "impute_trial",
@@ -89,11 +93,13 @@ _NAMES_OF_ROOMS = {
     "acquisition": ("InformationCurve", "information_reward", "next_best", "simulate_acquisition"),
     "diagnostics": (
         "Comparison",
+        "Diagnosis",
         "IdentifiabilityReport",
         "RestartSpread",
         "TwinSearch",
         "check_identifiability",
         "compare",
+        "diagnose",
         "restart_spread",
         "search_twins",
     ),

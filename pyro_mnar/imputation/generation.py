@@ -47,7 +47,8 @@ def generate(fit: Fit, table: Table, *, seed: int = 0, rows_at_once: int = 65_53
     drawn = []
     for batch in table.batches(rows_at_once, device=fit.device):
         with session.running(), torch.no_grad():
-            drawn.append(_x(poutine.trace(model).get_trace(batch.without_mechanism().without_bounds()), batch))
+            trace = poutine.trace(model).get_trace(batch.without_mechanism().without_bounds())
+            drawn.append(generated_rows(trace, batch))
     x = torch.cat(drawn).cpu().numpy()
     columns = {i: column.labelled(column.decode(x[:, i])) for i, column in enumerate(table.schema.columns)}
     generated = pd.DataFrame(columns, index=table.row_labels)
@@ -55,7 +56,7 @@ def generate(fit: Fit, table: Table, *, seed: int = 0, rows_at_once: int = 65_53
     return generated
 
 
-def _x(trace: poutine.Trace, batch: Batch) -> Float[Tensor, "rows columns"]:
+def generated_rows(trace: poutine.Trace, batch: Batch) -> Float[Tensor, "rows columns"]:
     """The completed row, put together from the two sites of each ``partially_observed``, both now drawn."""
     sites = [site for site in sample_sites(trace).values() if holds_columns(site)]
     if not sites:

@@ -209,14 +209,24 @@ class Imputations(ImputedCells):
         columns = ["below", "above", "least_seen", "greatest_seen", "said"]
         return pd.DataFrame(list(rows.values()), index=index, columns=columns)
 
-    def to_inference_data(self) -> Any:
+    def to_inference_data(self, pareto_k: pd.Series | None = None) -> Any:
         """An ArviZ object of draws, observed data and auxiliary constants, with named dimensions.
 
         The draws are independent, one chain: ``arviz.summary(..., kind="stats")`` leaves out what only chains have.
+        Rows and columns are labelled by text, so that netCDF and zarr keep it.
+
+        Args:
+            pareto_k: k-hat of rows by position, ``diagnose(fit, imputations).rows.pareto_k``, for ``sample_stats``.
         """
         from pyro_mnar.imputation.inference_data import draws_to_inference_data
 
-        return draws_to_inference_data(self.table, self.cells, self.draws)
+        return draws_to_inference_data(
+            self.table,
+            self.cells,
+            self.draws,
+            effective_sample_size=self.effective_sample_size,
+            pareto_k=pareto_k,
+        )
 
     def _refuse_biased(self) -> None:
         if self.target is not Target.GIVEN_MASK:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import arviz
 import numpy as np
+import pandas as pd
 import xarray
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
@@ -21,23 +23,31 @@ def from_groups(groups: dict[str, dict[str, xarray.DataArray]]) -> Any:
     return xarray.DataTree.from_dict(datasets)
 
 
-def draws_to_inference_data(table: Table, cells: Int[NDArray, "2 cells"], draws: Float[NDArray, "draws cells"]) -> Any:
+def draws_to_inference_data(
+    table: Table,
+    cells: Int[NDArray, "2 cells"],
+    draws: Float[NDArray, "draws cells"],
+    *,
+    effective_sample_size: Float[NDArray, " rows"] | None = None,
+    pareto_k: pd.Series | None = None,
+) -> Any:
     """Draws of every missing entry under ``posterior``, one chain.
 
     ``x_missing`` has dimensions ``(chain, draw, cell)``; coordinates ``row`` and ``column`` of ``cell`` say where it
     stands. ``observed_data`` holds ``x`` with NaN for gaps and the mask ``r``, ``constant_data`` the auxiliary
-    columns, both by ``(row, column)``; everything in the user's units.  Rows are labelled by the frame's index where
-    that is unique, else by position.
+    columns, both by ``(row, column)``, ``sample_stats`` what is known of the rows' importance weights; everything in
+    the user's units.  Labels are text, which netCDF and zarr keep whatever the frame's own are: rows by the index where
+    that is unique as text, else by position.
 
     Args:
         table: The table that was imputed.
         cells: Row and column position of each imputed cell.
         draws: Values of these cells, in the user's units.
+        effective_sample_size: Of each row's weights; infinite where nothing is imputed.
+        pareto_k: k-hat of rows, by position, such as ``diagnose(...).rows.pareto_k``.
     """
     schema, frame = table.schema, table.frame
-    index = frame.index if frame.index.is_unique and frame.index.nlevels == 1 else np.arange(len(frame))
-    row_labels = np.asarray(index)
-    names = np.array([str(name) for name in schema.names])
+    row_labels, names = _text(frame.index), _text(schema.names)
     at_row, at_column = cells
     posterior = xarray.DataArray(
         draws[None],
@@ -53,14 +63,21 @@ def draws_to_inference_data(table: Table, cells: Int[NDArray, "2 cells"], draws:
     mask = table.mask.numpy()
     x = np.stack([column.decode(table.x[:, i].numpy()) for i, column in enumerate(schema.columns)], axis=1)
     by_cell = {"dims": ("row", "column"), "coords": {"row": row_labels, "column": names}}
+    by_row: Any = {"dims": "row", "coords": {"row": row_labels}}
     constants = {
-        str(auxiliary.name): xarray.DataArray(frame[auxiliary.name].to_numpy(), dims="row", coords={"row": row_labels})
+        str(auxiliary.name): xarray.DataArray(_plain(frame[auxiliary.name]), **by_row)
         for auxiliary in schema.auxiliaries
         if schema.auxiliary_source == "named"
     }
+    of_rows = {}
+    if effective_sample_size is not None:
+        of_rows["effective_sample_size"] = xarray.DataArray(effective_sample_size, **by_row)
+    if pareto_k is not None:
+        of_rows["pareto_k"] = xarray.DataArray(pareto_k.reindex(range(len(frame))).to_numpy(np.float64), **by_row)
     return from_groups(
         {
             "posterior": {"x_missing": posterior},
+            "sample_stats": of_rows,
             "observed_data": {
                 "x": xarray.DataArray(np.where(mask, x, np.nan), **by_cell),
                 "r": xarray.DataArray(mask, **by_cell),
@@ -68,3 +85,16 @@ def draws_to_inference_data(table: Table, cells: Int[NDArray, "2 cells"], draws:
             "constant_data": constants,
         }
     )
+
+
+def _text(labels: Iterable[Any]) -> NDArray[Any]:
+    """Labels as text; positions where several would be the same."""
+    text = [str(label) for label in labels]
+    return np.array(text if len(set(text)) == len(text) else [str(at) for at in range(len(text))])
+
+
+def _plain(values: pd.Series) -> NDArray[Any]:
+    """Numbers and booleans as they are, all else as text."""
+    if pd.api.types.is_bool_dtype(values.dtype) or pd.api.types.is_numeric_dtype(values.dtype):
+        return values.to_numpy()
+    return np.array([str(value) for value in values])

@@ -493,13 +493,39 @@ def test_arviz_summarises_the_missing_cells():
     np.testing.assert_allclose(summary["mean"].to_numpy(dtype=float), imputations.draws.mean(0))
 
 
-@pytest.mark.parametrize(
-    "index", [[7] * 8, pd.MultiIndex.from_product([[1, 2], list("abcd")])], ids=["repeated", "two levels"]
-)
+@pytest.mark.parametrize("index", [[7] * 8, [1, "1", 2, "2", 3, "3", 4, "4"]], ids=["repeated", "the same as text"])
 def test_arviz_numbers_rows_whose_labels_do_not_tell_them_apart(index):
     frame = frame_with_gaps(8)
     frame.index = index
     table = Table.from_frame(frame, auxiliary=[])
     data = impute(Fit(linked, exact_posterior, table.schema), table, num_draws=4).to_inference_data()
-    assert data["observed_data"]["row"].to_numpy().tolist() == list(range(8))
+    assert data["observed_data"]["row"].to_numpy().tolist() == list("01234567")
     assert len(arviz.summary(data, kind="stats")) == frame.isna().sum(axis=None)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        [0, "one", 2.5, ("a", 3), None, "five"],
+        pd.date_range("2024-01-01", periods=6, tz="Europe/Paris"),
+        pd.MultiIndex.from_product([["x", "y"], [1, 2, 3]]),
+        ["same"] * 6,
+    ],
+    ids=["mixed", "timezone", "two levels", "repeated"],
+)
+def test_arviz_saves_and_loads_whatever_the_labels_are(index, tmp_path):
+    frame = frame_with_gaps(6).reset_index(drop=True)
+    frame["group"] = pd.Categorical(list("uvuvuv"))
+    frame.index = index if isinstance(index, pd.Index) else pd.Index(index, tupleize_cols=False)
+    table = Table.from_frame(frame, auxiliary=["group"])
+    imputations = impute(Fit(linked, exact_posterior, table.schema), table, num_draws=3, num_particles=10)
+    tails = pd.Series([0.3], index=[1])
+    data = imputations.to_inference_data(pareto_k=tails)
+    data.to_netcdf(str(tmp_path / "draws.nc"))
+    loaded = arviz.from_netcdf(str(tmp_path / "draws.nc"))
+    for group in ("posterior", "sample_stats", "observed_data", "constant_data"):
+        assert loaded[group].equals(data[group]), group
+    np.testing.assert_array_equal(data.posterior["x_missing"][0], imputations.draws)
+    np.testing.assert_array_equal(data.sample_stats["effective_sample_size"], imputations.effective_sample_size)
+    assert data.sample_stats["pareto_k"].to_numpy()[1] == 0.3 and np.isnan(data.sample_stats["pareto_k"][0])
+    assert data.posterior["row"].dtype.kind in "UT"

@@ -1,0 +1,100 @@
+"""What the training itself says: whether the bound still rises, which latents are idle, what the mechanism moved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyro.poutine as poutine
+import torch
+from pyro.distributions import Normal
+from torch import nn
+
+from pyro_mnar.imputation import impute
+from pyro_mnar.imputation.target import Target
+from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.sites import column_distribution, holds_columns, is_shared, stochastic_sites
+from pyro_mnar.tables.table import Table
+from pyro_mnar.training import fit as train
+from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.restarts import column_of, copied_pair
+
+MOST_ROWS = 512
+
+
+class WithoutMask(nn.Module):
+    """A model with its mechanism left out: what an ignorable analysis fits."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.inner = model
+
+    def forward(self, batch: Any) -> Any:
+        """Run the model on a batch."""
+        return Target.WITHOUT_MASK.model(self.inner)(batch)
+
+
+def rise(fit: Fit) -> tuple[float, float]:
+    """By how much the bound rose over the last tenth of the epochs, in nats a row, and its standard error.
+
+    NaN if fewer than ten epochs are known.
+    """
+    if len(fit.history) < 10:
+        return np.nan, np.nan
+    values = fit.history[column_of(fit)].to_numpy(dtype=np.float64)
+    length = max(2, len(values) // 10)
+    last, before = values[-length:], values[-2 * length : -length]
+    # Noise from epoch to epoch, without the trend.
+    noise = np.diff(values[-2 * length :]).std() / 2**0.5
+    return float(last.mean() - before.mean()), float(noise * (2 / length) ** 0.5)
+
+
+def kl_by_dimension(fit: Fit, table: Table, *, seed: int = 0) -> pd.Series:
+    """KL(q(z_h | x_o, r) ‖ p(z_h | u)), mean over rows, of each dimension of a latent with normal guide and prior."""
+    rows = torch.from_numpy(np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).astype(int)))
+    batch = table.source().take(rows).to(fit.device)
+    with Session(seed, fit.device, fit.store).running(), torch.no_grad():
+        guide_trace = poutine.trace(fit.guide).get_trace(batch)
+        model_trace = poutine.trace(poutine.replay(fit.model, trace=guide_trace)).get_trace(batch)
+        found = {}
+        for name, site in stochastic_sites(guide_trace).items():
+            if holds_columns(site) or is_shared(site) or name not in model_trace:
+                continue
+            q, p = column_distribution(site["fn"]), column_distribution(model_trace.nodes[name]["fn"])
+            if isinstance(q, Normal) and isinstance(p, Normal):
+                kl = torch.distributions.kl_divergence(q, p)
+                kl = kl.reshape(len(batch), -1) if kl.dim() else kl.expand(len(batch), 1)
+                found |= {f"{name}[{h}]": value for h, value in enumerate(kl.mean(0).tolist())}
+    return pd.Series(found, dtype=np.float64, name="kl")
+
+
+def ignorable_fit(fit: Fit, table: Table, *, steps: int = 1000, batch_size: int = 128, seed: int = 0) -> Fit:
+    """The same model and guide fitted anew without the mechanism, from where the fit ended."""
+    (model, guide), _ = copied_pair(fit.model, fit.guide, table, fit.store, seed)
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            "model: expected a torch Module, whose copy can be fitted without its mechanism; give ignorable="
+        )
+    epochs = max(1, -(-steps * batch_size // len(table)))
+    options: Any = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "learning_rate": 1e-2, "progress": False}
+    return train(WithoutMask(model), guide, table, **options)
+
+
+def distance_from_ignorable(fit: Fit, ignorable: Fit, table: Table, *, seed: int = 0) -> pd.DataFrame:
+    """Imputed means by column of a fit and of an ignorable one, and their distance in observed standard deviations."""
+    means = []
+    for one in (fit.without_bootstrap(), ignorable):
+        found = impute(one, table, num_draws=1, num_particles=200, seed=seed)
+        columns = found.cells[1]
+        means.append({d: found.means[columns == d].mean() for d in np.unique(columns).tolist()})
+    rows = {}
+    for d in means[0]:
+        column = table.schema.columns[d]
+        if column.kind.holds_words:
+            continue  # the mean of words' positions means nothing
+        seen = column.decode(table.x[table.mask[:, d], d].double().numpy())
+        spread = float(np.std(np.asarray(seen, dtype=np.float64))) or 1.0
+        mean, other = float(means[0][d]), float(means[1][d])
+        rows[column.name] = {"imputed": mean, "ignorable": other, "distance_in_sd": (mean - other) / spread}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["imputed", "ignorable", "distance_in_sd"])

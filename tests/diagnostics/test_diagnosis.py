@@ -1,0 +1,121 @@
+"""The diagnosis finds what is wrong, and is silent where nothing is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.nn import PyroModule
+
+from checks import gina_pair, table_with_gaps
+from pyro_mnar import Fit, Table, diagnose, fit, impute, observe_mask, partially_observed, rows
+from pyro_mnar.diagnostics.importance import pareto_k, row_weights
+from pyro_mnar.diagnostics.replicates import predictive_checks
+from pyro_mnar.diagnostics.training_signs import kl_by_dimension, rise
+
+
+class Regression(PyroModule):
+    """y ~ N(a + b u, s²); R at random, by u or by nothing."""
+
+    def __init__(self, by_u):
+        super().__init__()
+        self.by_u = by_u
+        self.level, self.slope, self.log_scale, self.intercept, self.change = (
+            torch.nn.Parameter(torch.zeros(1)) for _ in range(5)
+        )
+
+    def forward(self, batch):
+        with rows(batch):
+            mean = self.level + self.slope * batch.aux
+            y = partially_observed("x", dist.Normal(mean, self.log_scale.exp()), batch)
+            logits = self.intercept + self.change * batch.aux * self.by_u
+            observe_mask("r", logits.expand_as(y), batch)
+
+
+def no_guide(batch):
+    pass
+
+
+def fitted(by_u, seed, num_rows=300):
+    """R depends on u; the mechanism that is fitted knows it or not."""
+    random = np.random.default_rng(seed)
+    u = random.normal(size=num_rows)
+    y = np.where(random.random(num_rows) < 1 / (1 + np.exp(-0.7 - u)), u + random.normal(size=num_rows), np.nan)
+    table = Table.from_frame(pd.DataFrame({"u": u, "y": y}), auxiliary=["u"])
+    options = {"epochs": 120, "batch_size": num_rows, "num_particles": 1, "learning_rate": 0.05, "progress": False}
+    return fit(Regression(by_u), no_guide, table, seed=seed, compile="eager", **options), table
+
+
+def of_missingness(checks):
+    return checks[checks.check != "observed values"]
+
+
+def test_k_hat_is_the_shape_of_known_tails():
+    """Of Pareto weights of shape k; the standard error of its estimate from 10,000 is near 0.04, so five of them."""
+    random = np.random.default_rng(0)
+    shapes = np.array([0.2, 0.5, 1.0])
+    log_weights = random.exponential(size=(10_000, 3)) * shapes
+    np.testing.assert_allclose(pareto_k(log_weights), shapes, atol=0.2)
+    assert pareto_k(np.zeros((600, 1)))[0] == -np.inf
+
+
+def test_every_row_with_gaps_is_weighed():
+    table = table_with_gaps()
+    result = Fit(*gina_pair(table), table.schema)
+    found = row_weights(result, table, num_particles=500)
+    assert list(found.index) == np.flatnonzero((~table.mask).any(1)).tolist()
+    assert found.effective_sample_size.between(1, 500).all()
+    with pytest.raises(ValueError, match="num_particles: expected at least 500, got 100"):
+        row_weights(result, table, num_particles=100)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_graph_without_an_edge_that_is_there_is_flagged(seed):
+    checks = of_missingness(predictive_checks(*fitted(False, seed)))
+    assert checks.flagged.any()
+    assert checks.iloc[0].of == "U[0] | y"
+
+
+def test_the_true_graph_is_not_flagged():
+    """A check is flagged by chance with probability 0.01 for each of its kinds, here three."""
+    assert not predictive_checks(*fitted(True, 0)).flagged.any()
+
+
+@pytest.mark.slow
+def test_missingness_is_judged_right_over_many_seeds():
+    """Flagged in 5 of 5 seeds where the edge lacks, in at most 1 of 20 where it is there."""
+    assert all(of_missingness(predictive_checks(*fitted(False, seed))).flagged.any() for seed in range(5))
+    assert sum(of_missingness(predictive_checks(*fitted(True, seed))).flagged.any() for seed in range(20)) <= 1
+
+
+def test_a_bound_that_rises_is_seen():
+    noise = np.random.default_rng(0).normal(scale=0.01, size=200)
+
+    def with_bounds(values):
+        return Fit(no_guide, no_guide, table_with_gaps().schema, pd.DataFrame({"bound": values}))
+
+    gained, error = rise(with_bounds(np.linspace(0, 1, 200) + noise))
+    assert gained == pytest.approx(0.1, abs=0.02) and gained > 3 * error
+    gained, error = rise(with_bounds(noise))
+    assert abs(gained) < 4 * error
+    assert np.isnan(rise(with_bounds(noise[:9]))[0])
+
+
+def test_kl_is_that_of_the_normals():
+    table = table_with_gaps()
+    model, guide = gina_pair(table)
+    found = kl_by_dimension(Fit(model, guide, table.schema), table)
+    assert list(found.index) == ["z[0]", "z[1]"] and (found > 0).all()
+
+
+def test_a_diagnosis_says_worst_first_what_to_do():
+    result, table = fitted(False, 0)
+    found = diagnose(result, impute(result, table), num_particles=500, replicates=50)
+    frame = found.to_frame()
+    assert frame.verdict.tolist() == sorted(frame.verdict, key=["problem", "look", "nothing seen"].index)
+    assert frame.iloc[0].subject == "missingness that the model makes"
+    assert "let R depend on these columns" in repr(found) and "agree on the law of what is observed" in repr(found)
+    # The mechanism knows nothing of y, so an ignorable fit imputes the same.
+    assert abs(found.distances.loc["y", "distance_in_sd"]) < 0.1
