@@ -14,6 +14,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_mnar.infer.construction import remembered
 from pyro_mnar.models.anova import ANOVA
 from pyro_mnar.primitives import rows
 from pyro_mnar.tables.batch import Batch
@@ -22,6 +23,7 @@ SAFE_STEPS = 8  # with the curvature's upper bound, which cannot overshoot where
 NEWTON_STEPS = 5
 
 
+@remembered
 class ANOVAConditional(nn.Module):
     """q(z | x_o, r) of the :class:`~pyro_mnar.models.ANOVA` example, by Laplace's method; it has no parameters of its
     own.

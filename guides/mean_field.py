@@ -12,6 +12,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
+from pyro_mnar.infer.construction import remember
 from pyro_mnar.nn import positive
 from pyro_mnar.primitives import rows
 from pyro_mnar.tables.batch import Batch
@@ -31,6 +32,7 @@ class MeanField(PyroModule):
         size = table if isinstance(table, int) else len(table)
         self.mean = nn.Parameter(torch.zeros(size, latent_dim))
         self.raw_scale = nn.Parameter(torch.zeros(size, latent_dim))
+        remember(self, MeanField, {"table": size, "latent_dim": latent_dim})  # a schema does not tell the rows
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Draw z; ``(..., rows, latent_dim)``.

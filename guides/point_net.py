@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.nn import positive
 from pyro_mnar.nn.indicators import Indicators
@@ -26,6 +27,7 @@ from pyro_mnar.tables.table import Table, schema_of
 FEW_COLUMNS = 64  # up to which masking all cells is cheaper than gathering the observed ones
 
 
+@remembered
 class PointNet(PyroModule):
     """Amortised posterior of z from a sum over observed entries.
 

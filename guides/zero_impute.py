@@ -10,6 +10,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
+from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.nn import MLP, positive
 from pyro_mnar.nn.indicators import Indicators
@@ -19,6 +20,7 @@ from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
 
+@remembered
 class ZeroImpute(PyroModule):
     """Amortised posterior of z from the row with zeros for its gaps, the mask, and u.
 

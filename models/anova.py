@@ -17,6 +17,7 @@ from jaxtyping import Float
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyro_mnar.infer.construction import remembered
 from pyro_mnar.nn import positive
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch
@@ -24,6 +25,7 @@ from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
 
+@remembered
 class ANOVA(PyroModule):
     """Columns with a mean each and one variance, masked by what they measure.
 

@@ -20,6 +20,7 @@ from torch import nn
 from pyro_mnar import mechanisms
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.nodes import listed
+from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.mechanisms import Blocks, log_odds
 from pyro_mnar.models.decoding import (
@@ -41,6 +42,7 @@ ONE_CAUSE = (
 )
 
 
+@remembered
 class GINA(PyroModule):
     """The paper's model.
 
@@ -92,7 +94,7 @@ class GINA(PyroModule):
         self.graph = graph.on(schema) if graph is not None else None
         self.blocks = Blocks(schema) if schema.blocks and mechanism is None and graph is None else None
         if self.blocks is not None:
-            warnings.warn(ONE_CAUSE.format("; ".join(map(listed, schema.blocks))), stacklevel=2)
+            warnings.warn(ONE_CAUSE.format("; ".join(map(listed, schema.blocks))), stacklevel=3)  # past `remembered`
         with seeded(seed):
             self.prior = prior or default_prior(schema, self.latent_dim)
             self.decoder = decoder or default_decoder(schema, self.latent_dim, discrete=discrete)

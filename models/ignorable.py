@@ -15,6 +15,7 @@ from jaxtyping import Float
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.models.decoding import default_latent_dim, default_prior, linear_decoder
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
@@ -23,6 +24,7 @@ from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
 
+@remembered
 class Ignorable(PyroModule):
     """A linear-Gaussian model of X, with missingness that depends on U (MAR) or, where there is no U, on nothing
     (MCAR).

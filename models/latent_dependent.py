@@ -9,9 +9,11 @@ A respondent's disposition drives both what is measured and what is answered.
 from __future__ import annotations
 
 from pyro_mnar import mechanisms
+from pyro_mnar.infer.construction import remembered
 from pyro_mnar.models.linear_gaussian import LinearGaussian
 
 
+@remembered
 class LatentDependent(LinearGaussian):
     """A linear-Gaussian model of X whose R_d depends on X_d and Z, logistically.
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from pyro_mnar.graphs.graph import MissingnessGraph
+from pyro_mnar.infer.construction import remembered
 from pyro_mnar.models.decoding import default_latent_dim
 from pyro_mnar.models.gina import GINA
 from pyro_mnar.nn import priors
@@ -17,6 +18,7 @@ from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
 
+@remembered
 class NotMIWAE(GINA):
     """GINA with a standard normal prior, so that U has no part in it, and a mechanism on X alone.
 

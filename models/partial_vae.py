@@ -13,6 +13,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
+from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.models.decoding import default_decoder, default_latent_dim
 from pyro_mnar.nn import priors
@@ -22,6 +23,7 @@ from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
 
+@remembered
 class PartialVAE(PyroModule):
     """A VAE of the observed values alone.
 

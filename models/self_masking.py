@@ -10,9 +10,11 @@ reaches.
 from __future__ import annotations
 
 from pyro_mnar import mechanisms
+from pyro_mnar.infer.construction import remembered
 from pyro_mnar.models.linear_gaussian import LinearGaussian
 
 
+@remembered
 class SelfMasking(LinearGaussian):
     """A linear-Gaussian model of X with a logistic self-masking mechanism.
 

@@ -24,6 +24,8 @@ from pyro_mnar.kinds.reading import cell, numbers_of, row_label
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.constraints import from_plain as constraint_from_plain
 from pyro_mnar.tables.constraints import to_plain as constraint_to_plain
+from pyro_mnar.tables.plain_values import from_json as values_from_json
+from pyro_mnar.tables.plain_values import to_json as values_to_json
 
 SHOWN = 5  # names of columns in a table's representation
 
@@ -283,6 +285,31 @@ class Schema:
             "columns": [{**vars(c), "kind": to_plain(c.kind)} for c in self.columns],
             "constraints": [constraint_to_plain(constraint) for constraint in self.constraints],
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """The same for a JSON file, types of names, levels and codes and all.
+
+        Raises:
+            TypeError: If one of them is of a type that a file cannot keep; names the column.
+        """
+        data = self.to_dict()
+        named = {
+            part: [values_to_json(entry, f"column {entry['name']!r}") for entry in data.pop(part)]
+            for part in ("columns", "auxiliaries", "others")
+        }
+        codes = [values_to_json(entry, f"{entry[0]} of column {entry[1]!r}") for entry in data.pop("codes")]
+        return {**named, "codes": codes, **{part: values_to_json(value, part) for part, value in data.items()}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Schema:
+        """The inverse of :meth:`to_json`; ValueError for other data."""
+        lists = ("columns", "auxiliaries", "others", "codes")
+        return cls.from_dict(
+            {
+                part: list(map(values_from_json, value)) if part in lists else values_from_json(value)
+                for part, value in data.items()
+            }
+        )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Schema:

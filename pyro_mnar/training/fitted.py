@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyro
@@ -15,6 +15,7 @@ from pyro.distributions import constraints
 from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
+from pyro_mnar.infer.construction import arguments_of
 from pyro_mnar.infer.pair import check_callable
 from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
 from pyro_mnar.infer.posterior import PosteriorDraws, flat_samples
@@ -22,7 +23,9 @@ from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
+from pyro_mnar.training import files
 from pyro_mnar.training.particle_gain import ParticleGain
+from pyro_mnar.training.recipes import pair_of, recipe_of
 
 _CONSTRAINTS = {
     name: constraint
@@ -139,51 +142,178 @@ class Fit:
         return table
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write parameters, schema and history: tensors and plain data, which run no code when loaded.
+        """Write parameters, schema and history, and how our own models and guides are made.
+
+        Tensors and plain data, which run no code when loaded; written whole or not at all.
 
         Raises:
-            TypeError: If a column's name or a level is no plain data (text, number, or a tuple of them), or a parameter
-                made by ``pyro.param`` has a constraint with arguments of its own.
+            TypeError: If a column's name, a level or a code is of a type that a file cannot keep, which names the
+                column, or a parameter made by ``pyro.param`` has a constraint with arguments of its own.
+            OSError: If the folder cannot be written to; a file that was there is as it was.
         """
-        schema = self.schema.to_dict()
-        _check_plain(schema)
-        content = {
-            "format": 1,
-            **_parameters(self),
-            "schema": schema,
+        tensors, constraints_of = zip(*map(_parameters, [self, *self.bootstrap]), strict=True)
+        plain = {
+            "recipe": recipe_of(self.model, self.guide, self.schema),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "constraints": list(constraints_of),
+            "schema": self.schema.to_json(),
             "history": self.history.to_dict("list"),
             "restarts": self.restarts.to_dict("list"),
             "particle_gain": None if self.particle_gain is None else asdict(self.particle_gain),
-            "bootstrap": [_parameters(member) for member in self.bootstrap],
             "interrupted": self.interrupted,
         }
-        torch.save(content, path)
+        files.write(path, {"fits": list(tensors)}, plain)
 
     @classmethod
     def load(
-        cls, path: str | PathLike[str], model: Callable[[Batch], Any], guide: Callable[[Batch], Any] | None = None
+        cls,
+        path: str | PathLike[str],
+        model: Callable[[Batch], Any] | None = None,
+        guide: Callable[[Batch], Any] | None = None,
     ) -> Fit:
-        """Read a file of :meth:`save` into a model and a guide made as the saved ones were.
+        """Read a file of :meth:`save`; runs no code of the file's.
 
-        After :meth:`from_posterior` there is no guide to give.  A guide that makes its parameters when it is first
-        called, as Pyro's automatic ones do, is called on one row.
+        Args:
+            path: The file.
+            model: Where the file does not say how its model is made, since it is not one of ours: one made as the saved
+                one was, whose parameters are overwritten, once everything has been found to fit.
+            guide: Its guide, likewise; none after :meth:`from_posterior`, which had none.
+
+        A guide that makes its parameters when it is first called, as Pyro's automatic ones do, is called on one row.
 
         Raises:
-            RuntimeError: If the parameters do not fit the model or the guide.
+            ValueError: If the file is damaged, of a later format or none of :meth:`save`'s; if it does not say how its
+                model or guide is made and none is given; if the one given has other parameters or was made for another
+                table.
+            FileNotFoundError: If it is not there.
         """
+        if model is None and guide is not None:
+            raise ValueError("model: expected one beside the guide, got a guide alone")
+        content, plain = files.read(path)
+        try:
+            saved = _Saved.of(content, plain)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: cannot be read: {error}") from None
+        if model is None:
+            recipe = {"reason": "it is of an earlier format"} if plain is None else plain["recipe"]
+            if "reason" in recipe:
+                raise ValueError(
+                    f"{path}: does not say how its model and guide are made ({recipe['reason']}): make them as the"
+                    " saved ones were, and give them, Fit.load(path, model=..., guide=...)"
+                )
+            try:
+                model, guide = _pair_of(recipe, saved)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}: its model and guide cannot be made: {error}") from None
         guide = PosteriorDraws() if guide is None else guide
-        content = torch.load(path, weights_only=True, map_location="cpu")
-        schema = Schema.from_dict(content["schema"])
+        for role, given in (("model", model), ("guide", guide)):
+            if isinstance(given, PosteriorDraws):
+                continue  # it has no shapes of its own
+            if isinstance(given, nn.Module) and saved.fits[0][role] and not given.state_dict():
+                _call_once(given, saved.schema, next(iter(saved.fits[0][role].values())).dtype)
+            _check_fits(path, role, given, saved)
+
         bootstrap = []
-        for parameters in content.get("bootstrap", ()):
+        for number in range(1, len(saved.fits)):
             pair = copied_modules(model, guide)
-            bootstrap.append(cls(*pair, schema, store=_put(parameters, schema, *pair)))
-        store = _put(content, schema, model, guide)
-        history, restarts = pd.DataFrame(content["history"]), pd.DataFrame(content["restarts"])
-        gain = content.get("particle_gain")
-        particle_gain = None if gain is None else ParticleGain(**gain)
-        told: dict[str, Any] = {"particle_gain": particle_gain, "interrupted": content.get("interrupted", False)}
-        return cls(model, guide, schema, history, store, restarts, bootstrap=bootstrap, **told)
+            bootstrap.append(cls(*pair, saved.schema, store=saved.put(number, *pair)))
+        store = saved.put(0, model, guide)
+        return cls(model, guide, saved.schema, saved.history, store, saved.restarts, bootstrap=bootstrap, **saved.told)
+
+
+class _Saved(NamedTuple):
+    """What a file holds, whatever its format.
+
+    Attributes:
+        schema: Of the training table.
+        fits: The parameters of the fit and of its bootstrap, as :func:`_parameters` gives them.
+        constraints: Of the parameters in the store, by name, for each of these.
+        history: As in the fit.
+        restarts: As in the fit.
+        dtype: Floating type of the parameters.
+        told: What else the fit says of its training, by name.
+    """
+
+    schema: Schema
+    fits: list[dict[str, dict[str, Tensor]]]
+    constraints: list[dict[str, str]]
+    history: pd.DataFrame
+    restarts: pd.DataFrame
+    dtype: torch.dtype
+    told: dict[str, Any]
+
+    @classmethod
+    def of(cls, content: dict[str, Any], plain: dict[str, Any] | None) -> _Saved:
+        if plain is None:  # format 1: values and constraints side by side, everything in one dictionary
+            fits = [content, *content.get("bootstrap", ())]
+            stores = [fit["store"] for fit in fits]
+            return cls(
+                Schema.from_dict(content["schema"]),
+                [
+                    {**fit, "store": {name: value for name, (value, _) in store.items()}}
+                    for fit, store in zip(fits, stores, strict=True)
+                ],
+                [{name: constraint for name, (_, constraint) in store.items()} for store in stores],
+                pd.DataFrame(content["history"]),
+                pd.DataFrame(content["restarts"]),
+                torch.get_default_dtype(),
+                _told(content),
+            )
+        return cls(
+            Schema.from_json(plain["schema"]),
+            content["fits"],
+            plain["constraints"],
+            pd.DataFrame(plain["history"]),
+            pd.DataFrame(plain["restarts"]),
+            getattr(torch, plain["dtype"]),
+            _told(plain),
+        )
+
+    def put(self, number: int, model: Any, guide: Any) -> dict[str, Any]:
+        """Put the parameters of one of the fits into the modules; returns the state of the store."""
+        parameters = self.fits[number]
+        for module, state in ((model, parameters["model"]), (guide, parameters["guide"])):
+            if isinstance(module, nn.Module):
+                module.load_state_dict(state)
+        return {
+            "params": {name: value.requires_grad_() for name, value in parameters["store"].items()},
+            "constraints": {name: _CONSTRAINTS[known] for name, known in self.constraints[number].items()},
+        }
+
+
+def _told(data: Mapping[str, Any]) -> dict[str, Any]:
+    gain = data.get("particle_gain")
+    particle_gain = None if gain is None else ParticleGain(**gain)
+    return {"particle_gain": particle_gain, "interrupted": data.get("interrupted", False)}
+
+
+def _pair_of(recipe: dict[str, Any], saved: _Saved) -> tuple[Any, Any]:
+    """The pair of a recipe, in the type of the saved parameters; what no file holds is computed in that type too."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(saved.dtype)
+    try:
+        return pair_of(recipe, saved.schema)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _check_fits(path: str | PathLike[str], role: str, module: Any, saved: _Saved) -> None:
+    """Refuse a module that is not made as the saved one was, before anything is written into it."""
+    made_for = (arguments_of(module) or {}).get("table")
+    if isinstance(made_for, Schema) and made_for != saved.schema:
+        raise ValueError(
+            f"{path}: the {role} given was made for another table than the saved one: make it with the schema of the"
+            " training table"
+        )
+    own = {name: tuple(value.shape) for name, value in _state(module).items()}
+    for fit in saved.fits:
+        kept = {name: tuple(value.shape) for name, value in fit[role].items()}
+        for name in (*kept, *own):
+            if kept.get(name) != own.get(name):
+                raise ValueError(
+                    f"{path}: the {role} given does not fit: its parameter {name!r} has shape {own.get(name)}, the"
+                    f" saved one's {kept.get(name)} (None: there is none): make it as the saved one was"
+                )
 
 
 def copied_modules(model: Any, guide: Any) -> tuple[Any, Any]:
@@ -196,27 +326,15 @@ def copied_modules(model: Any, guide: Any) -> tuple[Any, Any]:
     return copied
 
 
-def _parameters(fit: Fit) -> dict[str, Any]:
-    """All that training changes, as tensors and plain data."""
-    return {
+def _parameters(fit: Fit) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
+    """All that training changes, by who holds it, and the constraints of what the store holds."""
+    store = _unmirrored(fit.store, fit.model, fit.guide)
+    tensors = {
         "model": _state(fit.model),
         "guide": _state(fit.guide),
-        "store": _unmirrored(fit.store, fit.model, fit.guide),
+        "store": {name: value for name, (value, _) in store.items()},
     }
-
-
-def _put(parameters: dict[str, Any], schema: Schema, model: Any, guide: Any) -> dict[str, Any]:
-    """The inverse: into the modules; returns the state of the store."""
-    for module, state in ((model, parameters["model"]), (guide, parameters["guide"])):
-        if isinstance(module, nn.Module):
-            if state and not module.state_dict():
-                _call_once(module, schema, next(iter(state.values())).dtype)
-            module.load_state_dict(state)
-    store: dict[str, Any] = {"params": {}, "constraints": {}}
-    for name, (value, constraint) in parameters["store"].items():
-        store["params"][name] = value.requires_grad_()
-        store["constraints"][name] = _CONSTRAINTS[constraint]
-    return store
+    return tensors, {name: constraint for name, (_, constraint) in store.items()}
 
 
 def _call_once(guide: nn.Module, schema: Schema, dtype: torch.dtype) -> None:
@@ -246,17 +364,3 @@ def _unmirrored(store: dict[str, Any], *modules: Any) -> dict[str, tuple[Tensor,
             )
         own[name] = (value.detach(), known[0])
     return own
-
-
-def _check_plain(schema: dict[str, Any]) -> None:
-    """A file that runs no code when it is read holds no objects."""
-    coded = [{"name": column, "levels": codes} for _, column, codes in schema["codes"]]
-    for entry in (*schema["columns"], *schema["auxiliaries"], *coded):
-        parts = [entry["name"], *entry.get("levels", ())]
-        for part in parts:
-            for value in part if isinstance(part, tuple) else (part,):
-                if type(value) not in (str, int, float, bool, type(None)):
-                    raise TypeError(
-                        f"column {entry['name']!r}: expected names and levels of plain text or numbers to save, got"
-                        f" {value!r}"
-                    )

@@ -99,7 +99,7 @@ def best_of(
     for given, best_module in ((model, kept.model), (guide, kept.guide)):
         if isinstance(given, nn.Module):
             given.load_state_dict(best_module.state_dict())
-    store = _copied(kept.store, kept.model, kept.guide)
+    store = copied_store(kept.store, kept.model, kept.guide)
     fitted = Fit(model, guide, kept.schema, kept.history, store, report, members, interrupted=interrupted)
     return Trained(fitted, interrupted)
 
@@ -114,17 +114,17 @@ def copied_pair(
         ValueError: If parameters belong to a module that a plain function has used with ``pyro.module``.
     """
     copied = copied_modules(model, guide)
-    session = Session(seed, Fit(model, guide, table.schema, store=store).device, _copied(store, model, guide))
+    session = Session(seed, Fit(model, guide, table.schema, store=store).device, copied_store(store, model, guide))
     with session.running():
         _run_once(*copied, table)
-    copied_store = _copied(session.store, *copied)
-    for name, value in copied_store["params"].items():
+    of_copies = copied_store(session.store, *copied)
+    for name, value in of_copies["params"].items():
         if isinstance(value, nn.Parameter) or "$$$" in name:
             raise ValueError(
                 f"parameter {name!r}: belongs to a module inside a function, which cannot be copied: make the model (or"
                 " guide) a torch Module that has it as an attribute"
             )
-    return copied, copied_store
+    return copied, of_copies
 
 
 def redraw(modules: tuple[Any, ...], store: dict[str, Any], seed: int) -> None:
@@ -171,7 +171,7 @@ def _run_once(model: Any, guide: Any, table: Table) -> None:
         model(few)
 
 
-def _copied(store: dict[str, Any], *owners: Any) -> dict[str, Any]:
+def copied_store(store: dict[str, Any], *owners: Any) -> dict[str, Any]:
     """A parameter store without what it only mirrors; its tensors are new leaves."""
     mirrored = {name for module in owners for name in mirrored_parameters(module)}
     own = {name: value for name, value in store["params"].items() if name.replace("$$$", ".") not in mirrored}

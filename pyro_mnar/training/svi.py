@@ -22,6 +22,7 @@ from pyro_mnar.training.particle_gain import particle_gain, say
 from pyro_mnar.training.plan import TrainingPlan
 from pyro_mnar.training.restarts import Start, best_of
 from pyro_mnar.training.run import TrainingError
+from pyro_mnar.training.warm_start import continued, take_over
 
 DEFAULT_STEPS = 3_000
 LEAST_EPOCHS = 30
@@ -45,6 +46,7 @@ def fit(
     patience: int | None = None,
     restarts: int = 1,
     bootstrap: int = 0,
+    start: Fit | None = None,
     progress: bool = True,
     compile: str = "auto",  # noqa: A002  (the word that torch has for it)
 ) -> Fit:
@@ -75,6 +77,8 @@ def fit(
             the right width.  Each starts from the fit and takes a quarter of its epochs; where steps are captured, all
             are trained at once, as one batched computation.  They are in ``Fit.bootstrap``
             (:mod:`pyro_mnar.training.bootstrap`).
+        start: A fit of the same schema to go on from: its parameters are put into model and guide before training (the
+            same objects, or others made alike), and the history goes on.  Adam starts anew, at ``learning_rate``.
         progress: Show a bar.
         compile: How steps are run: ``"eager"``, by Python; ``"graph"``, captured once as a list of tensor operations;
             ``"inductor"``, captured and compiled; ``"auto"``, what pays for the number of steps ahead.  A model that
@@ -108,7 +112,13 @@ def fit(
     plan = TrainingPlan(
         objective, table, validation, epochs, batch_size, learning_rate, device, patience, progress, compile
     )
-    if restarts == 1:
+    if start is not None:
+        if restarts > 1:
+            raise ValueError(f"start: expected no restarts, which draw parameters anew, got restarts={restarts}")
+        before = start.history
+        point, interrupted = plan.run(Start(model, guide, seed, take_over(start, model, guide, table)))
+        point.history = continued(before, point.history)
+    elif restarts == 1:
         point, interrupted = plan.run(Start(model, guide, seed))
     else:
         point, interrupted = best_of(restarts, plan.run_all, model, guide, table, validation or table, seed)
