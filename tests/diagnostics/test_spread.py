@@ -41,3 +41,12 @@ def test_ranges_are_in_observed_standard_deviations_whatever_the_scale(sparse: b
     assert column.std_in_units == pytest.approx(frame["income"].std(ddof=0))
     assert column.std == pytest.approx(np.log(frame["income"]).std(ddof=0))
     assert column.mean_in_units == pytest.approx(frame["income"].mean())
+
+
+def test_the_range_is_over_members_with_an_equal_bound() -> None:
+    """A start that stopped at a worse bound says nothing of what the data leave open."""
+    table = Table.from_frame(frame_of(), auxiliary=[], kinds={"share": Bounded(0, 100)})
+    means = pd.DataFrame({"income": [900.0, 1_000.0, 5_000.0], "share": [40.0, 60.0, 50.0], "height": [170.0] * 3})
+    found = spread_of(means, pd.Series([True, True, False]), table)
+    assert found["range"].tolist() == [100.0, 20.0, 0.0]
+    assert found["range_all"].tolist() == [4_100.0, 20.0, 0.0]
