@@ -15,6 +15,7 @@ import networkx as nx
 import numpy as np
 import torch
 
+from pyro_mnar.diagnostics.ends import abrupt_ends
 from pyro_mnar.diagnostics.probe import ModelProbe
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.imputation import impute
@@ -98,9 +99,12 @@ def pattern_cover(table: Table, probe: ModelProbe) -> Line:
 
 
 def positivity(fit: Fit | None, table: Table, *, scores_mask: bool, seed: int) -> Line:
-    """Strict positivity behind A3: what is imputed lies where the column was ever observed."""
+    """Strict positivity behind A3: observed values fade out at both ends, and what is imputed lies between these."""
     assumption, paper = "whatever the value, it is sometimes observed", "positivity (A3)"
     advice = "the shape of the unseen side is the model's alone: declare the sign, vary the model's form"
+    if stops := abrupt_ends(table):
+        evidence = f"observed values stop instead of fading out: none of {'; none of '.join(map(str, stops[:5]))}"
+        return Line(assumption, paper, VIOLATED, evidence, f"{advice}; of a range's natural limit it says nothing")
     if fit is None or not scores_mask:
         why = "needs a fit" if fit is None else "needs a fit that models the mechanism"
         return Line(assumption, paper, UNTESTABLE, why, "fit with a mechanism and check again")
