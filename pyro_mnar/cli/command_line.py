@@ -1,5 +1,5 @@
-"""The command line: `pyro-mnar impute` completes a CSV file, `pyro-mnar demo` shows the main job on real data,
-`pyro-mnar experiment` makes the paper's tables and figures.
+"""The command line: `pyro-mnar impute` completes a CSV file, `pyro-mnar describe` says how it is read, `pyro-mnar demo`
+shows the main job on real data, `pyro-mnar experiment` makes the paper's tables and figures.
 
 What a command needs is imported when it runs, so that help and wrong options are answered at once.
 """
@@ -78,6 +78,23 @@ def _impute(options: argparse.Namespace) -> None:
     complete_file(options)
 
 
+def _describe(options: argparse.Namespace) -> None:
+    from pyro_mnar.cli.declarations import Declarations
+    from pyro_mnar.cli.output_folder import write_new
+    from pyro_mnar.cli.schema_file import declarations_in, described, draft
+
+    declared = Declarations.of_options(options)
+    if options.schema:
+        declared = declared.over(declarations_in(options.schema))
+    read, table = declared.read(options.data)
+    print(described(read, table))
+    if options.write:
+        write_new(options.write, draft(read, table, declared).encode())
+        print(
+            f"{options.write}: a draft; pyro-mnar impute {options.data} --schema {options.write} --out FOLDER reads it"
+        )
+
+
 def _demo(options: argparse.Namespace) -> None:
     from pyro_mnar.cli.demo import run
 
@@ -100,4 +117,4 @@ def _experiment(options: argparse.Namespace) -> None:
     print(f"{out}: runs.csv, tables.md and the figures")
 
 
-COMMANDS = {"impute": _impute, "demo": _demo, "experiment": _experiment}
+COMMANDS = {"impute": _impute, "describe": _describe, "demo": _demo, "experiment": _experiment}

@@ -16,6 +16,7 @@ import torch
 from pyro_mnar import mechanisms
 from pyro_mnar.cli.declarations import Declarations
 from pyro_mnar.cli.output_folder import OutputFolder
+from pyro_mnar.cli.schema_file import declarations_in
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import Imputations, impute
@@ -45,7 +46,10 @@ def complete_file(options: argparse.Namespace) -> None:
     """
     if options.draws < 1:
         raise ValueError(f"--draws: expected at least 1, got {options.draws}")
-    text, table = Declarations.of_options(options).read(options.data)
+    declared = Declarations.of_options(options)
+    if options.schema:
+        declared = declared.over(declarations_in(options.schema))
+    text, table = declared.read(options.data)
     _say_kinds(table)
     cause: dict[str, Any] = {"mechanism": MECHANISMS.get(options.mechanism)}
     if options.graph:

@@ -148,7 +148,7 @@ class Declarations:
     def _ordinals(self) -> dict[str, Ordinal]:
         ordinals = {}
         for name, levels in self.order.items():
-            numbers = [value_of(level) for level in levels]
+            numbers = [value_of(str(level)) for level in levels]
             are_words = any(
                 isinstance(number, str) or str(level).startswith("0")
                 for level, number in zip(levels, numbers, strict=True)

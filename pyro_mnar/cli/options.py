@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pyro-mnar", description="Imputation of data that are missing not at random.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_impute(commands)
+    _add_describe(commands)
     _add_demo(commands)
     _add_experiment(commands)
     return parser
@@ -53,19 +54,7 @@ def _add_impute(commands: Any) -> None:
     )
     complete.add_argument("data", type=Path, help="CSV file with a header; empty cells are gaps")
     complete.add_argument("--out", type=Path, required=True, help="folder for the completed tables (made if absent)")
-    _add_reading(complete)
-    complete.add_argument(
-        "--auxiliary",
-        metavar="A,B",
-        help="complete columns to condition on, or 'mask'; by default the complete columns, which are modelled too",
-    )
-    complete.add_argument(
-        "--carry",
-        action="append",
-        default=[],
-        metavar="A,B",
-        help="columns that no model sees: they stand in every completed table as they came",
-    )
+    _add_declarations(complete)
     cause = complete.add_mutually_exclusive_group()
     cause.add_argument(
         "--mechanism",
@@ -79,56 +68,6 @@ def _add_impute(commands: Any) -> None:
         help=f"the same as a missingness graph: a JSON file, or one of {', '.join(GRAPHS)}",
     )
     complete.add_argument("--draws", type=int, default=20, metavar="N", help="completed tables (default %(default)s)")
-    complete.add_argument(
-        "--na-values",
-        action="append",
-        default=[],
-        metavar="[COLUMN=]CODE,CODE",
-        help="codes that stand for a missing value, such as income=-98,-99, or -98,-99 wherever they stand; may be"
-        " repeated",
-    )
-    for reason, which in (
-        ("not-applicable", "that a column has no value in this row, which is then not imputed"),
-        ("by-design", "that a value was not asked for, which says nothing of it"),
-    ):
-        complete.add_argument(
-            f"--{reason}",
-            action="append",
-            default=[],
-            metavar="COLUMN=CODE,CODE",
-            help=f"codes that say {which}; once for every such column",
-        )
-    complete.add_argument(
-        "--kinds",
-        action="append",
-        default=[],
-        metavar="COLUMN=KIND",
-        help=f"how a column is modelled, one of {', '.join(KINDS)}; once for every column that is not what its"
-        " values say",
-    )
-    complete.add_argument(
-        "--order",
-        action="append",
-        default=[],
-        metavar="COLUMN=LEVEL,LEVEL",
-        help="a column's levels in their order, such as education=primary,secondary,tertiary; once for every such"
-        " column",
-    )
-    for end, which in (("lower", "least"), ("upper", "greatest")):
-        complete.add_argument(
-            f"--{end}",
-            action="append",
-            default=[],
-            metavar="COLUMN=NUMBER",
-            help=f"the {which} value of a column, to which its imputations keep; once for every such column",
-        )
-    complete.add_argument(
-        "--constraint",
-        action="append",
-        default=[],
-        metavar="WORDS",
-        help="what every row satisfies, such as 'start <= end' or 'rent + food = spent'; once for each",
-    )
     complete.add_argument(
         "--epochs", type=int, metavar="N", help="passes over the table (default: enough for 3,000 steps)"
     )
@@ -145,6 +84,80 @@ def _add_impute(commands: Any) -> None:
         help="after Ctrl-C, impute by what was trained so far; by default nothing is written",
     )
     complete.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_declarations(command: argparse.ArgumentParser) -> None:
+    """What is declared of a file and its columns."""
+    command.add_argument(
+        "--schema",
+        type=Path,
+        metavar="FILE",
+        help="a TOML or JSON file that declares all that the options below do, as 'pyro-mnar describe' drafts it;"
+        " options hold over it",
+    )
+    _add_reading(command)
+    command.add_argument(
+        "--auxiliary",
+        metavar="A,B",
+        help="command columns to condition on, or 'mask'; by default the command columns, which are modelled too",
+    )
+    command.add_argument(
+        "--carry",
+        action="append",
+        default=[],
+        metavar="A,B",
+        help="columns that no model sees: they stand in every completed table as they came",
+    )
+    command.add_argument(
+        "--na-values",
+        action="append",
+        default=[],
+        metavar="[COLUMN=]CODE,CODE",
+        help="codes that stand for a missing value, such as income=-98,-99, or -98,-99 wherever they stand; may be"
+        " repeated",
+    )
+    for reason, which in (
+        ("not-applicable", "that a column has no value in this row, which is then not imputed"),
+        ("by-design", "that a value was not asked for, which says nothing of it"),
+    ):
+        command.add_argument(
+            f"--{reason}",
+            action="append",
+            default=[],
+            metavar="COLUMN=CODE,CODE",
+            help=f"codes that say {which}; once for every such column",
+        )
+    command.add_argument(
+        "--kinds",
+        action="append",
+        default=[],
+        metavar="COLUMN=KIND",
+        help=f"how a column is modelled, one of {', '.join(KINDS)}; once for every column that is not what its"
+        " values say",
+    )
+    command.add_argument(
+        "--order",
+        action="append",
+        default=[],
+        metavar="COLUMN=LEVEL,LEVEL",
+        help="a column's levels in their order, such as education=primary,secondary,tertiary; once for every such"
+        " column",
+    )
+    for end, which in (("lower", "least"), ("upper", "greatest")):
+        command.add_argument(
+            f"--{end}",
+            action="append",
+            default=[],
+            metavar="COLUMN=NUMBER",
+            help=f"the {which} value of a column, to which its imputations keep; once for every such column",
+        )
+    command.add_argument(
+        "--constraint",
+        action="append",
+        default=[],
+        metavar="WORDS",
+        help="what every row satisfies, such as 'start <= end' or 'rent + food = spent'; once for each",
+    )
 
 
 def _add_reading(command: argparse.ArgumentParser) -> None:
@@ -167,6 +180,20 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
         metavar="COLUMN=FORMAT",
         help="how a column writes dates, such as born=%%d/%%m/%%Y; dates such as 2021-12-31 need none",
     )
+
+
+def _add_describe(commands: Any) -> None:
+    describe = commands.add_parser(
+        "describe",
+        help="say how a CSV file is read",
+        description="Say of each column of a CSV file how it is read and modelled, and why; draft a schema file.",
+    )
+    describe.add_argument("data", type=Path, help="CSV file with a header; empty cells are gaps")
+    describe.add_argument(
+        "--write", type=Path, metavar="FILE", help="write a draft of a schema file (TOML), which is not there yet"
+    )
+    _add_declarations(describe)
+    _add_threads(describe)
 
 
 def _add_demo(commands: Any) -> None:

@@ -181,7 +181,7 @@ def test_words_off_end_with_status_two(capsys):
     assert stopped.value.code == 2
 
 
-@pytest.mark.parametrize("command", [[], ["impute"], ["demo"], ["experiment"]], ids=" ".join)
+@pytest.mark.parametrize("command", [[], ["impute"], ["describe"], ["demo"], ["experiment"]], ids=" ".join)
 def test_help_appears_before_anything_heavy_is_loaded(command):
     code = f"""
 import sys
