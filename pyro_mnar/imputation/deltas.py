@@ -189,8 +189,8 @@ def _transported(
     chance: Float[NDArray, "draws cells"],
 ) -> Float[NDArray, "draws cells"]:
     """Draws of one law as draws of another."""
-    kind: Any = column.kind  # of levels, which have codes
-    codes = kind.codes(draws)
+    points = column.kind.points
+    codes = np.searchsorted((points[1:] + points[:-1]) / 2, draws)
     cells = np.arange(draws.shape[1])
     if column.kind.has_order:
         # The same place of the distribution function: uniform within the level's own step.
@@ -204,7 +204,7 @@ def _transported(
         moves = np.clip((chance - stay) / np.maximum(1.0 - stay, np.finfo(float).tiny), 0.0, 1.0)
         new = np.where(chance < stay, codes, _at(gained, moves))
     still = (before == after).all(1) | (new == codes)
-    return np.where(still, draws, column.kind.points[new])
+    return np.where(still, draws, points[new])
 
 
 def _at(law: Float[NDArray, "cells levels"], place: Float[NDArray, "draws cells"]) -> Int[NDArray, "draws cells"]:

@@ -105,6 +105,8 @@ def computation(fit: Fit, imputations: Imputations, seeds: Mapping[str, Any]) ->
     own = (
         "Every draw is from a fit of its own to bootstrap weights of the rows."
         if imputations.from_bootstrap
+        else "Every draw has parameters of its own from their posterior."
+        if imputations.from_posterior
         else "Every draw was made at the same parameters: intervals leave their uncertainty out and are too narrow."
     )
     blocks: list[Block] = [told, own]

@@ -13,9 +13,11 @@ import pandas as pd
 
 from pyro_mnar.imputation.analyses import Analysis, reader
 from pyro_mnar.imputation.deltas import DeltaScale
+from pyro_mnar.imputation.imputations import Imputations
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.imputation.pooling import combined
 from pyro_mnar.scenarios.pooled_scenarios import Drawn, moved_by, only_coefficient
+from pyro_mnar.tables.survey import design_of, has_design
 
 Conclusion: TypeAlias = "str | float | Callable[[Pooled], float]"
 SIDES = 0.02  # of the range searched, to each side of the tipping point: where the slope there is measured
@@ -178,9 +180,9 @@ def _direction(delta: Hashable | Mapping[Any, Any]) -> Callable[[float], dict[An
         if isinstance(weight, Mapping):
             return {level: scaled(of_level, number) for level, of_level in weight.items()}
         if callable(weight):
-            return lambda frame: number * weight(frame)
-        plain: Any = weight if isinstance(weight, pd.Series) else np.asarray(weight, dtype=np.float64)
-        return number * plain
+            by_row: Callable[[pd.DataFrame], Any] = weight
+            return lambda frame: number * by_row(frame)
+        return number * (weight if isinstance(weight, pd.Series) else np.asarray(weight, dtype=np.float64))
 
     return lambda number: {name: scaled(weight, number) for name, weight in weights.items()}
 
@@ -240,8 +242,12 @@ def _jackknifed(
     drawn: Drawn, analysis: Analysis, pooled: Pooled, distance: Callable[[Pooled], float], outcome: Hashable | None
 ) -> float:
     """Monte Carlo error of a number of a pooled analysis: leave out one draw after the other."""
-    results: list[Any] = [reader(analysis, outcome)(frame) for frame in drawn.frames()]
-    values, covariances = (np.stack([r[at] for r in results]) for at in (1, 2))
+    design = None
+    if isinstance(drawn, Imputations) and has_design(drawn.table.schema):
+        design = design_of(drawn.table.frame, drawn.table.schema)  # as pool has it
+    run = reader(analysis, outcome, design)
+    results = [run(frame) for frame in drawn.frames()]
+    values, covariances = np.stack([r.values for r in results]), np.stack([r.covariance for r in results])
     if len(results) < 3:
         return math.inf
     without = [np.arange(len(results)) != left_out for left_out in range(len(results))]

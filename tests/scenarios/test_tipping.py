@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,17 @@ def test_levels_move_smoothly_with_the_same_random_numbers() -> None:
     expected = np.log(needed / (1 - needed)) - np.log(0.4 / 0.6)
     assert abs(found.delta - expected) < 4 * found.monte_carlo_error
     assert 0 < found.monte_carlo_error < 0.5
+
+
+def test_survey_weights_enter_the_monte_carlo_error_as_they_enter_the_estimate() -> None:
+    plain = imputations()
+    frame = plain.table.frame.assign(w=np.where(np.arange(ROWS) % 3, 1.0, 4.0))
+    weighted = replace(plain, table=Table.from_frame(frame, auxiliary=[], weights="w"))
+    found = tipping_point("y ~ 1", weighted, "y", "sign", between=(0, -6), num_steps=1, tolerance=0.2)
+    share = frame.w[:GAPS].sum() / frame.w.sum()
+    pooled, moves = weighted.pool("y ~ 1"), share * weighted.table.schema.columns[0].std
+    assert found.delta == pytest.approx(-pooled.estimates[0] / moves, rel=1e-6)
+    assert found.monte_carlo_error == pytest.approx(pooled.monte_carlo_errors[0] / moves, rel=1e-6)
 
 
 def test_what_does_not_change_is_said() -> None:
