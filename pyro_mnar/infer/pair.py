@@ -13,7 +13,7 @@ import torch
 from pyro.poutine import Trace
 
 from pyro_mnar.infer.shared import refuse_left_out
-from pyro_mnar.infer.sites import is_shared, sample_sites
+from pyro_mnar.infer.sites import is_shared, part_of, sample_sites
 
 
 def check_callable(value: Any, role: str) -> None:
@@ -46,7 +46,7 @@ def check_shapes(model_trace: Trace, guide_trace: Trace) -> None:
     proposed = sample_sites(guide_trace)
     for name, site in sample_sites(model_trace).items():
         event = tuple(site["fn"].event_shape)
-        if name not in proposed or not event:
+        if name not in proposed or not event or part_of(site) is not None:  # the words of a model check their own
             continue
         got = tuple(proposed[name]["value"].shape)
         if got[-len(event) :] != event:
