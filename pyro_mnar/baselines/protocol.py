@@ -108,7 +108,7 @@ def completed(table: Table, x: Float[NDArray, "rows columns"]) -> pd.DataFrame:
     rows, columns = cells
     means = x[rows, columns].astype(np.float64)
     for position, column in enumerate(table.schema.columns):
-        means[columns == position] = column.decode(means[columns == position])
+        means[columns == position] = column.decode_mean(means[columns == position])
     return Imputations(table, cells, means[None], means, np.full(len(table), np.inf)).mean()
 
 

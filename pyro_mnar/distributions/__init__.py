@@ -6,12 +6,14 @@ from pyro_mnar.distributions.importance_ratio import ImportanceRatio
 from pyro_mnar.distributions.levels import Levels, codes_of
 from pyro_mnar.distributions.missing_entries import MissingEntries
 from pyro_mnar.distributions.of_column import distribution_for
+from pyro_mnar.distributions.zero_inflated import PointOrDensity
 
 __all__ = [
     "Columns",
     "ImportanceRatio",
     "Levels",
     "MissingEntries",
+    "PointOrDensity",
     "StandardizedCounts",
     "codes_of",
     "distribution_for",

@@ -7,6 +7,7 @@ from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.levels import Binary, Categorical, Ordinal
 from pyro_mnar.kinds.numbers import LEAST_NOISE, Bounded, Continuous, HeavyTailed, Positive
 from pyro_mnar.kinds.registry import KINDS, from_plain, register, to_plain
+from pyro_mnar.kinds.zero_inflated import ZeroInflated
 
 __all__ = [
     "KINDS",
@@ -22,6 +23,7 @@ __all__ = [
     "Kind",
     "Ordinal",
     "Positive",
+    "ZeroInflated",
     "choice_of",
     "from_plain",
     "register",

@@ -25,10 +25,22 @@ from pyro_mnar.kinds.dates import Datetime
 from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.levels import Binary, Categorical, Ordinal
 from pyro_mnar.kinds.numbers import Bounded, Continuous, HeavyTailed, Positive
+from pyro_mnar.kinds.zero_inflated import ZeroInflated
 
 KINDS: dict[str, type[Any]] = {
     kind.name: kind
-    for kind in (Continuous, HeavyTailed, Positive, Bounded, Count, Binary, Categorical, Ordinal, Datetime)
+    for kind in (
+        Continuous,
+        HeavyTailed,
+        Positive,
+        ZeroInflated,
+        Bounded,
+        Count,
+        Binary,
+        Categorical,
+        Ordinal,
+        Datetime,
+    )
 }
 
 AnyKind = TypeVar("AnyKind", bound=type[Any])

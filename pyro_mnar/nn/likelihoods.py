@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,8 +17,9 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from pyro_mnar.distributions import Columns, StandardizedCounts
+from pyro_mnar.distributions import Columns, PointOrDensity, StandardizedCounts
 from pyro_mnar.kinds import LEAST_NOISE
+from pyro_mnar.kinds.zero_inflated import NEAR
 from pyro_mnar.nn.level_likelihoods import LevelLikelihood, OrdinalLikelihood
 from pyro_mnar.tables.schema import Column, Schema
 
@@ -153,6 +155,41 @@ class CountLikelihood(nn.Module):
         return StandardizedCounts(dist.NegativeBinomial(total, logits=log_mean - total.log()), self.offset, self.unit)
 
 
+class ZeroInflatedLikelihood(nn.Module):
+    """Zero with log-odds f_d0(z), else log-normal about f_d1(z) with σ_d learned (two-part model).
+
+    The network has two outputs a column: all log-odds first, then the means of the logarithms, standardised.
+
+    Args:
+        columns: The columns, all of kind ``"zero_inflated"``.
+        straight_through: Without effect, since draws that may be zero have no gradient.
+    """
+
+    points: Float[Tensor, " columns"]
+    near: Float[Tensor, " columns"]
+
+    def __init__(self, columns: Sequence[Column], *, straight_through: bool = False) -> None:
+        super().__init__()
+        zeros = [float(column.encode(np.zeros(1))[0]) for column in columns]
+        self.register_buffer("points", torch.tensor(zeros))
+        self.register_buffer("near", torch.tensor([NEAR / column.std for column in columns]))
+        self.noise = GaussianNoise([True] * len(columns))
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the network's output that this likelihood takes."""
+        return 2 * len(self.points)
+
+    def reset_parameters(self) -> None:
+        """Draw learned scales anew, for restarts."""
+        self.noise.reset_parameters()
+
+    def forward(self, outputs: Float[Tensor, "*batch outputs"]) -> TorchDistributionMixin:
+        """A column-wise distribution of batch shape ``(..., rows, columns)``."""
+        logits, mean = outputs.chunk(2, dim=-1)
+        return PointOrDensity(logits, self.noise(mean), self.points, self.near)
+
+
 class LikelihoodFactory(Protocol):
     """What makes p(X|Z) of the columns of one family: a module's class, or a function that returns one.
 
@@ -170,6 +207,7 @@ LIKELIHOODS: dict[str, LikelihoodFactory] = {
     "student": StudentNoise.of,
     "negative binomial": CountLikelihood,
     "poisson": CountLikelihood,
+    "zero or normal": ZeroInflatedLikelihood,
     "binary": LevelLikelihood,
     "categorical": LevelLikelihood,
     "ordinal": OrdinalLikelihood,

@@ -79,6 +79,12 @@ class Column:
         numbers = self.kind.scale.constrained(np.asarray(values, dtype=np.float64) * self.std + self.mean)
         return self.kind.nearest(numbers)
 
+    def decode_mean(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """The same of means, which have fractions even where all values that were seen are whole."""
+        if not getattr(self.kind, "whole", False):
+            return self.decode(values)
+        return self.kind.scale.constrained(np.asarray(values, dtype=np.float64) * self.std + self.mean)
+
     def settle(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Imputed numbers in the user's units, exact where training rows say what every value is."""
         return np.full_like(numbers, self.least) if self.is_constant and np.isfinite(self.least) else numbers

@@ -12,11 +12,13 @@ import torch
 from jaxtyping import Bool, Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from pyro_mnar.distributions.counts import StandardizedCounts
 from pyro_mnar.distributions.truncation.counts import TruncatedCounts
 from pyro_mnar.distributions.truncation.location_scale import TruncatedNormal, TruncatedStudentT
 from pyro_mnar.distributions.truncation.truncated import Truncated, clamped
+from pyro_mnar.distributions.zero_inflated import PointOrDensity
 
 
 def takes_all_cells(fn: TorchDistributionMixin) -> bool:
@@ -79,6 +81,26 @@ class _TruncatedTransform:
         return clamped(x, self.lower.double(), self.upper.double())
 
 
+class _TruncatedPointOrDensity:
+    """The point, where it lies between the bounds, beside the density between them."""
+
+    def __init__(self, fn: Any, lower: Tensor, upper: Tensor, cells: Any) -> None:
+        self.lower, self.upper = lower, upper
+        self.density = truncate(fn.density.expand(fn.batch_shape), lower, upper, cells)
+        logits, self.point = (part.expand(fn.batch_shape)[..., cells] for part in (fn.logits, fn.points))
+        is_inside = (lower <= self.point) & (self.point <= upper)
+        self.log_point = logsigmoid(logits).masked_fill(~is_inside, -torch.inf)
+        self.log_rest = logsigmoid(-logits) + self.density.log_mass()
+
+    def log_mass(self) -> Tensor:
+        return torch.logaddexp(self.log_point, self.log_rest)
+
+    def draw(self) -> Tensor:
+        drawn = self.density.draw()
+        share = (self.log_point - self.log_mass()).exp()
+        return torch.where(torch.rand_like(drawn) < share, self.point.to(drawn.dtype), drawn)
+
+
 class _TruncatedByQuantiles:
     """Any family with ``cdf`` and ``icdf``; accurate where the ``cdf`` has not yet rounded to 0 or 1."""
 
@@ -131,4 +153,5 @@ _FAMILIES: dict[type, Callable[..., Truncated]] = {
     torch.distributions.Poisson: TruncatedCounts,
     torch.distributions.NegativeBinomial: TruncatedCounts,
     StandardizedCounts: TruncatedCounts,
+    PointOrDensity: _TruncatedPointOrDensity,
 }
