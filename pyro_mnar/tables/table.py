@@ -75,11 +75,11 @@ class Table:
                 booleans become indicators. None: the complete columns serve as U and stay modelled columns too.
                 ``"mask"``: U = R. An empty list: no U, a standard normal prior.
             kinds: Kind of a column, by name: a word (``"continuous"``, ``"heavy_tailed"``, ``"positive"``,
-                ``"zero_inflated"``, ``"bounded"``, ``"count"``, ``"binary"``, ``"categorical"``, ``"ordinal"``, ``"datetime"``) or one of
-                the classes of :mod:`pyro_mnar.kinds` for those with arguments, such as ``Bounded(0, 10)``; or one kind
-                for all
-                modelled columns.  What is not given, the dtype says (:func:`~pyro_mnar.kinds.choice.choice_of`);
-                ``table.schema.describe_kinds()`` tells what was chosen, and why.
+                ``"zero_inflated"``, ``"bounded"``, ``"count"``, ``"binary"``, ``"categorical"``, ``"ordinal"``,
+                ``"datetime"``) or one of the classes of :mod:`pyro_mnar.kinds` for those with arguments, such as
+                ``Bounded(0, 10)``; or one kind for all modelled columns.  What is not given, the dtype says
+                (:func:`~pyro_mnar.kinds.choice.choice_of`); ``table.schema.describe_kinds()`` tells what was chosen,
+                and why.
             na_values: Codes that stand for a missing value, one or several by column, such as ``{"income": [-98,
                 -99]}``.
             not_applicable: Cells that have no value to impute, by column: a boolean per row, or the codes that say so.
