@@ -129,8 +129,8 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> MNARImputer:
         """Train on rows with gaps; ``y`` is ignored.
 
-        Row weights are not taken yet: the objective has none, so scikit-learn's metadata routing has no
-        ``sample_weight`` to request here.
+        There is no ``sample_weight`` for scikit-learn's metadata routing to request: for row weights, use
+        ``Table.from_frame(frame, weights=...)`` with :func:`~pyro_mnar.fit` and :func:`~pyro_mnar.impute`.
         """
         if self.max_steps < 1:
             raise ValueError(f"max_steps: expected at least 1, got {self.max_steps}")

@@ -40,6 +40,8 @@ _OF_BOOTSTRAP = (
     " imputation model's parameters."
 )
 
+SHOWN = 8  # columns in the representation
+
 
 @dataclass(frozen=True)
 class Imputations(ImputedCells):
@@ -90,7 +92,26 @@ class Imputations(ImputedCells):
         )
 
     def __repr__(self) -> str:
-        return f"Imputations({self.num_draws} draws of {self.cells.shape[1]} cells in {len(self.table)} rows)"
+        rows, columns = self.cells
+        lines = [
+            f"Imputations: {_counted(self.num_draws, 'draw')} of {_counted(rows.size, 'cell')} in"
+            f" {len(np.unique(rows))} of {_counted(len(self.table), 'row')}"
+        ]
+        names = self.table.schema.names
+        found = sorted(zip(*np.unique(columns, return_counts=True), strict=True), key=lambda pair: -pair[1])
+        told = [f"{names[at]} {count}" for at, count in found[:SHOWN]]
+        more = [f"{_counted(len(found) - SHOWN, 'more column')}"] if len(found) > SHOWN else []
+        lines += [f"  by column: {', '.join([*told, *more])}"] if told else []
+        inapplicable = int((~self.table.applicable).sum())
+        if inapplicable:
+            lines.append(f"  not imputed: {_counted(inapplicable, 'cell')} without a value to miss (not applicable)")
+        if self.from_bootstrap:
+            lines.append("  parameters: a fit of its own for each draw, so intervals hold their uncertainty")
+        elif self.from_posterior:
+            lines.append("  parameters: a posterior draw of their own for each, so intervals hold their uncertainty")
+        else:
+            lines.append("  parameters: the same in every draw, so intervals leave out their uncertainty")
+        return "\n".join(lines)
 
     def mean(self) -> pd.DataFrame:
         """The frame with posterior means in its gaps; integer columns that receive a mean become floating.
@@ -300,3 +321,7 @@ def impute_gaps(table: Table, sampler: Sampler, device: torch.device, mode: str)
         sampler.conditions,
         from_posterior=sampler.has_posterior,
     )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
