@@ -123,7 +123,7 @@ _NAMES_OF_ROOMS = {
 }
 _ROOM_OF = {name: room for room, names in _NAMES_OF_ROOMS.items() for name in names}
 # Rooms that hold no public name of the package itself, as attributes: `pyro_mnar.models.GINA` after `import pyro_mnar`.
-_ROOMS = (*_NAMES_OF_ROOMS, "baselines", "datasets", "guides", "kinds", "mechanisms", "models")
+_ROOMS = (*_NAMES_OF_ROOMS, "baselines", "datasets", "guides", "kinds", "mechanisms", "models", "plots")
 
 
 def __getattr__(name: str) -> Any:
