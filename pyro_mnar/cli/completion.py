@@ -11,8 +11,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pyro_mnar import mechanisms
 from pyro_mnar.cli.declarations import Declarations
 from pyro_mnar.cli.output_folder import OutputFolder
@@ -20,6 +18,7 @@ from pyro_mnar.cli.schema_file import declarations_in
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import Imputations, impute
+from pyro_mnar.infer.arguments import device_of
 from pyro_mnar.models import GINA
 from pyro_mnar.tables.table import Table
 from pyro_mnar.tables.text_frame import TextFrame
@@ -54,7 +53,7 @@ def complete_file(options: argparse.Namespace) -> None:
     cause: dict[str, Any] = {"mechanism": MECHANISMS.get(options.mechanism)}
     if options.graph:
         cause = {"graph": _graph(options.graph, table)}
-    device = _device(options.device)
+    device = device_of(options.device, "--device")
     names = [*_draw_names(options.draws), "mean.csv", "history.csv"]
     folder = OutputFolder(options.out, names, options.data)
     model = GINA(table, latent_dim=options.latent_dim, seed=options.seed, **cause)
@@ -122,12 +121,3 @@ def _graph(given: str, table: Table) -> MissingnessGraph:
     if path.suffix == ".json":
         return MissingnessGraph.from_json(path.read_text(encoding="utf-8"), table)
     return MissingnessGraph.preset(given, table)
-
-
-def _device(name: str) -> Any:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device: cannot use {name!r}: {str(error).splitlines()[0]}") from None
-    return device

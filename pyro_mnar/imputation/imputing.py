@@ -21,6 +21,7 @@ from pyro_mnar.imputation.row_conditions import Conditions, Declared
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.single_cells import CellImputations, impute_cells
 from pyro_mnar.imputation.target import Target
+from pyro_mnar.infer.arguments import device_of, whole_number
 from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.positions import CellPositions
 from pyro_mnar.tables.table import Table
@@ -118,9 +119,7 @@ def impute(
     """
     fits = fit.bootstrap or [fit]
     num_draws = (len(fit.bootstrap) or DEFAULT_DRAWS) if num_draws is None else num_draws
-    for name, value in (("num_draws", num_draws), ("num_particles", num_particles)):
-        if value < 1:
-            raise ValueError(f"{name}: expected at least 1, got {value}")
+    num_draws, num_particles = whole_number("num_draws", num_draws), whole_number("num_particles", num_particles)
     if compile not in MODES:
         raise ValueError(f"compile: expected one of {list(MODES)}, got {compile!r}")
     if fit.bootstrap and num_draws > len(fits):
@@ -135,7 +134,7 @@ def impute(
             stacklevel=2,
         )
     table = fit.encoded(table)
-    device = torch.device(device) if device is not None else fit.device
+    device = device_of(device) if device is not None else fit.device
     target = Target.of(use_mechanism=use_mechanism, keep_mechanism_weight=keep_mechanism_weight)
     conditions = Conditions.of(table, constraints)
     if cells is not None and conditions is not None:

@@ -19,6 +19,8 @@ import torch
 from pyro.params.param_store import StateDict
 from pyro.poutine.runtime import _PYRO_STACK
 
+from pyro_mnar.infer.arguments import thread_count
+
 _LOCK = threading.RLock()
 
 
@@ -166,10 +168,9 @@ def threads(count: int) -> Iterator[None]:
     """Let torch compute with so many threads, and put back what was set.
 
     Raises:
-        ValueError: If there is to be less than one.
+        ValueError: If there is to be less than one, or far more than there are cores.
     """
-    if count < 1:
-        raise ValueError(f"threads: expected at least 1, got {count}")
+    count = thread_count(count)
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pyro_mnar.capture.tracing import MODES
+from pyro_mnar.infer.arguments import device_of, positive_number, whole_number
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
@@ -105,7 +106,7 @@ def fit(
     table, validation = _split(table, held_out, seed)
     epochs = epochs or max(LEAST_EPOCHS, math.ceil(DEFAULT_STEPS * batch_size / len(table)))
     untrained = Fit(model, guide, table.schema)  # refuses what is no pair for this table
-    device = torch.device(device) if device is not None else untrained.device
+    device = device_of(device) if device is not None else untrained.device
     for module in (model, guide):
         if isinstance(module, nn.Module):
             module.to(device)
@@ -166,9 +167,8 @@ def _check_arguments(
 ) -> None:
     counts = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "restarts": restarts}
     for name, value in counts.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name}: expected at least 1, got {value}")
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate: expected more than 0, got {learning_rate}")
+        if value is not None:
+            whole_number(name, value)
+    positive_number("learning_rate", learning_rate)
     if mode not in MODES:
         raise ValueError(f"compile: expected one of {list(MODES)}, got {mode!r}")

@@ -1,0 +1,78 @@
+"""Numbers and devices that users give: checked in one place, before anything runs."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+THREADS_PER_CORE = 16  # far beyond use; torch ends the process where the system refuses a thread
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """A whole number, NumPy's included.
+
+    Raises:
+        TypeError: If it is none, such as True, 1.5 or text; names the argument.
+        ValueError: If it is less than the least.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
+    return int(value)
+
+
+def positive_number(name: str, value: Any) -> float:
+    """A finite number above zero.
+
+    Raises:
+        TypeError: If it is no number; names the argument.
+        ValueError: If it is zero or less, infinite or NaN.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected a number above 0, got {value!r}")
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name}: expected more than 0, and finite, got {value}")
+    return float(value)
+
+
+def device_of(given: Any, name: str = "device") -> torch.device:
+    """A device that is there.
+
+    Raises:
+        TypeError: If it is neither a name nor a device, such as 3.5 or True.
+        ValueError: If there is none of that name on this machine.
+    """
+    if not isinstance(given, (str, torch.device)):
+        raise TypeError(f"{name}: expected a name such as 'cpu' or 'cuda:0', or a torch.device, got {given!r}")
+    try:
+        device = torch.device(given)
+    except RuntimeError:
+        raise ValueError(f"{name}: expected a name such as 'cpu' or 'cuda:0', got {given!r}") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ValueError(
+            f"{name}: cannot use {str(given)!r}: this machine has {count} CUDA devices; 'cpu' is always there"
+        )
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"{name}: cannot use {str(given)!r}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def thread_count(value: Any) -> int:
+    """A number of threads that a process may start.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is below 1, or far above the number of cores.
+    """
+    count, most = whole_number("threads", value), THREADS_PER_CORE * (os.cpu_count() or 1)
+    if count > most:
+        raise ValueError(f"threads: expected at most {most} on a machine of {os.cpu_count()} cores, got {count}")
+    return count
