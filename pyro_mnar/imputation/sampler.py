@@ -24,7 +24,7 @@ from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.coverage import check_drawn
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.shared import is_point, rows_are_given, shared_part
+from pyro_mnar.infer.shared import is_point, refuse_joint, rows_are_given, shared_part
 from pyro_mnar.infer.sites import Site, columns_of, missing_sites, sample_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.training.fitted import Fit
@@ -182,6 +182,7 @@ class Sampler:
         """
         if self.max_plate_nesting < float("inf"):
             return
+        refuse_joint(self.fit.guide)
         objective, rows = ImportanceWeightedELBO(1), self.target.rows(batch)
         with torch.random.fork_rng(), torch.no_grad():
             check_drawn(poutine.trace(self.fit.model).get_trace(rows), rows, self.with_gaps)

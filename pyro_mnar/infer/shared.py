@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.distributions.util import scale_and_mask
+from pyro.infer.autoguide import AutoContinuous
 from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import biject_to
@@ -110,6 +111,24 @@ def refuse_left_out(model_sites: list[Site], guide_names: set[str]) -> None:
             f" (it leaves out {left_out}): add a sample statement of that name to the guide, or call"
             " `AutoNormal(shared_latents(model))` in it; or move the site inside `with rows(batch):` if each row has"
             " one, or make it a parameter"
+        )
+
+
+def refuse_joint(guide: Any, plate: str = ROWS) -> None:
+    """Refuse a guide that holds latents of the rows in one vector for the whole table, which fits no other rows.
+
+    Raises:
+        ValueError: Names a latent and the guide that serves.
+    """
+    if not isinstance(guide, AutoContinuous) or getattr(guide, "prototype_trace", None) is None:
+        return
+    sites = stochastic_sites(guide.prototype_trace)
+    of_rows = [name for name, site in sites.items() if not site["is_observed"] and not is_shared(site, plate)]
+    if of_rows:
+        kind = type(guide).__name__
+        raise ValueError(
+            f"site {of_rows[0]!r}: each row has one, and {kind} holds those of a whole table in one vector, which fits"
+            f" no other rows: use {kind}(shared_latents(model)), or AutoNormal(model, create_plates=rows)"
         )
 
 

@@ -17,7 +17,7 @@ from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.parameters import buffers_kept, module_parameters, trainable_parameters
 from pyro_mnar.infer.row_scales import warn_of_row_scales
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.shared import check_sizes
+from pyro_mnar.infer.shared import check_sizes, refuse_joint
 from pyro_mnar.tables.batch import Batch, RowSource, shuffled
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.held_out import HeldOut
@@ -133,6 +133,7 @@ class TrainingRun:
         with self.session.running(validate=self.table.device.type != "meta"):
             run = self.objective.particles(self.fit.model, self.fit.guide, few)
             self.objective.settle(self.fit.model, self.fit.guide, few)
+            refuse_joint(self.fit.guide)
             if len(few) > 1:
                 check_sizes(self.fit.model, few, few.take(torch.arange(len(few) - 1, device=few.device)))
         check_claims(run.model_trace, few, incomplete)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from pyro.infer import SVI
-from pyro.infer.autoguide import AutoDelta, AutoNormal
+from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal, AutoNormal
 from pyro.nn import PyroModule
 from torch import Tensor
 
@@ -234,6 +234,42 @@ def test_a_latent_whose_size_follows_the_rows_is_refused(table: Table) -> None:
 
     with pytest.raises(ValueError, match=r"site 'z': stands outside .*follows the number of rows, \(8,\) for 8"):
         fit(model, guide, table, epochs=1, progress=False)
+
+
+def test_a_joint_guide_of_rows_latents_is_refused_with_the_guide_that_serves(table: Table, own_store: None) -> None:
+    message = r"site 'y_missing': each row has one, and AutoMultivariateNormal .*\(shared_latents\(model\)\)"
+    with pytest.raises(ValueError, match=message):
+        fit(stans_example, AutoMultivariateNormal(stans_example), table, epochs=1, progress=False)
+    guide = AutoMultivariateNormal(stans_example)
+    guide(table.batch())
+    with pytest.raises(ValueError, match=message):
+        impute(Fit.from_svi(stans_example, guide, table), table, num_draws=2)
+
+
+@pytest.mark.slow
+def test_without_a_prior_the_fit_is_maximum_likelihood(table: Table) -> None:
+    """The same model with its mean a parameter: its maximum by quadrature."""
+
+    def model(batch: Batch) -> None:
+        mean = pyro.param("mean", torch.tensor(0.0))
+        with rows(batch):
+            y = partially_observed("y", dist.Normal(mean, 2.0).expand([len(batch), 1]), batch)
+            observe_mask("r", y, batch)
+
+    found = fit(
+        model,
+        lambda batch: None,
+        table,
+        epochs=200,
+        batch_size=300,
+        num_particles=50,
+        learning_rate=0.05,
+        progress=False,
+        compile="graph",
+    )
+    probabilities, *_ = posterior(table)
+    exact = GRID[(np.log(np.maximum(probabilities, 1e-300)) + GRID**2 / 2).argmax()]
+    assert found.store["params"]["mean"].item() == pytest.approx(exact, abs=0.3 * moments(table)[1])
 
 
 def test_probes_look_at_rows_latents_alone(table: Table) -> None:
