@@ -102,6 +102,10 @@ def test_minibatches_give_the_full_tables_bound_on_average() -> None:
     whole = objective.loss(stans_example, point, table)
     parts = [objective.loss(stans_example, point, batch) for batch in table.minibatches(2)]
     assert np.mean(parts) == pytest.approx(whole, abs=1e-10)
+    for estimator in ("pathwise", "doubly-reparameterized"):
+        trained_on = ImportanceWeightedELBO(3, estimator)
+        losses = [trained_on.differentiable_loss(stans_example, point, batch) for batch in table.minibatches(2)]
+        assert np.mean([loss.item() for loss in losses]) == pytest.approx(whole, abs=1e-10)
     by_hand = log_rows(torch.tensor([0.35]), values) + dist.Normal(0.0, 1.0).log_prob(torch.tensor(0.35))
     assert -whole == pytest.approx(by_hand.item(), abs=1e-10)
     assert np.ptp(parts) > 1  # the rows' part differs from one minibatch to another
