@@ -104,10 +104,10 @@ class Session:
             raise ValueError(f"seed: expected a whole number from 0, got {seed!r}")
         seed = int(seed)
         self.device = torch.device(device)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(int(seed))
         self.store = store or {"params": {}, "constraints": {}}
         with _locked(), self._random_state_kept():
-            torch.random.default_generator.manual_seed(seed)
+            torch.random.default_generator.manual_seed(int(seed))
             if self.device.type == "cuda":
                 with torch.cuda.device(self.device):
                     torch.cuda.manual_seed(seed)
@@ -159,7 +159,7 @@ def seeded(seed: int | None) -> Iterator[None]:
         yield
         return
     with _locked(), torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
+        torch.random.default_generator.manual_seed(int(seed))
         yield
 
 
