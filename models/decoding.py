@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_mnar import mechanisms
+from pyro_mnar.distributions import OwnValueMechanism
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.presets import rule_of
 from pyro_mnar.nn import MLP, ResidualMLP, priors
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise, likelihood_of
-from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.schema import Column, Schema
 
 DISCRETE = ("summed", "sampled", "straight-through")
 
@@ -80,12 +82,42 @@ def check_discrete(discrete: str, decoder: nn.Module | None) -> None:
         )
 
 
-def sums_levels(schema: Schema, mechanism: nn.Module, discrete: str = "summed") -> bool:
-    """Whether missing levels are summed out of the weight: there are some, and no other R depends on them."""
-    levels = [d for d, c in enumerate(schema.columns) if c.incomplete and c.kind.has_levels]
-    if discrete != "summed" or not levels:
-        return False
-    return isinstance(mechanism, mechanisms.NamesParents) and mechanism.causes_only_own(levels)
+def summed_columns(schema: Schema, mechanism: nn.Module, discrete: str = "summed") -> frozenset[int]:
+    """Columns whose missing values are summed out of the weight, by position: those that cause no R but their own.
+
+    Args:
+        schema: The columns.
+        mechanism: p(R|X,Z); one that does not name whose R a value causes has none such.
+        discrete: What becomes of levels and counts; unless ``"summed"``, they are drawn.
+    """
+    if not isinstance(mechanism, mechanisms.NamesParents):
+        return frozenset()
+    return frozenset(
+        d
+        for d, column in enumerate(schema.columns)
+        if mechanism.causes_only_own([d]) and (discrete == "summed" or not _is_discrete(column))
+    )
+
+
+def own_value_mechanism(
+    mechanism: nn.Module, summed: frozenset[int], log_odds: Callable[[Tensor], Tensor]
+) -> OwnValueMechanism | None:
+    """What :func:`~pyro_mnar.partially_observed` needs to sum missing values out; None if there are none such.
+
+    Args:
+        mechanism: p(R|X,Z).
+        summed: Positions of the columns to be summed out.
+        log_odds: Those of the mechanism, as a function of the row.
+    """
+    if not summed:
+        return None
+    is_linear = isinstance(mechanism, mechanisms.LinearInOwnValue)
+    slope = mechanism.slope_in_own_value(sorted(summed)) if is_linear else None
+    return OwnValueMechanism(log_odds, slope, columns=summed)
+
+
+def _is_discrete(column: Column) -> bool:
+    return column.kind.has_levels or column.kind.likelihood in ("poisson", "negative binomial")
 
 
 def _declared_graph(schema: Schema, mechanism: Any) -> MissingnessGraph | None:
@@ -96,4 +128,7 @@ def _declared_graph(schema: Schema, mechanism: Any) -> MissingnessGraph | None:
     if np.any(options.get("sign", 0)):
         nominal = next(column.name for column in schema.columns if column.is_nominal)
         raise ValueError(f"sign: column {nominal!r} has levels without an order, so declare signs in a graph")
+    if options.get("slope") is not None:
+        nominal = next(column.name for column in schema.columns if column.is_nominal)
+        raise ValueError(f"slope: column {nominal!r} has levels without an order, which have no slope in common")
     return MissingnessGraph.of_rule(rule_of(made.parents), schema)

@@ -29,7 +29,8 @@ from pyro_mnar.models.decoding import (
     default_latent_dim,
     default_mechanism,
     default_prior,
-    sums_levels,
+    own_value_mechanism,
+    summed_columns,
 )
 from pyro_mnar.primitives import observe_events, observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch
@@ -53,7 +54,7 @@ class GINA(PyroModule):
             ``(num_columns, latent_dim)``, or the module itself; by default :class:`~pyro_mnar.mechanisms.SelfMasking`,
             except for columns that are missing together (``table.schema.blocks``): these gaps are one event that
             nothing in the row causes.
-            One that names its parents (:class:`~pyro_mnar.mechanisms.Mechanism`) has missing levels summed out.
+            One that names its parents (:class:`~pyro_mnar.mechanisms.Mechanism`) has missing values summed out.
         graph: A missingness graph to compile to the mechanism, instead of ``mechanism``; edges X → X are left to the
             latent (Lemma 1).
         decoder: p(X|Z): a module from z to a column-wise distribution; by default a linear map plus a small network,
@@ -100,7 +101,9 @@ class GINA(PyroModule):
             self.decoder = decoder or default_decoder(schema, self.latent_dim, discrete=discrete)
             mechanism = mechanism or mechanisms.SelfMasking
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, self.graph)
-        self.sums_levels = mechanism_weight == 1 and sums_levels(schema, self.mechanism, discrete)
+        # The weight of R is part of what is integrated, so a tempered one is drawn for.
+        summed = summed_columns(schema, self.mechanism, discrete) if mechanism_weight == 1 else frozenset()
+        self.summed_columns = summed
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
@@ -110,6 +113,7 @@ class GINA(PyroModule):
                 chances, events, batch = self.blocks(batch)
                 observe_events("r_blocks", chances, events)
             r_given = partial(log_odds, self.mechanism, z=z, batch=batch)
-            x = partially_observed("x", self.decoder(z), batch, mechanism=r_given if self.sums_levels else None)
+            own = own_value_mechanism(self.mechanism, self.summed_columns, r_given)
+            x = partially_observed("x", self.decoder(z), batch, mechanism=own)
             observe_mask("r", r_given(x), batch, weight=self.mechanism_weight)
         return x

@@ -25,7 +25,8 @@ from pyro_mnar.models.decoding import (
     default_mechanism,
     default_prior,
     linear_decoder,
-    sums_levels,
+    own_value_mechanism,
+    summed_columns,
 )
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch
@@ -62,13 +63,16 @@ class LinearGaussian(PyroModule):
             self.decoder = decoder or linear_decoder(schema, self.latent_dim, discrete=discrete)
             mechanism = partial(self.mechanism_class, sign=sign)
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, None)
-        self.sums_levels = mechanism_weight == 1 and sums_levels(schema, self.mechanism, discrete)
+        # The weight of R is part of what is integrated, so a tempered one is drawn for.
+        summed = summed_columns(schema, self.mechanism, discrete) if mechanism_weight == 1 else frozenset()
+        self.summed_columns = summed
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
         with rows(batch):
             z = pyro.sample("z", self.prior(batch.aux))
             r_given = partial(self.mechanism, z=z)
-            x = partially_observed("x", self.decoder(z), batch, mechanism=r_given if self.sums_levels else None)
+            own = own_value_mechanism(self.mechanism, self.summed_columns, r_given)
+            x = partially_observed("x", self.decoder(z), batch, mechanism=own)
             observe_mask("r", r_given(x), batch, weight=self.mechanism_weight)
         return x

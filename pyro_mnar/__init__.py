@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyro_mnar.imputation import Imputations, Pooled, impute, pool_frames, pool_scalar
     from pyro_mnar.infer import ImportanceWeightedELBO, shared_latents
     from pyro_mnar.nn import Groups
-    from pyro_mnar.primitives import observe_mask, partially_observed, propose_missing, rows
+    from pyro_mnar.primitives import OwnValueMechanism, observe_mask, partially_observed, propose_missing, rows
     from pyro_mnar.reports import Report, report
     from pyro_mnar.scenarios import (
         Sensitivity,
@@ -52,6 +52,7 @@ __all__ = [
     "InformationCurve",
     "MNARImputer",
     "MissingnessGraph",
+    "OwnValueMechanism",
     "Pooled",
     "Report",
     "RestartSpread",
@@ -108,7 +109,7 @@ _NAMES_OF_ROOMS = {
     "imputation": ("Imputations", "Pooled", "impute", "pool_frames", "pool_scalar"),
     "infer": ("ImportanceWeightedELBO", "shared_latents"),
     "nn": ("Groups",),
-    "primitives": ("observe_mask", "partially_observed", "propose_missing", "rows"),
+    "primitives": ("OwnValueMechanism", "observe_mask", "partially_observed", "propose_missing", "rows"),
     "reports": ("Report", "report"),
     "scenarios": (
         "Sensitivity",

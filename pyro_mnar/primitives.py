@@ -24,9 +24,20 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
-from pyro_mnar.distributions import Columns, ImportanceRatio, Levels, MissingEntries, joined
+from pyro_mnar.distributions import (
+    Columns,
+    ImportanceRatio,
+    Levels,
+    MissingEntries,
+    OwnValueMechanism,
+    SummedOut,
+    joined,
+)
+from pyro_mnar.distributions.links import Link, link_of
 from pyro_mnar.distributions.observed_entries import ObservedMask, observed_entries
+from pyro_mnar.distributions.own_value import can_be_summed_out, given_missing
 from pyro_mnar.distributions.row_parts import MaskPart, MissingPart, ObservedPart, RowPart
+from pyro_mnar.distributions.self_masked import SelfMasked
 from pyro_mnar.distributions.supports import check_support
 from pyro_mnar.distributions.truncation import PartlyCensored, Restricted, restricted_levels
 from pyro_mnar.tables.batch import Batch, listed
@@ -55,7 +66,7 @@ def partially_observed(
     batch: Batch,
     *,
     columns: Hashable | Sequence[Hashable] | None = None,
-    mechanism: Callable[[Tensor], Tensor] | None = None,
+    mechanism: OwnValueMechanism | Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, "*particles rows columns"]:
     """Score X_o, let X_u be latent, return the completed row.
 
@@ -87,11 +98,13 @@ def partially_observed(
             columns is unwrapped.
         batch: The rows.
         columns: The columns that ``fn`` is over, by name or position, in its order; all of them if None.
-        mechanism: Log-odds of being observed, as a function of these columns, ``(..., rows, columns)`` to the same.
-            Give it where nothing else depends on a level than the mask of its column (as it is given to
-            :func:`observe_mask`, with weight 1); where something does, the log says so.  Missing levels are then drawn
-            from p(x_d | z, r_d = 0), so that they are summed out of the weight exactly: it holds
-            p(r_d = 0 | z) = Σ_x p(x|z) p(r_d = 0 | x, z), whichever level was drawn.
+        mechanism: Log-odds of being observed, as a function of these columns, ``(..., rows, columns)`` to the same, or
+            an :class:`~pyro_mnar.OwnValueMechanism`, which also tells slopes and link.  Give it where nothing else
+            depends on a missing value than the mask of its column, and as it is given to :func:`observe_mask`, with
+            weight 1; where something does, the log says so.  Missing values are then drawn from p(x_d | z, r_d = 0), so
+            that they are summed out of the weight exactly: it holds p(r_d = 0 | z) = ∫ p(x|z) p(r_d = 0 | x, z) dx,
+            whichever value was drawn.  So it is for levels, counts, normal and Student's t values and functions of
+            these, where gaps have no bounds; others are drawn as ever.
 
     Returns:
         The value of ``{name}_observed`` where observed and of ``{name}_missing`` elsewhere; ``(..., rows, columns)``.
@@ -100,7 +113,8 @@ def partially_observed(
         ValueError: If ``fn`` is not column-wise over the batch's columns, or the batch has bounds and ``fn`` is of a
             family that cannot be held between some (:class:`~pyro_mnar.distributions.truncation.Restricted`).
     """
-    call = _Call(name, batch.positions(columns, name), batch, mechanism)
+    own = None if mechanism is None else OwnValueMechanism.of(mechanism)
+    call = _Call(name, batch.positions(columns, name), batch, own)
     fn = _columnwise(call, fn)
     if is_validation_enabled():
         check_support(name, fn, batch, call.columns)
@@ -128,26 +142,32 @@ def propose_missing(
 
 def observe_mask(
     name: str,
-    logits: Float[Tensor, "*particles rows columns"],
+    logits: Float[Tensor, "*particles rows columns"] | TorchDistributionMixin,
     batch: Batch,
     *,
     columns: Hashable | Sequence[Hashable] | None = None,
     weight: float = 1.0,
+    link: str | Callable[[Tensor], Tensor] | Link = "logit",
 ) -> None:
     """Score the mask: R_d ~ Bernoulli(logits_d), in the modelled cells of columns that can go missing.
 
     Args:
         name: Name of the site, such as ``"r"``.
-        logits: Log-odds of being *observed*; ``(..., rows, columns)``.
+        logits: Log-odds of being *observed*, or what another link turns into that probability;
+            ``(..., rows, columns)``.  Or a Bernoulli of that batch shape, which needs no link.
         batch: The rows.
         columns: The columns that the logits are of, by name or position, in their order; all of them if None.
         weight: β, the power to which p(R|X,Z) enters the importance weight (B.3); 0 leaves the site without a density,
             and imputations then know nothing of the mask.
+        link: ``"logit"``; ``"probit"``, Φ(η); ``"cloglog"``, 1 - exp(-exp(η)); ``"threshold"``, observed where η > 0;
+            or a function from η to the probability of being observed.
 
     Raises:
-        ValueError: If the logits are not over these columns, a column is not the batch's, or the weight is negative.
+        ValueError: If the logits are not over these columns, a column is not the batch's, the weight is negative, no
+            link has this name, or a distribution is no Bernoulli or has a link too.
     """
     call = _Call(name, batch.positions(columns, name), batch)
+    logits = _log_odds(name, logits, link_of(link))
     if weight < 0:
         raise ValueError(f"weight of the mechanism: expected at least 0, got {weight}")
     if logits.shape[-1:] != (len(call.columns),):
@@ -163,6 +183,21 @@ def observe_mask(
     fn = ObservedMask(logits=logits).mask(call.at(batch.mask_modelled & batch.incomplete))
     with poutine.scale(scale=weight):
         pyro.sample(name, RowPart(fn, part), obs=mask)
+
+
+def _log_odds(name: str, given: Tensor | TorchDistributionMixin, link: Link) -> Tensor:
+    """Log-odds of being observed."""
+    if isinstance(given, Tensor):
+        return given if link.name == "logit" else link.log_observed(given) - link.log_missing(given)
+    fn = given.base_dist if isinstance(given, dist.Independent) else given
+    if not isinstance(fn, torch.distributions.Bernoulli):
+        raise ValueError(
+            f"site {name!r}: expected log-odds, or a Bernoulli over rows and columns, got {type(fn).__name__}; a cell"
+            " is observed or not"
+        )
+    if link.name != "logit":
+        raise ValueError(f"site {name!r}: expected a Bernoulli or a link, got a Bernoulli and the link {link.name!r}")
+    return fn.logits
 
 
 def observe_events(name: str, log_odds: Float[Tensor, " events"], events: Bool[Tensor, "rows events"]) -> None:
@@ -183,7 +218,7 @@ class _Call:
     name: str
     columns: tuple[int, ...]
     batch: Batch
-    mechanism: Callable[[Tensor], Tensor] | None = None
+    mechanism: OwnValueMechanism | None = None
 
     @property
     def names(self) -> str:
@@ -223,7 +258,7 @@ def _groups(call: _Call, fn: TorchDistributionMixin) -> Iterator[_Group]:
 def _observe(call: _Call, group: _Group) -> Float[Tensor, "*particles rows columns"]:
     """The two sites of a group of columns, and their completed values."""
     x, mask = call.at(call.batch.x, group.columns), call.at(call.batch.mask, group.columns)
-    missing, scored = (_summed_out if _sums_levels(call, group) else _drawn)(call, group, mask)
+    missing, scored = (_summed_out if _is_summed_out(call, group) else _drawn)(call, group, mask)
     filled = torch.where(mask, x, missing.detach())
     observed = pyro.sample(f"{group.name}_observed", RowPart(scored, ObservedPart(group.columns)), obs=filled)
     if observed is filled and not missing.requires_grad:
@@ -242,29 +277,22 @@ def _drawn(call: _Call, group: _Group, mask: Tensor) -> tuple[Tensor, TorchDistr
     return missing, ImportanceRatio(group.fn, proposal, mask)
 
 
-def _sums_levels(call: _Call, group: _Group) -> bool:
-    return call.mechanism is not None and isinstance(group.fn, Levels)
+def _is_summed_out(call: _Call, group: _Group) -> bool:
+    if call.mechanism is None or not can_be_summed_out(group.fn, call.mechanism, group.within):
+        return False
+    return call.batch.bounds is None or isinstance(group.fn, Levels)
 
 
 def _summed_out(call: _Call, group: _Group, mask: Tensor) -> tuple[Tensor, TorchDistributionMixin]:
-    """Missing levels from p(x_d | z, r_d = 0), so that the weight holds p(r_d = 0 | z) whichever was drawn."""
-    proposal = _within_bounds(call, group, _given_missing(call, group))
-    missing = _sample_missing(call, group, proposal, summed_out=True)
-    return missing, ImportanceRatio(group.fn, proposal, mask)
-
-
-def _given_missing(call: _Call, group: _Group) -> TorchDistributionMixin:
-    """p(x_d | z, r_d = 0) where the mechanism explains the gap, p(x_d | z) elsewhere; one pass of it per level."""
-    batch, fn, mechanism = call.batch, cast(Levels, group.fn), cast(Callable[[Tensor], Tensor], call.mechanism)
-    row = call.at(batch.x).expand(*fn.batch_shape[:-1], len(call.columns))
-    at = torch.tensor(group.within, device=row.device)
-    log_missing = []
-    for level in fn.points.unbind(-1):
-        moved = row.index_copy(-1, at, level.expand(*row.shape[:-1], len(group.within)))
-        log_missing.append(torch.nn.functional.logsigmoid(-mechanism(moved).index_select(-1, at)))
+    """Missing values from p(x_d | z, r_d = 0), so that the weight holds p(r_d = 0 | z) whichever was drawn."""
+    batch, mechanism = call.batch, cast(OwnValueMechanism, call.mechanism)
     explained = call.at(~batch.mask & batch.mask_modelled & batch.incomplete, group.columns)
-    tilt = torch.stack(log_missing, dim=-1).masked_fill(~explained.unsqueeze(-1), 0.0)
-    return Levels(fn.logits + tilt, fn.points)
+    found = given_missing(group.fn, mechanism, call.at(batch.x), group.within, explained)
+    proposal = found if isinstance(found, SelfMasked) else _within_bounds(call, group, found)
+    missing = _sample_missing(call, group, proposal, summed_out=True)
+    if isinstance(proposal, SelfMasked):
+        return missing, SummedOut(proposal, mask)
+    return missing, ImportanceRatio(group.fn, proposal, mask)
 
 
 def _within_bounds(call: _Call, group: _Group, fn: TorchDistributionMixin) -> TorchDistributionMixin:

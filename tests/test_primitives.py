@@ -417,3 +417,43 @@ def test_rows_outside_the_table_are_refused(index: list[int]) -> None:
         rows(batch)
     with pyro.validation_enabled(False):
         rows(batch)
+
+
+class TestLinks:
+    ETA = torch.tensor([[-8.0, 0.3], [2.0, -0.4], [-1.0, 30.0], [0.0, -30.0]], dtype=torch.float64)
+
+    def log_prob(self, given: object, **options: object) -> Tensor:
+        def model(batch: Batch) -> None:
+            with rows(batch):
+                observe_mask("r", given, batch, **options)
+
+        return trace_of(model, Batch.of(X)).nodes["r"]["log_prob"]
+
+    def expected(self, p: Tensor) -> Tensor:
+        return torch.where(~X.isnan(), p.log(), torch.log1p(-p)).sum(-1)
+
+    def test_give_the_probability_of_being_observed(self) -> None:
+        eta = self.ETA.clamp(-3, 3)
+        links = {"probit": torch.special.ndtr(eta), "cloglog": -torch.expm1(-eta.exp()), "logit": eta.sigmoid()}
+        for link, p in links.items():
+            torch.testing.assert_close(self.log_prob(eta, link=link), self.expected(p))
+        own = self.log_prob(eta, link=lambda value: torch.arctan(value) / math.pi + 0.5)
+        torch.testing.assert_close(own, self.expected(torch.arctan(eta) / math.pi + 0.5))
+
+    def test_are_finite_far_out(self) -> None:
+        for link in ("logit", "probit", "cloglog"):
+            eta = self.ETA.float().requires_grad_()
+            total = self.log_prob(eta, link=link).sum()
+            (gradient,) = torch.autograd.grad(total, eta)
+            assert total.isfinite() and gradient.isfinite().all()
+
+    def test_a_bernoulli_needs_none(self) -> None:
+        fn = dist.Bernoulli(logits=self.ETA)
+        for given in (fn, fn.to_event(1)):
+            torch.testing.assert_close(self.log_prob(given), self.log_prob(self.ETA))
+        with pytest.raises(ValueError, match="site 'r': expected a Bernoulli or a link, got a Bernoulli and the link"):
+            self.log_prob(fn, link="probit")
+        with pytest.raises(ValueError, match=r"site 'r': expected log-odds, or a Bernoulli .* got Normal"):
+            self.log_prob(dist.Normal(self.ETA, 1.0))
+        with pytest.raises(ValueError, match=r"link: expected one of .* got 'loglog'"):
+            self.log_prob(self.ETA, link="loglog")

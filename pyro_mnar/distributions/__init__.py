@@ -6,6 +6,7 @@ from pyro_mnar.distributions.importance_ratio import ImportanceRatio
 from pyro_mnar.distributions.levels import Levels, codes_of
 from pyro_mnar.distributions.missing_entries import MissingEntries
 from pyro_mnar.distributions.of_column import distribution_for
+from pyro_mnar.distributions.own_value import OwnValueMechanism, SummedOut
 from pyro_mnar.distributions.zero_inflated import PointOrDensity
 
 __all__ = [
@@ -13,8 +14,10 @@ __all__ = [
     "ImportanceRatio",
     "Levels",
     "MissingEntries",
+    "OwnValueMechanism",
     "PointOrDensity",
     "StandardizedCounts",
+    "SummedOut",
     "codes_of",
     "distribution_for",
     "joined",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,28 @@ from torch import Tensor
 from pyro_mnar.distributions import codes_of
 from pyro_mnar.kinds import Kind
 from pyro_mnar.tables.schema import Schema
+
+
+class Given(NamedTuple):
+    """Moments of missing entries given the rest of a particle, which vary less from one to the next than draws do.
+
+    Attributes:
+        mean: Their expected values, standardised, draws where these are not known; None if all are draws.
+        shares: Probability of every level, by position of the column; at least as many as it has levels.
+    """
+
+    mean: Float[Tensor, "particles rows columns"] | None
+    shares: Mapping[int, Float[Tensor, "*particles rows levels"]]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Given]) -> Given:
+        """Of the particles of all parts, which know the moments of the same columns."""
+        means = [part.mean for part in parts if part.mean is not None]
+        shares = {at: torch.cat([part.shares[at] for part in parts]) for at in parts[0].shares}
+        return cls(torch.cat(means) if means else None, shares)
+
+
+NOT_SUMMED = Given(None, {})
 
 
 class Averages:
@@ -39,15 +61,26 @@ class Averages:
         """Number of averages a row."""
         return len(self.columns) + sum(self.widths.values())
 
-    def features(self, x: Float[Tensor, "particles rows columns"]) -> Float[Tensor, "particles rows features"]:
-        """What is averaged; ``(particles, rows, features)``."""
+    def features(
+        self, x: Float[Tensor, "particles rows columns"], given: Given = NOT_SUMMED
+    ) -> Float[Tensor, "particles rows features"]:
+        """What is averaged; ``(particles, rows, features)``.
+
+        Args:
+            x: Missing entries of the particles.
+            given: Their moments given the rest of the particle, where these are known.
+        """
+        mean = x if given.mean is None else given.mean
         if not self.nonlinear and not self.widths:
-            return x
-        parts = [x.clone() if self.nonlinear else x]
+            return mean
+        parts = [mean.clone() if self.nonlinear else mean]
         for d in self.nonlinear:
             column = self.columns[d]
             parts[0][..., d] = column.kind.scale.constrained_tensor(x[..., d] * column.std + column.mean)
         for d, width in self.widths.items():
+            if d in given.shares:
+                parts.append(given.shares[d][..., :width].expand(*x.shape[:-1], width))
+                continue
             codes = codes_of(
                 x[..., d : d + 1], torch.as_tensor(self.columns[d].points, dtype=x.dtype)[None].to(x.device)
             )
@@ -91,15 +124,24 @@ class CellAverages:
         self.points = torch.as_tensor(points, dtype=dtype, device=device)
 
     def features(
-        self, x: Float[Tensor, "particles cells"], columns: Int[NDArray, " cells"]
+        self,
+        x: Float[Tensor, "particles cells"],
+        columns: Int[NDArray, " cells"],
+        expected: Float[Tensor, "particles cells"] | None = None,
     ) -> Float[Tensor, "particles cells features"]:
-        """What is averaged of cells of some columns; ``(particles, cells, 1 + levels)``."""
+        """What is averaged of cells of some columns; ``(particles, cells, 1 + levels)``.
+
+        Args:
+            x: Missing entries of the particles.
+            columns: Position of each cell's column.
+            expected: Expected values given the rest of the particle, where these are known.
+        """
         mean, std = torch.as_tensor(self.moments[:, columns], dtype=x.dtype, device=x.device)
-        value = x * std + mean
+        value = (x if expected is None else expected) * std + mean
         for kind, here in self._of_kinds(columns):
             at = torch.from_numpy(here).to(x.device)
             if not kind.scale.is_linear:
-                value[:, at] = kind.scale.constrained_tensor(value[:, at])
+                value[:, at] = kind.scale.constrained_tensor(x[:, at] * std[at] + mean[at])
         parts = [value.unsqueeze(-1)]
         if self.num_levels:
             codes = codes_of(x, self.points[torch.from_numpy(columns).to(x.device)])

@@ -134,7 +134,7 @@ class CapturedSampler:
 
     def _eager(self, batch: Batch) -> tuple[Tensor, ...]:
         particles = self.sampler.draw(batch, self.num_draws)
-        mean = Weighted.of(particles.log_weights, self.sampler.averages.features(particles.x))
+        mean = Weighted.of(particles.log_weights, self.sampler.averages.features(particles.x, particles.given))
         return particles.draws, *mean, particles.possible()
 
     def _of_bits(self, bits: Tensor, *others: Tensor) -> tuple[Tensor, ...]:

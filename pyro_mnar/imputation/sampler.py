@@ -18,14 +18,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pyro_mnar.imputation.averages import Averages, Weighted
+from pyro_mnar.distributions import Levels
+from pyro_mnar.imputation.averages import NOT_SUMMED, Averages, Given, Weighted
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.coverage import check_drawn
+from pyro_mnar.infer.level_dependence import sites_that_move_weights
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.shared import is_point, refuse_joint, rows_are_given, shared_part
-from pyro_mnar.infer.sites import Site, columns_of, missing_sites, sample_sites
+from pyro_mnar.infer.sites import Site, columns_of, is_summed_out, missing_sites, sample_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.training.fitted import Fit
 
@@ -72,11 +74,13 @@ class ParticleSet(NamedTuple):
         log_weights: ``(particles, rows)``.
         x: Their missing entries, standardised; observed entries hold placeholders; ``(particles, rows, columns)``.
         chosen: Position of the particle that each draw of each row takes; ``(draws, rows)``.
+        given: Moments of the missing entries given the rest of the particle.
     """
 
     log_weights: Float[Tensor, "particles rows"]
     x: Float[Tensor, "particles rows columns"]
     chosen: Int[Tensor, "draws rows"]
+    given: Given = NOT_SUMMED
 
     @property
     def draws(self) -> Float[Tensor, "draws rows columns"]:
@@ -121,6 +125,7 @@ class Sampler:
         incomplete = {at for at, column in enumerate(fit.schema.columns) if column.incomplete}
         self.with_gaps = sorted(incomplete.union(with_gaps))
         self.max_plate_nesting = float("inf")
+        self.drawn: frozenset[str] = frozenset()  # sites of whose values draws are needed
         self.shared: list[poutine.Trace] = []  # what all rows share, one trace for each draw; empty if they share none
 
     @property
@@ -133,7 +138,7 @@ class Sampler:
         keep_freed_memory()
         draws, parts = [], []
         for some in self.particle_sets(batch, len(batch) * self.averages.num_features):
-            parts.append(Weighted.of(some.log_weights, self.averages.features(some.x)))
+            parts.append(Weighted.of(some.log_weights, self.averages.features(some.x, some.given)))
             draws.append(some.draws)
         of_all = reduce(Weighted.joined, parts)
         return Chunk(torch.cat(draws), of_all.mean, of_all.effective_sample_size())
@@ -164,7 +169,7 @@ class Sampler:
             first: Number of the first of them.
         """
         numbers = range(first, first + num_draws)
-        log_weights, x = self._weighed(batch, numbers)
+        log_weights, x, given = self._weighed(batch, numbers)
         if self.conditions is not None:
             self._redraw(batch, numbers, log_weights, x, self.conditions)
         if self.shared:
@@ -174,7 +179,7 @@ class Sampler:
             log_weights = (of_draws - torch.where(total == -torch.inf, 0.0, total)).flatten(0, 1)
         chosen = _chosen(log_weights.unflatten(0, (num_draws, self.num_particles)))
         first_particles = torch.arange(num_draws, device=x.device)[:, None] * self.num_particles
-        return ParticleSet(log_weights, x, first_particles + chosen)
+        return ParticleSet(log_weights, x, first_particles + chosen, given)
 
     def settle(self, batch: Batch) -> None:
         """Find out once what does not depend on the rows, draw what all rows share, and refuse a model that cannot be
@@ -188,22 +193,26 @@ class Sampler:
             check_drawn(poutine.trace(self.fit.model).get_trace(rows), rows, self.with_gaps)
             run = objective.particles(self.model, self.fit.guide, rows)
             self.target.check(self.fit.model, batch)
+            # Where another site sees a missing value, or the guide proposes it, the weight belongs to the draw.
+            moving = sites_that_move_weights(self.model, self.fit.guide, (rows,), {})
+            self.drawn = moving | frozenset(run.guide_trace.nodes)
         if len(shared_part(run.guide_trace)):
             with torch.no_grad():
                 traces = (poutine.trace(self.fit.guide).get_trace(rows) for _ in range(self.num_draws))
                 self.shared = [shared_part(trace) for trace in traces]
         self.max_plate_nesting = objective.max_plate_nesting
 
-    def _weighed(self, batch: Batch, numbers: range) -> tuple[Tensor, Tensor]:
+    def _weighed(self, batch: Batch, numbers: range) -> tuple[Tensor, Tensor, Given]:
         """Log-weights and missing entries of the particles of some draws, one draw after the other."""
         self.settle(batch)
         if not self.shared:
             return self._particles(batch, len(numbers) * self.num_particles, self.fit.guide)
         guides = (poutine.replay(self.fit.guide, trace=self.shared[number]) for number in numbers)
-        log_weights, x = zip(*(self._particles(batch, self.num_particles, guide) for guide in guides), strict=True)
-        return torch.cat(log_weights), torch.cat(x)
+        parts = (self._particles(batch, self.num_particles, guide) for guide in guides)
+        log_weights, x, given = zip(*parts, strict=True)
+        return torch.cat(log_weights), torch.cat(x), Given.joined(given)
 
-    def _particles(self, batch: Batch, count: int, guide: Callable) -> tuple[Tensor, Tensor]:
+    def _particles(self, batch: Batch, count: int, guide: Callable) -> tuple[Tensor, Tensor, Given]:
         objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
         rows = self.target.rows(batch)
         run = objective.particles(self.model, guide, rows)
@@ -214,8 +223,9 @@ class Sampler:
         x = _missing_entries(missing_sites(run.model_trace), (count, len(batch)), batch)
         if self.conditions is not None:
             # It writes to what it is given, which may be the trace's own.
-            return self.conditions.impose(objective, run, self.model, rows, x.clone())
-        return run.log_weights, x
+            return *self.conditions.impose(objective, run, self.model, rows, x.clone()), NOT_SUMMED
+        summed = {name: s for name, s in missing_sites(run.model_trace).items() if name not in self.drawn}
+        return run.log_weights, x, _given(summed, x)
 
     def _redraw(self, batch: Batch, numbers: range, log_weights: Tensor, x: Tensor, conditions: Conditions) -> None:
         """Draw particles anew, in place, for draws of rows none of whose particles satisfies the conditions."""
@@ -224,7 +234,7 @@ class Sampler:
             if log_weights.isnan().any() or not dead.any():
                 return
             rows = dead.any(0).nonzero().squeeze(-1)
-            fresh_weights, fresh_x = self._weighed(batch.take(rows), numbers)
+            fresh_weights, fresh_x, _ = self._weighed(batch.take(rows), numbers)
             again = dead[:, rows].repeat_interleave(self.num_particles, 0)
             log_weights[:, rows] = torch.where(again, fresh_weights, log_weights[:, rows])
             x[:, rows] = torch.where(again.unsqueeze(-1), fresh_x, x[:, rows])
@@ -244,6 +254,22 @@ def _missing_entries(
     for columns, value in drawn:
         x.index_copy_(-1, torch.tensor(columns, device=x.device), value.reshape(*shape, len(columns)))
     return x
+
+
+def _given(sites: dict[str, Site], x: Float[Tensor, "particles rows columns"]) -> Given:
+    """Moments of the entries that are summed out of the weight, since it does not depend on their draws."""
+    mean, shares = None, {}
+    for site in sites.values():
+        if not is_summed_out(site):
+            continue
+        law, columns = site["fn"].base_dist.fn, columns_of(site)
+        mean = x.clone() if mean is None else mean
+        expected = law.mean.expand(*law.mean.shape[:-1], len(columns))
+        mean[..., columns] = expected.to(x.dtype).reshape(*x.shape[:-1], len(columns))
+        if isinstance(law, Levels):
+            probs = law.probs.reshape(*x.shape[:-1], *law.probs.shape[-2:])
+            shares |= {at: probs[..., number, :] for number, at in enumerate(columns)}
+    return Given(mean, shares)
 
 
 def refuse_unusable(log_weights: Float[Tensor, "*any"], possible: Bool[Tensor, "draws rows"]) -> None:

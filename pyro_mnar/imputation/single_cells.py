@@ -124,7 +124,8 @@ def impute_cells(table: Table, cells: CellPositions, sampler: Sampler, device: t
         parts, drawn = [], []
         for particles in sampler.particle_sets(source.take(torch.from_numpy(chunk)).to(device), len(chunk) * elements):
             x = particles.x[:, row, column]
-            parts.append(Weighted.of(particles.log_weights[:, row], averages.features(x, columns[here])))
+            mean = None if particles.given.mean is None else particles.given.mean[:, row, column]
+            parts.append(Weighted.of(particles.log_weights[:, row], averages.features(x, columns[here], mean)))
             drawn.append(x.gather(0, particles.chosen[:, row]))
         draws[:, here] = averages.to_units(torch.cat(drawn).cpu().double().numpy(), columns[here])
         of_all = reduce(Weighted.joined, parts)

@@ -1,10 +1,10 @@
-"""Whether the weight is the same whichever missing levels are drawn, as it is where they are summed out.
+"""Whether the weight is the same whichever missing values are drawn, as it is where they are summed out.
 
-Levels drawn from p(x_d | z, r_d = 0) leave the weight with p(r_d = 0 | z) alone, provided that nothing but the row's
-own density and its mask sees them.  An outcome that depends on the level sees it too, and so may another column's mask,
-or a latent.  Then a level's draw moves the weight, and its gradient needs a score-function term.  What a model does is
+Values drawn from p(x_d | z, r_d = 0) leave the weight with p(r_d = 0 | z) alone, provided that nothing but the row's
+own density and its mask sees them.  An outcome that depends on the value sees it too, and so may another column's mask,
+or a latent.  Then a value's draw moves the weight, and its gradient needs a score-function term.  What a model does is
 looked at, not asserted: its parameters are moved (slopes often start at zero), every cell of the columns is opened, and
-each level is exchanged for another.
+each value is exchanged for another.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from jaxtyping import Float
 from pyro.poutine import Trace
 from torch import Tensor
 
+from pyro_mnar.distributions import Levels
 from pyro_mnar.distributions.densities import log_density
 from pyro_mnar.infer.parameters import buffers_kept, perturbed, trainable_parameters
 from pyro_mnar.infer.sites import (
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def sites_that_move_weights(model: Callable, guide: Callable, args: Any, kwargs: Mapping[str, Any]) -> frozenset[str]:
-    """Sites whose levels were to be summed out, and whose draws move the weight all the same; the log names why.
+    """Sites whose values were to be summed out, and whose draws move the weight all the same; the log names why.
 
     Draws no random numbers of the caller's, and leaves parameters as they are.
 
@@ -64,7 +65,7 @@ def sites_that_move_weights(model: Callable, guide: Callable, args: Any, kwargs:
     for name, others in moved.items():
         if others:
             log.warning(
-                "site %r: its missing levels are sampled, with a score-function term, and not summed out, since %s"
+                "site %r: its missing values are sampled, with a score-function term, and not summed out, since %s"
                 " depends on them beside their own mask",
                 name,
                 " and ".join(map(repr, others)),
@@ -91,17 +92,19 @@ def _opened(value: Any, columns: list[int]) -> Any:
 
 
 def _moved_by(model: Callable, trace: Trace, site: Site, args: Any, kwargs: Mapping[str, Any]) -> list[str]:
-    """Sites whose log-probability is another one when each level of a site is the next one."""
+    """Sites whose log-probability is another one when each value of a site is another one."""
     changed = trace.copy()  # shallow: the site is replaced, not written to
     nodes: Any = changed.nodes
-    nodes[site["name"]] = {**site, "value": _next_level(site)}
+    nodes[site["name"]] = {**site, "value": _another_value(site)}
     there = poutine.trace(poutine.replay(model, trace=changed)).get_trace(*args, **kwargs)
     before, after = _log_probs(trace, site), _log_probs(there, site)
     return [name for name in before if _differ(before[name], after[name])]
 
 
-def _next_level(site: Site) -> Tensor:
+def _another_value(site: Site) -> Tensor:
     levels = site["fn"].base_dist.fn
+    if not isinstance(levels, Levels):
+        return levels.sample()
     count = torch.isfinite(levels.logits).sum(-1)
     codes = (levels.codes(site["value"]) + 1) % count
     points = levels.points.expand(*codes.shape, levels.points.shape[-1])

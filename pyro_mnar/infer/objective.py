@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import pyro.poutine as poutine
@@ -35,6 +36,7 @@ from pyro_mnar.infer.pair import check_shapes, explain
 from pyro_mnar.infer.parameters import check_parameters
 from pyro_mnar.infer.shared import OverParticles, covers, shared_part
 from pyro_mnar.infer.sites import Site, is_shared, mechanism_weights, stochastic_sites
+from pyro_mnar.infer.undrawn import WithoutDrawing
 from pyro_mnar.infer.weights import TracePair, bound_of
 from pyro_mnar.primitives import ROWS
 from pyro_mnar.tables.batch import Batch
@@ -133,10 +135,10 @@ class ImportanceWeightedELBO(ELBO):
         self.max_plate_nesting = max_plate_nesting
         self.estimator = estimator
         self.plate = plate
-        self._moving: frozenset[str] | None = None  # sites whose levels move the weight, once that is known
+        self._moving: frozenset[str] | None = None  # sites whose values move the weight, once that is known
 
     def settle(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> None:
-        """Find out once what does not depend on the rows: the plates, and whether missing levels are summed out.
+        """Find out once what does not depend on the rows: the plates, and whether missing values are summed out.
 
         The first loss does so by itself, if it is not captured.
         """
@@ -173,7 +175,7 @@ class ImportanceWeightedELBO(ELBO):
         if not self.vectorize_particles:
             raise ValueError("particles are drawn at once: expected vectorize_particles=True")
         with torch.no_grad():
-            (run,) = self._runs(model, guide, args, kwargs)
+            (run,) = self._runs(model, guide, args, kwargs, draws_all=True)
             return Particles(run.log_weights(), run.scale, run.model_trace, run.guide_trace, self.plate)
 
     def moved(
@@ -206,7 +208,14 @@ class ImportanceWeightedELBO(ELBO):
             return Particles(run.log_weights(), run.scale, run.model_trace, run.guide_trace, self.plate).is_bound
 
     def _runs(
-        self, model: Callable, guide: Callable, args: Any, kwargs: Any, *, as_leaves: bool = False
+        self,
+        model: Callable,
+        guide: Callable,
+        args: Any,
+        kwargs: Any,
+        *,
+        as_leaves: bool = False,
+        draws_all: bool = False,
     ) -> list[TracePair]:
         check_parameters(model, guide)
         if torch.is_grad_enabled():
@@ -218,6 +227,8 @@ class ImportanceWeightedELBO(ELBO):
             count, over_particles = 1, self._over_particles()
             dim = over_particles.dim
             model, guide = over_particles(model), over_particles(guide)
+        draws_all = draws_all or self._moving is None  # what moves the weight has to be drawn
+        undrawn = nullcontext() if draws_all else WithoutDrawing(self._moving or frozenset())
 
         weights = [value.weight for value in (*args, *kwargs.values()) if isinstance(value, Batch)]
         row_weight = weights[0] if weights else None
@@ -227,7 +238,8 @@ class ImportanceWeightedELBO(ELBO):
             if as_leaves:
                 drawn = poutine.trace(guide).get_trace(*args, **kwargs)
                 proposal = poutine.replay(guide, trace=with_leaves(drawn, self.plate))
-            model_trace, guide_trace = self._get_trace(model, proposal, args, kwargs)
+            with undrawn:
+                model_trace, guide_trace = self._get_trace(model, proposal, args, kwargs)
             moving = self._moving or frozenset()
             proposed = drawn or guide_trace
             runs.append(TracePair(model_trace, guide_trace, proposed, self.plate, dim, moving, row_weight))

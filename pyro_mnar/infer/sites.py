@@ -15,7 +15,7 @@ from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_mnar.distributions import ImportanceRatio
+from pyro_mnar.distributions import ImportanceRatio, SummedOut
 from pyro_mnar.distributions.row_parts import MaskPart, MissingPart, ObservedPart, Part, RowPart
 from pyro_mnar.primitives import ROWS
 
@@ -97,6 +97,6 @@ def scored_in(fn: RowPart, kept: Bool[Tensor, " columns"]) -> RowPart:
 
 def column_distribution(fn: Any) -> TorchDistributionMixin:
     """Of a site's distribution what it is column by column, without events, masks and importance ratios."""
-    while isinstance(fn, dist.Independent | dist.MaskedDistribution | ImportanceRatio):
+    while isinstance(fn, dist.Independent | dist.MaskedDistribution | ImportanceRatio | SummedOut):
         fn = fn.base_dist
     return fn

@@ -11,7 +11,7 @@ from pyro_mnar.mechanisms.declared import (
     build,
     log_odds,
 )
-from pyro_mnar.mechanisms.parents import Mechanism, NamesParents, Parents
+from pyro_mnar.mechanisms.parents import LinearInOwnValue, Mechanism, NamesParents, Parents
 
 __all__ = [
     "DECLARED",
@@ -20,6 +20,7 @@ __all__ = [
     "FullyConnected",
     "General",
     "LatentDependent",
+    "LinearInOwnValue",
     "Mechanism",
     "NamesParents",
     "Parents",

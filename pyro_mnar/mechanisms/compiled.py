@@ -76,6 +76,7 @@ class GraphMechanism(nn.Module):
         beside = columns + latent_dim + (len(self.indicators) if self.indicators is not None else 0)
         self.needs_mask_and_aux = bool(parents[:, beside:].any())
         self._causing_others = self._columns_causing_others(parents)
+        self._bent = frozenset(np.flatnonzero(nonlinear[range(columns), range(columns)]).tolist())
         across = parents.copy()
         across[range(columns), range(columns)] = False
         used = np.flatnonzero(across.any(0))
@@ -106,6 +107,10 @@ class GraphMechanism(nn.Module):
     def causes_only_own(self, columns: Sequence[int]) -> bool:
         """Whether the values of these columns cause no R but their own; by position."""
         return self._causing_others.isdisjoint(columns)
+
+    def slope_in_own_value(self, columns: Sequence[int]) -> Float[Tensor, " columns"] | None:
+        """Slope of each column's log-odds in its own value; None where one of these columns enters the network."""
+        return self.own_slope if self._bent.isdisjoint(columns) else None
 
     @property
     def own_slope(self) -> Float[Tensor, " columns"]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -37,6 +37,10 @@ class Constant(Mechanism):
         super().__init__()
         self.intercept = nn.Parameter(torch.zeros(num_columns))
 
+    def slope_in_own_value(self, columns: Sequence[int]) -> Float[Tensor, " columns"]:
+        """Zero."""
+        return torch.zeros_like(self.intercept)
+
     def forward(self, x: Values, z: Latent) -> Values:
         """Log-odds of being observed."""
         return self.intercept.expand_as(x)
@@ -50,21 +54,36 @@ class SelfMasking(Mechanism):
         latent_dim: Not used; every mechanism is made with the same arguments.
         sign: What is known of the slopes: ``-1`` if high values go missing, ``+1`` if low ones do, 0 if unknown; one
             number, or one per column.
+        slope: Slopes that are known, change of the log-odds per standard deviation of the column: one number, or one
+            per column, None for those to be learned.  A sign of the same column says which way.
 
     Raises:
-        ValueError: If a sign is none of -1, 0 and 1, or there are not as many as columns.
+        ValueError: If a sign is none of -1, 0 and 1, there are not as many signs or slopes as columns, or a slope is
+            negative where there is a sign.
     """
 
     parents = Parents(own=True)
 
     sign: Int[Tensor, " columns"]
+    is_known: Bool[Tensor, " columns"]
+    known_slope: Float[Tensor, " columns"]
 
-    def __init__(self, num_columns: int, latent_dim: int = 0, *, sign: int | Sequence[int] = 0) -> None:
+    def __init__(
+        self,
+        num_columns: int,
+        latent_dim: int = 0,
+        *,
+        sign: int | Sequence[int] = 0,
+        slope: float | Sequence[float | None] | None = None,
+    ) -> None:
         super().__init__()
         signs = [sign] * num_columns if isinstance(sign, int) else list(sign)
         if len(signs) != num_columns or not set(signs) <= {-1, 0, 1}:
             raise ValueError(f"sign: expected -1, 0 or 1, once or for each of {num_columns} columns, got {sign!r}")
         self.register_buffer("sign", torch.tensor(signs))
+        known = _known_slopes(slope, signs)
+        self.register_buffer("is_known", torch.tensor([number is not None for number in known]), persistent=False)
+        self.register_buffer("known_slope", torch.tensor([number or 0.0 for number in known]), persistent=False)
         self.intercept = nn.Parameter(torch.zeros(num_columns))
         self.raw_slope = nn.Parameter(torch.zeros(num_columns))
 
@@ -75,8 +94,13 @@ class SelfMasking(Mechanism):
 
     @property
     def slope(self) -> Float[Tensor, " columns"]:
-        """b_d, of the declared sign."""
-        return torch.where(self.sign == 0, self.raw_slope, self.sign * softplus(self.raw_slope))
+        """b_d, of the declared sign and size."""
+        learned = torch.where(self.sign == 0, self.raw_slope, self.sign * softplus(self.raw_slope))
+        return torch.where(self.is_known, self.known_slope, learned)
+
+    def slope_in_own_value(self, columns: Sequence[int]) -> Float[Tensor, " columns"]:
+        """b_d, of all columns."""
+        return self.slope
 
     def forward(self, x: Values, z: Latent) -> Values:
         """Log-odds of being observed."""
@@ -90,12 +114,20 @@ class LatentDependent(SelfMasking):
         num_columns: D.
         latent_dim: H.
         sign: What is known of the slopes b_d, as for :class:`SelfMasking`.
+        slope: Slopes b_d that are known, likewise.
     """
 
     parents = Parents(own=True, latent=True)
 
-    def __init__(self, num_columns: int, latent_dim: int, *, sign: int | Sequence[int] = 0) -> None:
-        super().__init__(num_columns, sign=sign)
+    def __init__(
+        self,
+        num_columns: int,
+        latent_dim: int,
+        *,
+        sign: int | Sequence[int] = 0,
+        slope: float | Sequence[float | None] | None = None,
+    ) -> None:
+        super().__init__(num_columns, sign=sign, slope=slope)
         self.of_latent = nn.Linear(latent_dim, num_columns, bias=False)
         nn.init.zeros_(self.of_latent.weight)
 
@@ -143,6 +175,18 @@ class General(Mechanism):
         """Log-odds of being observed."""
         z = z.expand(*x.shape[:-1], z.shape[-1])
         return self.network(torch.cat([x, z], dim=-1))
+
+
+def _known_slopes(slope: float | Sequence[float | None] | None, signs: Sequence[int]) -> list[float | None]:
+    """Known slopes of all columns, None where they are to be learned."""
+    slopes = list(slope) if isinstance(slope, Sequence) else [slope] * len(signs)
+    if len(slopes) != len(signs):
+        raise ValueError(f"slope: expected one number, or one for each of {len(signs)} columns, got {slope!r}")
+    for number, sign in zip(slopes, signs, strict=True):
+        if number is not None and sign and number < 0:
+            raise ValueError(f"slope: expected its size, from 0, where the sign is given, got {number} and sign {sign}")
+    pairs = zip(slopes, signs, strict=True)
+    return [None if number is None else float(number) * (sign or 1) for number, sign in pairs]
 
 
 DECLARED = (Constant, SelfMasking, LatentDependent, FullyConnected, General)

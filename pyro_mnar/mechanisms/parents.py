@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 
 class Parents(NamedTuple):
@@ -44,12 +45,25 @@ class Parents(NamedTuple):
 class NamesParents(Protocol):
     """A mechanism that can say whose missingness a column's value causes.
 
-    Where a value causes no R but its own, the models sum its levels out of the weight exactly; a mechanism without
-    this method may see anything, so levels are drawn.
+    Where a value causes no R but its own, the models sum it out of the weight exactly; a mechanism without this method
+    may see anything, so missing values are drawn.
     """
 
     def causes_only_own(self, columns: Sequence[int]) -> bool:
         """Whether the values of these columns cause no R but their own; by position."""
+        ...
+
+
+@runtime_checkable
+class LinearInOwnValue(Protocol):
+    """A mechanism that can say where its log-odds are linear in the column's own value, and how steep.
+
+    The values of such columns are summed out in closed form where they are normal; a mechanism without this method is
+    integrated numerically, which takes some two hundred passes of it.
+    """
+
+    def slope_in_own_value(self, columns: Sequence[int]) -> Float[Tensor, " columns"] | None:
+        """Change of each R's log-odds per unit of its own value; None if it is not linear in some of these columns."""
         ...
 
 

@@ -155,7 +155,7 @@ def test_beta_is_one_unless_told(kind: Any) -> None:
     table = mixed()
     tempered, plain = (kind(table, latent_dim=2, seed=0, mechanism_weight=weight) for weight in (0.3, 1.0))
     for model in (tempered, plain):
-        model.sums_levels = False  # as it is where β ≠ 1
+        model.summed_columns = frozenset()  # as it is where β ≠ 1
         for parameter in model.mechanism.parameters():
             parameter.data.fill_(0.7)
     guide = ZeroImpute(table, 2, seed=0)

@@ -105,7 +105,7 @@ def test_a_level_that_moves_the_weight_has_the_enumerated_gradient(
         found = estimated(model, y, particles)
     check_mean(found, enumerated(model, y, particles))
     (record,) = caplog.records  # said once, however many steps
-    assert "site 'x_missing': its missing levels are sampled" in record.getMessage()
+    assert "site 'x_missing': its missing values are sampled" in record.getMessage()
     assert ("'y'" if model is with_outcome else "'r'") in record.getMessage()
 
 

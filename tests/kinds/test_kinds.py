@@ -504,8 +504,8 @@ class TestSummedOut:
 
     def test_only_where_no_other_mask_depends_on_the_level(self) -> None:
         table, model = self.model()
-        assert model.sums_levels
-        assert GINA(table, seed=0).sums_levels
-        assert not GINA(table, seed=0, mechanism_weight=0.5).sums_levels
-        assert not GINA(table, seed=0, graph=MissingnessGraph.fully_connected(table)).sums_levels
-        assert not GINA(Table.from_frame(mixed_frame()[["age", "income"]]), seed=0).sums_levels
+        everything = set(range(table.schema.num_columns))
+        assert model.summed_columns == everything
+        assert GINA(table, seed=0).summed_columns == everything
+        assert not GINA(table, seed=0, mechanism_weight=0.5).summed_columns
+        assert not GINA(table, seed=0, graph=MissingnessGraph.fully_connected(table)).summed_columns

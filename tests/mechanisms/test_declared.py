@@ -93,3 +93,20 @@ def test_a_mechanism_is_taken_as_it_is_or_made() -> None:
     assert mechanisms.build(made, COLUMNS, LATENT) is made
     assert isinstance(mechanisms.build(mechanisms.General, COLUMNS, LATENT), mechanisms.General)
     assert isinstance(mechanisms.build(lambda d, h: mechanisms.Constant(d, h), COLUMNS, LATENT), mechanisms.Constant)
+
+
+@pytest.mark.parametrize("mechanism", [mechanisms.SelfMasking, mechanisms.LatentDependent])
+def test_known_slopes_stay_as_they_are(mechanism: type) -> None:
+    made = with_random_parameters(mechanism(3, LATENT, sign=[-1, 0, 1], slope=[0.5, -2.0, None]))
+    assert made.slope[:2].tolist() == [-0.5, -2.0] and made.slope[2] > 0
+    x = torch.zeros(3)
+    raised = made(x + torch.eye(3), torch.zeros(3, LATENT)).diagonal() - made(x, torch.zeros(LATENT))
+    torch.testing.assert_close(raised, made.slope)
+    assert "known_slope" not in made.state_dict()
+    assert all(tensor.isfinite().all() for tensor in made.buffers())  # members of a batched fit compare theirs
+
+
+@pytest.mark.parametrize(("sign", "slope"), [(-1, -0.5), (0, [1.0, 2.0])])
+def test_other_slopes_are_refused(sign: int, slope: object) -> None:
+    with pytest.raises(ValueError, match="slope: expected"):
+        mechanisms.SelfMasking(COLUMNS, sign=sign, slope=slope)

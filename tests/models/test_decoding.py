@@ -1,4 +1,4 @@
-"""What models take when nothing is said: the decoders, and whether missing levels are summed out."""
+"""What models take when nothing is said: the decoders, and whether missing values are summed out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TestPPCADecoder:
         assert [type(decoder.likelihood).__name__ for decoder in made] == ["MixedLikelihood"] * 2
 
 
-class TestSumsLevels:
+class TestSummedColumns:
     TABLE = Table.from_frame(pd.DataFrame({"a": [0.5, 1.0, np.nan, 3.0], "b": ["x", "y", None, "x"]}), auxiliary=[])
 
     def test_of_a_mechanism_of_ones_own_that_names_its_parents(self) -> None:
@@ -39,12 +39,13 @@ class TestSumsLevels:
             def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
                 return -3.0 * x
 
-        assert GINA(self.TABLE, mechanism=Steep()).sums_levels
-        assert GINA(self.TABLE, mechanism=lambda columns, latent_dim: Steep()).sums_levels
-        assert not GINA(self.TABLE, mechanism=Unnamed()).sums_levels
+        assert GINA(self.TABLE, mechanism=Steep()).summed_columns == {0, 1}
+        assert GINA(self.TABLE, mechanism=lambda columns, latent_dim: Steep()).summed_columns == {0, 1}
+        assert not GINA(self.TABLE, mechanism=Unnamed()).summed_columns
 
     def test_by_the_parents_and_not_by_the_class(self) -> None:
         for made in mechanisms.DECLARED:
-            assert GINA(self.TABLE, mechanism=made).sums_levels is not made.parents.others
+            assert bool(GINA(self.TABLE, mechanism=made).summed_columns) is not made.parents.others
             module = made(2, 1)
-            assert GINA(self.TABLE, latent_dim=1, mechanism=module).sums_levels is not made.parents.others
+            model = GINA(self.TABLE, latent_dim=1, mechanism=module)
+            assert bool(model.summed_columns) is not made.parents.others

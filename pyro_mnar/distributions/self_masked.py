@@ -1,0 +1,167 @@
+"""p(x_d | z, r_d = 0): a value that is missing, where its own size is among the reasons.
+
+The weight of a row holds p(r_d = 0 | z) = ∫ p(x_d | z) p(r_d = 0 | x_d, z) dx_d; with this law as the proposal of x_d
+it does so exactly, whichever value is drawn.  What is normal has both in closed form under a logistic, probit or
+threshold mechanism that is linear in the value; the other families stand in
+:mod:`pyro_mnar.distributions.self_masked_mesh`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from pyro.distributions import TorchDistribution
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor
+
+from pyro_mnar.distributions.densities import without_repeats
+from pyro_mnar.distributions.links import Link
+from pyro_mnar.distributions.probit_mixtures import PROBITS, Mixed, mixed
+from pyro_mnar.distributions.truncation import tails
+
+Cells = Float[Tensor, "*batch rows columns"]
+
+
+class SelfMasked(TorchDistribution):
+    """``fn`` given that the value is missing, at the cells whose gaps the mechanism explains; ``fn`` at the others.
+
+    Draws have no gradient: the weight does not depend on them.
+
+    Args:
+        fn: p(x|z); batch shape ``(..., rows, columns)``.
+        predictor: The mechanism's linear predictor as a function of the values, each cell's of its own value alone.
+        link: From the predictor to the probability of being observed.
+        explained: Cells that count as missing for their value; ``(rows, columns)``.
+    """
+
+    arg_constraints: dict[str, Any] = {}
+    has_rsample = False
+
+    def __init__(
+        self,
+        fn: TorchDistributionMixin,
+        predictor: Callable[[Tensor], Tensor],
+        link: Link,
+        explained: Bool[Tensor, "rows columns"],
+        validate_args: bool | None = None,
+    ) -> None:
+        shape = torch.broadcast_shapes(fn.batch_shape, explained.shape)
+        self.fn = fn if fn.batch_shape == shape else fn.expand(shape)
+        self.predictor, self.link, self.explained = predictor, link, explained
+        super().__init__(shape, torch.Size(), validate_args=validate_args)
+
+    @property
+    def support(self) -> Any:
+        """The support of ``fn``."""
+        return self.fn.support
+
+    @cached_property
+    def log_missing(self) -> Cells:
+        """Log p(r = 0 | z); zero at cells that the mechanism does not explain."""
+        return torch.where(self.explained, self._log_missing(), 0.0)
+
+    @property
+    def mean(self) -> Cells:
+        """Expected value."""
+        return torch.where(self.explained, self._mean(), self.fn.mean)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> SelfMasked:
+        """Expand to a larger batch shape."""
+        fn = self.fn.expand(torch.Size(batch_shape))
+        return type(self)(fn, self.predictor, self.link, self.explained, validate_args=False)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        """Draw without gradient; ``sample_shape + batch_shape``."""
+        with torch.no_grad():
+            larger = self.expand(torch.Size(sample_shape) + self.batch_shape) if sample_shape else self
+            return torch.where(self.explained, larger._draw(), larger.fn.sample())
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density per entry."""
+        tilt = torch.where(self.explained, self.log_missing_at(value), 0.0)
+        return self.fn.log_prob(value) + tilt - self.log_missing
+
+    def log_missing_at(self, value: Tensor) -> Tensor:
+        """Log p(r = 0 | x, z)."""
+        return self.link.log_missing(self.predictor(value))
+
+    def likely(self) -> Tensor:
+        """A value that is likely to be missing, for who needs any: without gradient and without random numbers."""
+        raise NotImplementedError
+
+    def _log_missing(self) -> Tensor:
+        raise NotImplementedError
+
+    def _mean(self) -> Tensor:
+        raise NotImplementedError
+
+    def _draw(self) -> Tensor:
+        raise NotImplementedError
+
+
+class Line:
+    """A predictor that is linear in each cell's own value.
+
+    Args:
+        intercept: Its value at 0; ``(..., rows, columns)``.
+        slope: Per unit of the value; broadcasts with it.
+    """
+
+    def __init__(self, intercept: Tensor, slope: Tensor) -> None:
+        self.intercept, self.slope = intercept, slope
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """The predictor at some values."""
+        return self.intercept + self.slope * value
+
+
+class SelfMaskedNormal(SelfMasked):
+    """A normal value whose predictor is a line, under a logistic, probit or threshold link.
+
+    With the link as a mixture of probits Φ(a_i t), a value is missing where y = t(x) + ε / a_i > 0 for the predictor t
+    of being missing.  x and y are jointly normal, so a draw is a component, then y > 0, then x given y.
+    """
+
+    fn: Any
+    predictor: Line  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def likely(self) -> Tensor:
+        """The mean, or a value just beyond the predictor's zero if the mean is unlikely to go missing."""
+        with torch.no_grad():
+            at_mean, slope, scale = self.predictor(self.fn.loc), self.predictor.slope, self.fn.scale
+            shift = at_mean.clamp_min(0.0) / slope.abs().clamp_min(torch.finfo(slope.dtype).tiny)
+            if self.link.name != "threshold":  # a flat predictor has its zero too far away to be of use
+                shift = shift.minimum(scale * (10 + slope.abs() * scale))
+            value = self.fn.loc - torch.where(slope >= 0, 1, -1) * (shift + 0.01 * scale)
+            return torch.where(self.explained, value, self.fn.loc)
+
+    @cached_property
+    def _mixed(self) -> Mixed:
+        scale = without_repeats(self.fn.scale)
+        return mixed(-self.predictor(self.fn.loc), (self.predictor.slope * scale).square(), PROBITS[self.link.name])
+
+    def _log_missing(self) -> Tensor:
+        return self._mixed.log_mean()
+
+    def _mean(self) -> Tensor:
+        return self.fn.loc - self.predictor.slope * self.fn.scale.square() * self._mixed.slope()
+
+    def _draw(self) -> Tensor:
+        parts, scale = self._mixed, self.fn.scale
+        shares = parts.log_terms().softmax(-1).cumsum(-1)
+        uniform = torch.rand_like(self.fn.loc)
+        chosen = (shares[..., :-1] <= uniform.unsqueeze(-1)).sum(-1, keepdim=True)
+        bound = parts.bounds.gather(-1, chosen).squeeze(-1)
+        scaled = parts.scaled.expand(parts.bounds.shape).gather(-1, chosen).squeeze(-1)
+        # In double precision, as far tails underflow in single precision; in single one of 2^24 numbers is zero.
+        share = torch.rand_like(self.fn.loc).double().clamp_min(2.0**-25)
+        below = tails.normal_quantile(share.log() + torch.special.log_ndtr(bound.double())).to(bound.dtype)
+        # Where the other side of the tail is taken, the mean is tilted and the predictor is that of being observed.
+        slope = torch.where(parts.flipped, self.predictor.slope, -self.predictor.slope)
+        loc = self.fn.loc - torch.where(parts.flipped, self.predictor.slope * scale.square(), 0.0)
+        rest = (1 - (slope * scale * scaled).square()).clamp_min(0.0).sqrt()
+        return loc - slope * scale.square() * scaled * below + scale * rest * torch.randn_like(loc)
