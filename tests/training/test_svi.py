@@ -268,6 +268,7 @@ class Interrupted(Factor):
         return super().forward(batch)
 
 
+@pytest.mark.filterwarnings("ignore:fit. its training was interrupted")
 @pytest.mark.parametrize(("at_step", "epochs"), [(3, 0), (14, 3)])
 def test_an_interrupt_returns_what_was_fitted_so_far(at_step, epochs):
     table = complete_table()
