@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -120,14 +120,17 @@ class Declarations:
         for note in text.said:
             print(f"{path}: {_as_options(note)}")
         self._check_names(text)
-        kinds = {**{name: _kind(given, name) for name, given in self.kinds.items()}, **self._ordinals()}
-        writing = Writing.of(self.decimal or ".", self.thousands, self.na, self.date_format)
+        kinds: Any = {**{name: _kind(given, name) for name, given in self.kinds.items()}, **self._ordinals()}
+        formats: Any = self.date_format
+        writing = Writing.of(self.decimal or ".", self.thousands, self.na, formats)
         na_values = self._codes_where_found(text)
-        codes: dict[str, list[Any]] = {}
+        codes: dict[Hashable, list[Any]] = {}
         for reason in (na_values, self.not_applicable, self.by_design):
             for name, entries in reason.items():
                 codes.setdefault(name, []).extend(entries)
         read = TextFrame.of(text, writing, kinds, codes, self.carry)
+        lower: Any = dict(self.lower)
+        upper: Any = dict(self.upper)
         try:
             table = Table.from_frame(
                 read.frame,
@@ -136,8 +139,8 @@ class Declarations:
                 na_values={name: list(entries) for name, entries in na_values.items()},
                 not_applicable={name: list(entries) for name, entries in self.not_applicable.items()},
                 by_design={name: list(entries) for name, entries in self.by_design.items()},
-                lower=dict(self.lower),
-                upper=dict(self.upper),
+                lower=lower,
+                upper=upper,
                 constraints=[constraint_of(words) for words in self.constraints],
                 carry=list(self.carry),
             )

@@ -30,6 +30,7 @@ KINDS = (
     "heavy_tailed",
     "ordinal",
     "positive",
+    "zero_inflated",
 )
 EXPERIMENTS = ("ablation", "education", "recommender", "synthetic", "uci")
 

@@ -73,7 +73,7 @@ def row_weights(
 
 def _psis(log_weights: Float[NDArray, "rows particles"]) -> Float[NDArray, " rows"]:
     try:
-        from arviz_stats.base import array_stats
+        from arviz_stats.base import array_stats  # pyright: ignore[reportMissingImports]
     except ImportError:
         import arviz
 

@@ -15,6 +15,9 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyro
+import pyro.distributions
+import pyro.infer
+import pyro.poutine
 import torch
 from pyro.params.param_store import StateDict
 from pyro.poutine.runtime import _PYRO_STACK

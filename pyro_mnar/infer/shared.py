@@ -120,9 +120,10 @@ def refuse_joint(guide: Any, plate: str = ROWS) -> None:
     Raises:
         ValueError: Names a latent and the guide that serves.
     """
-    if not isinstance(guide, AutoContinuous) or getattr(guide, "prototype_trace", None) is None:
+    trace = getattr(guide, "prototype_trace", None)
+    if not isinstance(guide, AutoContinuous) or trace is None:
         return
-    sites = stochastic_sites(guide.prototype_trace)
+    sites = stochastic_sites(trace)
     of_rows = [name for name, site in sites.items() if not site["is_observed"] and not is_shared(site, plate)]
     if of_rows:
         kind = type(guide).__name__

@@ -26,6 +26,7 @@ class Datetime(Continuous):
     """
 
     whole_days: bool | None = None
+    whole: bool | None = False  # what comes to be whole is said by whole_days
     name: ClassVar[str] = "datetime"
 
     @property

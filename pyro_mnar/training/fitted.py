@@ -213,12 +213,15 @@ class Fit:
                 _call_once(given, saved.schema, next(iter(saved.fits[0][role].values())).dtype)
             _check_fits(path, role, given, saved)
 
+        trained: Any = model
         bootstrap = []
         for number in range(1, len(saved.fits)):
-            pair = copied_modules(model, guide)
+            pair = copied_modules(trained, guide)
             bootstrap.append(cls(*pair, saved.schema, store=saved.put(number, *pair)))
-        store = saved.put(0, model, guide)
-        return cls(model, guide, saved.schema, saved.history, store, saved.restarts, bootstrap=bootstrap, **saved.told)
+        store = saved.put(0, trained, guide)
+        return cls(
+            trained, guide, saved.schema, saved.history, store, saved.restarts, bootstrap=bootstrap, **saved.told
+        )
 
 
 class _Saved(NamedTuple):

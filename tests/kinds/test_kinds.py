@@ -34,6 +34,7 @@ from pyro_mnar.kinds import (
     Kind,
     Ordinal,
     Positive,
+    ZeroInflated,
     from_plain,
     to_plain,
 )
@@ -167,6 +168,7 @@ EVERY_KIND: dict[str, tuple[Kind, Callable[[np.ndarray], Any]]] = {  # and value
     "ordinal": (Ordinal((1, 2, 5)), lambda at: np.array([1, 2, 5])[(2.99 * at).astype(int)]),
     "ordinal words": (Ordinal(WORDS), lambda at: [WORDS[int(2.99 * a)] for a in at]),
     "categorical": (Categorical(WORDS), lambda at: [WORDS[int(2.99 * a)] for a in at]),
+    "zero_inflated": (ZeroInflated(), lambda at: np.array([0.0, 1.0, 2.5, *np.where(at < 0.3, 0.0, 9 * at)])),
     "datetime": (Datetime(whole_days=True), lambda at: pd.to_datetime(np.rint(2e4 * at), unit="D")),
 }
 

@@ -121,7 +121,7 @@ def test_what_is_no_frame_is_refused_without_type_checkers():
     code = """
 import numpy
 from pyro_mnar import Fit, Table, impute
-fit = Fit(None, None, Table.from_numpy(numpy.eye(2)).schema)
+fit = Fit(print, print, Table.from_numpy(numpy.eye(2)).schema)
 for call in (lambda: Table.from_frame([[1.0]]), lambda: impute(fit, [[1.0]])):
     try:
         call()
@@ -290,12 +290,12 @@ def test_parameters_poisoned_in_the_first_epoch_are_put_back():
 
 
 def test_a_file_holds_plain_names_only(tmp_path):
-    frame = pd.DataFrame({pd.Timestamp("2021-01-01"): GAP, "b": SEEN})
+    frame = pd.DataFrame({frozenset("ab"): GAP, "b": SEEN})
     table = of_frame(frame)
     model = GINA(table, latent_dim=1)
     result = Fit(model, ZeroImpute(table, 1), table.schema)
     message = line_of(TypeError, result.save, tmp_path / "fit")
-    assert "Timestamp" in message
+    assert "frozenset" in message
     assert not (tmp_path / "fit").exists()
 
 
