@@ -16,9 +16,10 @@ from pyro_mnar.graphs.presets import rule_of
 from pyro_mnar.nn import MLP, ResidualMLP, priors
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise, likelihood_of
-from pyro_mnar.tables.schema import Column, Schema
+from pyro_mnar.tables.schema import Schema
 
 DISCRETE = ("summed", "sampled", "straight-through")
+NUMBERS = ("sampled", "summed")
 
 
 def default_latent_dim(schema: Schema) -> int:
@@ -72,8 +73,10 @@ def default_mechanism(schema: Schema, latent_dim: int, mechanism: Any, graph: Mi
     return mechanisms.build(mechanism, schema.num_columns, latent_dim)
 
 
-def check_discrete(discrete: str, decoder: nn.Module | None) -> None:
-    """Raise ValueError unless the name is known and, if it is the decoder's business, no decoder is given."""
+def check_discrete(discrete: str, decoder: nn.Module | None, numbers: str = "sampled") -> None:
+    """Raise ValueError unless the names are known and, if it is the decoder's business, no decoder is given."""
+    if numbers not in NUMBERS:
+        raise ValueError(f"numbers: expected one of {list(NUMBERS)!r}, got {numbers!r}")
     if discrete not in DISCRETE:
         raise ValueError(f"discrete: expected one of {list(DISCRETE)!r}, got {discrete!r}")
     if discrete == "straight-through" and decoder is not None:
@@ -82,20 +85,23 @@ def check_discrete(discrete: str, decoder: nn.Module | None) -> None:
         )
 
 
-def summed_columns(schema: Schema, mechanism: nn.Module, discrete: str = "summed") -> frozenset[int]:
+def summed_columns(
+    schema: Schema, mechanism: nn.Module, discrete: str = "summed", numbers: str = "sampled"
+) -> frozenset[int]:
     """Columns whose missing values are summed out of the weight, by position: those that cause no R but their own.
 
     Args:
         schema: The columns.
         mechanism: p(R|X,Z); one that does not name whose R a value causes has none such.
-        discrete: What becomes of levels and counts; unless ``"summed"``, they are drawn.
+        discrete: What becomes of levels; unless ``"summed"``, they are drawn.
+        numbers: What becomes of numbers and counts; unless ``"summed"``, they are drawn.
     """
     if not isinstance(mechanism, mechanisms.NamesParents):
         return frozenset()
     return frozenset(
         d
         for d, column in enumerate(schema.columns)
-        if mechanism.causes_only_own([d]) and (discrete == "summed" or not _is_discrete(column))
+        if (discrete if column.kind.has_levels else numbers) == "summed" and mechanism.causes_only_own([d])
     )
 
 
@@ -114,10 +120,6 @@ def own_value_mechanism(
     is_linear = isinstance(mechanism, mechanisms.LinearInOwnValue)
     slope = mechanism.slope_in_own_value(sorted(summed)) if is_linear else None
     return OwnValueMechanism(log_odds, slope, columns=summed)
-
-
-def _is_discrete(column: Column) -> bool:
-    return column.kind.has_levels or column.kind.likelihood in ("poisson", "negative binomial")
 
 
 def _declared_graph(schema: Schema, mechanism: Any) -> MissingnessGraph | None:

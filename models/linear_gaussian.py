@@ -51,10 +51,11 @@ class LinearGaussian(PyroModule):
         decoder: nn.Module | None = None,
         mechanism_weight: float = 1.0,
         discrete: str = "summed",
+        numbers: str = "sampled",
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        check_discrete(discrete, decoder)
+        check_discrete(discrete, decoder, numbers)
         self.schema = schema = schema_of(table)
         self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
         self.mechanism_weight = mechanism_weight
@@ -64,7 +65,7 @@ class LinearGaussian(PyroModule):
             mechanism = partial(self.mechanism_class, sign=sign)
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, None)
         # The weight of R is part of what is integrated, so a tempered one is drawn for.
-        summed = summed_columns(schema, self.mechanism, discrete) if mechanism_weight == 1 else frozenset()
+        summed = summed_columns(schema, self.mechanism, discrete, numbers) if mechanism_weight == 1 else frozenset()
         self.summed_columns = summed
 
     def forward(self, batch: Batch) -> torch.Tensor:

@@ -31,6 +31,7 @@ class NotMIWAE(GINA):
         decoder: p(X|Z), as for GINA.
         mechanism_weight: β, as for GINA.
         discrete: What becomes of missing levels in the gradient, as for GINA.
+        numbers: What becomes of missing numbers, as for GINA.
         seed: Of the initial parameters.
 
     Raises:
@@ -47,6 +48,7 @@ class NotMIWAE(GINA):
         decoder: nn.Module | None = None,
         mechanism_weight: float = 1.0,
         discrete: str = "summed",
+        numbers: str = "sampled",
         seed: int | None = None,
     ) -> None:
         self.schema = schema = schema_of(table)
@@ -64,5 +66,6 @@ class NotMIWAE(GINA):
             prior=priors.StandardNormal(default_latent_dim(schema) if latent_dim is None else latent_dim),
             mechanism_weight=mechanism_weight,
             discrete=discrete,
+            numbers=numbers,
             seed=seed,
         )

@@ -26,6 +26,7 @@ class SelfMasking(LinearGaussian):
         decoder: p(X|Z): a module from z to a column-wise distribution; by default linear with learned noise.
         mechanism_weight: β, as for :class:`~pyro_mnar.models.GINA`.
         discrete: What becomes of missing levels in the gradient, as for :class:`~pyro_mnar.models.GINA`.
+        numbers: What becomes of missing numbers, as for :class:`~pyro_mnar.models.GINA`.
         seed: Of the initial parameters; None draws them from torch's global generator.
     """
 

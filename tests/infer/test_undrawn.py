@@ -82,7 +82,7 @@ def test_one_particle_has_the_evidence_where_no_latent_is_left(fn: Callable, mec
 
 def test_drawn_or_not_the_weight_is_the_same() -> None:
     """And so is a fit's, of a model with a latent, given its draws; and imputation does draw them."""
-    model, guide = gina_pair(table_with_gaps(), mechanism=mechanisms.LatentDependent)
+    model, guide = gina_pair(table_with_gaps(), mechanism=mechanisms.LatentDependent, numbers="summed")
     batch = table_with_gaps().batch()
     assert model.summed_columns == {0, 1, 2}
     objective = ImportanceWeightedELBO(num_particles=7)
@@ -174,5 +174,5 @@ def test_columns_whose_values_cause_another_mask_are_drawn() -> None:
         def forward(self, x: Tensor, z: Tensor) -> Tensor:
             return torch.stack([x[..., 0], x[..., 0] + x[..., 1], -x[..., 2]], dim=-1)
 
-    model = GINA(table_with_gaps(), mechanism=Across(), seed=0)
+    model = GINA(table_with_gaps(), mechanism=Across(), numbers="summed", seed=0)
     assert model.summed_columns == {1, 2}

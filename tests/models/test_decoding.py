@@ -39,9 +39,13 @@ class TestSummedColumns:
             def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
                 return -3.0 * x
 
-        assert GINA(self.TABLE, mechanism=Steep()).summed_columns == {0, 1}
-        assert GINA(self.TABLE, mechanism=lambda columns, latent_dim: Steep()).summed_columns == {0, 1}
-        assert not GINA(self.TABLE, mechanism=Unnamed()).summed_columns
+        assert GINA(self.TABLE, numbers="summed", mechanism=Steep()).summed_columns == {0, 1}
+        assert GINA(self.TABLE, numbers="summed", mechanism=lambda columns, latent_dim: Steep()).summed_columns == {
+            0,
+            1,
+        }
+        assert GINA(self.TABLE, mechanism=Steep()).summed_columns == {1}  # numbers are drawn unless it is asked for
+        assert not GINA(self.TABLE, numbers="summed", mechanism=Unnamed()).summed_columns
 
     def test_by_the_parents_and_not_by_the_class(self) -> None:
         for made in mechanisms.DECLARED:
