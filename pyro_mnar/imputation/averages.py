@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,22 +20,19 @@ class Given(NamedTuple):
     """Moments of missing entries given the rest of a particle, which vary less from one to the next than draws do.
 
     Attributes:
-        mean: Their expected values, standardised, draws where these are not known; None if all are draws.
-        shares: Probability of every level, by position of the column; at least as many as it has levels.
+        mean: Their expected values, standardised, draws where these are not known, as of levels; None if all are draws.
     """
 
     mean: Float[Tensor, "particles rows columns"] | None
-    shares: Mapping[int, Float[Tensor, "*particles rows levels"]]
 
     @classmethod
     def joined(cls, parts: Sequence[Given]) -> Given:
         """Of the particles of all parts, which know the moments of the same columns."""
         means = [part.mean for part in parts if part.mean is not None]
-        shares = {at: torch.cat([part.shares[at] for part in parts]) for at in parts[0].shares}
-        return cls(torch.cat(means) if means else None, shares)
+        return cls(torch.cat(means) if means else None)
 
 
-NOT_SUMMED = Given(None, {})
+NOT_SUMMED = Given(None)
 
 
 class Averages:
@@ -78,9 +75,6 @@ class Averages:
             column = self.columns[d]
             parts[0][..., d] = column.kind.scale.constrained_tensor(x[..., d] * column.std + column.mean)
         for d, width in self.widths.items():
-            if d in given.shares:
-                parts.append(given.shares[d][..., :width].expand(*x.shape[:-1], width))
-                continue
             codes = codes_of(
                 x[..., d : d + 1], torch.as_tensor(self.columns[d].points, dtype=x.dtype)[None].to(x.device)
             )

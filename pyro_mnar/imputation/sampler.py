@@ -257,19 +257,16 @@ def _missing_entries(
 
 
 def _given(sites: dict[str, Site], x: Float[Tensor, "particles rows columns"]) -> Given:
-    """Moments of the entries that are summed out of the weight, since it does not depend on their draws."""
-    mean, shares = None, {}
+    """Moments of the numbers that are summed out of the weight, since it does not depend on their draws."""
+    mean = None
     for site in sites.values():
-        if not is_summed_out(site):
-            continue
         law, columns = site["fn"].base_dist.fn, columns_of(site)
+        if not is_summed_out(site) or isinstance(law, Levels):
+            continue
         mean = x.clone() if mean is None else mean
         expected = law.mean.expand(*law.mean.shape[:-1], len(columns))
         mean[..., columns] = expected.to(x.dtype).reshape(*x.shape[:-1], len(columns))
-        if isinstance(law, Levels):
-            probs = law.probs.reshape(*x.shape[:-1], *law.probs.shape[-2:])
-            shares |= {at: probs[..., number, :] for number, at in enumerate(columns)}
-    return Given(mean, shares)
+    return Given(mean)
 
 
 def refuse_unusable(log_weights: Float[Tensor, "*any"], possible: Bool[Tensor, "draws rows"]) -> None:
