@@ -213,6 +213,6 @@ def test_patience_waits_for_the_last_member():
 def test_members_compiled_at_once_are_the_captured_ones(caplog):
     table = table_with_gaps()
     results = [fit(*pair(), table, **{**RUN, "compile": mode}) for mode in ("inductor", "graph")]
-    assert not lines(caplog)
+    assert not [line for line in lines(caplog) if not line.startswith("more particles:")]
     for one, other in zip(*(result.members for result in results), strict=True):
         torch.testing.assert_close(parameters_of(one), parameters_of(other), rtol=1e-7, atol=1e-8)
