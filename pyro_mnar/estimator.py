@@ -265,12 +265,6 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _imputed(self, frame: pd.DataFrame, num_draws: int, seed: int) -> Imputations:
         rows = frame[self._filled]
-        for column in self.fit_.schema.columns:
-            if column.is_auxiliary and rows[column.name].isna().any():
-                raise ValueError(
-                    f"column {column.name!r}: was complete in training, so it serves as U, and has gaps in these rows;"
-                    " name the columns that are always complete, MNARImputer(auxiliary=[...])"
-                )
         return impute(self.fit_, rows, num_draws=num_draws, seed=seed)
 
     def _output(self, frame: pd.DataFrame, completed: pd.DataFrame) -> Any:

@@ -58,7 +58,9 @@ def imputed(
     """
     particles = sampler.num_draws * sampler.num_particles * sampler.averages.num_features
     wanted, reason = mode, "as asked for"
-    if wanted == "auto":
+    if sampler.row_keys is not None:
+        wanted, reason = "eager", "each row has random numbers of its own"
+    elif wanted == "auto":
         wanted, reason = imputation_mode(particles * len(rows), device)
     mode, captured = wanted, None
     if wanted != "eager" and len(rows):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TypedDict, Unpack, overload
 
 import pandas as pd
@@ -18,6 +18,7 @@ from pyro_mnar.capture.tracing import MODES
 from pyro_mnar.imputation.deltas import Deltas, DeltaScale, scales_of
 from pyro_mnar.imputation.imputations import Imputations, impute_gaps
 from pyro_mnar.imputation.row_conditions import Conditions, Declared
+from pyro_mnar.imputation.row_keys import keys_of_columns, keys_of_content
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.single_cells import CellImputations, impute_cells
 from pyro_mnar.imputation.target import Target
@@ -43,6 +44,7 @@ class Options(TypedDict, total=False):
     keep_mechanism_weight: bool
     delta: Deltas | None
     delta_scale: DeltaScale
+    key: Hashable | Sequence[Hashable] | None
     seed: int
     device: torch.device | str | None
     compile: str
@@ -70,6 +72,7 @@ def impute(
     keep_mechanism_weight: bool = False,
     delta: Deltas | None = None,
     delta_scale: DeltaScale = "sd",
+    key: Hashable | Sequence[Hashable] | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
     compile: str = "auto",  # noqa: A002  (as for fit)
@@ -98,6 +101,10 @@ def impute(
             or log-odds of levels; one number, one a row, or a function of the frame, as for
             :meth:`Imputations.shifted`.
         delta_scale: What a number in ``delta`` means: ``"sd"``, ``"outcome"`` (the column's units) or ``"factor"``.
+        key: A column of the frame that names rows, or a list of columns that do so together: a row then gets the same
+            draws from the same seed whatever rows stand beside it and in whichever order, but for rounding.  True: by
+            what a model sees of the row; of several equal rows each has draws of its own.  By default draws depend on
+            where a row stands.  Python draws them, whatever ``compile`` says.
         seed: Same seed, same draws; the caller's generators stay as they are.
         device: Where to compute; by default where the parameters are.
         compile: How particles are drawn and weighed: ``"eager"``, by Python; ``"graph"``, captured once as a list of
@@ -134,6 +141,7 @@ def impute(
             stacklevel=2,
         )
     table = fit.encoded(table)
+    row_keys = None if key is None else keys_of_content(table) if key is True else keys_of_columns(table, key)
     device = device_of(device) if device is not None else fit.device
     target = Target.of(use_mechanism=use_mechanism, keep_mechanism_weight=keep_mechanism_weight)
     conditions = Conditions.of(table, constraints)
@@ -155,6 +163,8 @@ def impute(
             Session(member_seed(seed, member), device, one.store),
             conditions=conditions,
             with_gaps=with_gaps.tolist(),
+            row_keys=row_keys,
+            seed=member_seed(seed, member),
         )
         for member, one in enumerate(fits[:num_draws])
     ]

@@ -8,6 +8,7 @@ No second copy of the posterior's mathematics: the particles and their weights a
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
@@ -16,8 +17,10 @@ from typing import NamedTuple
 import pyro.poutine as poutine
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_mnar.capture.row_noise import RowNoise
 from pyro_mnar.distributions import Levels
 from pyro_mnar.imputation.averages import NOT_SUMMED, Averages, Given, Weighted
 from pyro_mnar.imputation.row_conditions import Conditions
@@ -103,6 +106,8 @@ class Sampler:
         session: Random numbers and parameter store to run in.
         conditions: Row constraints that every particle is to satisfy.
         with_gaps: Positions of columns that have gaps, beside those that had some in training: the model draws each.
+        row_keys: A word for each row of the table, from which and the seed its random numbers come; ``(rows,)``.
+        seed: Of these.
         limits: How much is in memory at once.
     """
 
@@ -116,11 +121,14 @@ class Sampler:
         *,
         conditions: Conditions | None = None,
         with_gaps: Iterable[int] = (),
+        row_keys: Int[NDArray, " rows"] | None = None,
+        seed: int = 0,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.fit, self.model, self.target, self.session = fit, target.model(fit.model), target, session
         self.num_draws, self.num_particles = num_draws, num_particles
         self.conditions, self.limits = conditions, limits
+        self.row_keys, self.seed = row_keys, seed
         self.averages = Averages(fit.schema)
         incomplete = {at for at, column in enumerate(fit.schema.columns) if column.incomplete}
         self.with_gaps = sorted(incomplete.union(with_gaps))
@@ -154,6 +162,8 @@ class Sampler:
             ValueError: If a weight is not a number, or all of a row's are zero.
         """
         at_once = max(1, self.limits.elements // (self.num_particles * elements))
+        if self.row_keys is not None:
+            at_once = 1  # how many fit into memory depends on the rows, and a row's numbers must not
         for start in range(0, self.num_draws, at_once):
             with self.session.running():
                 some = self.draw(batch, min(at_once, self.num_draws - start), start)
@@ -169,7 +179,10 @@ class Sampler:
             first: Number of the first of them.
         """
         numbers = range(first, first + num_draws)
-        log_weights, x, given = self._weighed(batch, numbers)
+        self.settle(batch)
+        noise = self._noise(batch, first)
+        with noise:
+            log_weights, x, given = self._weighed(batch, numbers)
         if self.conditions is not None:
             self._redraw(batch, numbers, log_weights, x, self.conditions)
         if self.shared:
@@ -177,7 +190,9 @@ class Sampler:
             of_draws = log_weights.unflatten(0, (num_draws, self.num_particles))
             total = of_draws.logsumexp(1, keepdim=True)
             log_weights = (of_draws - torch.where(total == -torch.inf, 0.0, total)).flatten(0, 1)
-        chosen = _chosen(log_weights.unflatten(0, (num_draws, self.num_particles)))
+        of_draws = log_weights.unflatten(0, (num_draws, self.num_particles))
+        with noise, noise.rows_at(2) if isinstance(noise, RowNoise) else noise:
+            chosen = _chosen(of_draws)
         first_particles = torch.arange(num_draws, device=x.device)[:, None] * self.num_particles
         return ParticleSet(log_weights, x, first_particles + chosen, given)
 
@@ -201,6 +216,13 @@ class Sampler:
                 traces = (poutine.trace(self.fit.guide).get_trace(rows) for _ in range(self.num_draws))
                 self.shared = [shared_part(trace) for trace in traces]
         self.max_plate_nesting = objective.max_plate_nesting
+
+    def _noise(self, batch: Batch, *seed: int) -> RowNoise | contextlib.nullcontext[None]:
+        """Where random numbers come from: of each row by itself if it has a key, else those of the session."""
+        if self.row_keys is None:
+            return contextlib.nullcontext()
+        keys = self.row_keys[batch.index.cpu().numpy()]
+        return RowNoise(keys, (self.seed, *seed), int(self.max_plate_nesting), self.num_particles)
 
     def _weighed(self, batch: Batch, numbers: range) -> tuple[Tensor, Tensor, Given]:
         """Log-weights and missing entries of the particles of some draws, one draw after the other."""
@@ -229,12 +251,14 @@ class Sampler:
 
     def _redraw(self, batch: Batch, numbers: range, log_weights: Tensor, x: Tensor, conditions: Conditions) -> None:
         """Draw particles anew, in place, for draws of rows none of whose particles satisfies the conditions."""
-        for _ in range(MOST_TRIES):
+        for tried in range(MOST_TRIES):
             dead = ~torch.isfinite(log_weights.unflatten(0, (-1, self.num_particles))).any(1)  # (draws, rows)
             if log_weights.isnan().any() or not dead.any():
                 return
             rows = dead.any(0).nonzero().squeeze(-1)
-            fresh_weights, fresh_x, _ = self._weighed(batch.take(rows), numbers)
+            again_rows = batch.take(rows)
+            with self._noise(again_rows, numbers.start, 1 + tried):
+                fresh_weights, fresh_x, _ = self._weighed(again_rows, numbers)
             again = dead[:, rows].repeat_interleave(self.num_particles, 0)
             log_weights[:, rows] = torch.where(again, fresh_weights, log_weights[:, rows])
             x[:, rows] = torch.where(again.unsqueeze(-1), fresh_x, x[:, rows])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mnar.kinds import Kind, Ordinal
+from pyro_mnar.kinds.reading import row_label
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.blocks import blocks_of
 from pyro_mnar.tables.bounds import Bounds, CellBounds, of_columns
@@ -150,9 +151,26 @@ def _aux(
     schema: Schema, gaps: pd.DataFrame, mask: NDArray[np.bool_], dtype: torch.dtype
 ) -> Float[Tensor, "rows auxiliaries"]:
     if schema.auxiliary_source == "mask":
-        return torch.from_numpy(mask).to(dtype)
+        # Of a column that was complete in training the model never saw a 0 here, and has learned nothing of one.
+        return torch.from_numpy(mask | ~_incomplete(schema).numpy()).to(dtype)
+    _check_complete(schema, gaps)
     columns = [auxiliary.encode(gaps[auxiliary.name]) for auxiliary in schema.auxiliaries]
     return torch.from_numpy(np.concatenate([np.zeros((len(gaps), 0)), *columns], axis=1)).to(dtype)
+
+
+def _check_complete(schema: Schema, gaps: pd.DataFrame) -> None:
+    """Refuse gaps in columns that were complete in training, and so serve as U: nothing says how z hangs on a gap."""
+    with_gaps = [c.name for c in schema.columns if c.is_auxiliary and gaps[c.name].isna().any()]
+    if not with_gaps:
+        return
+    name = with_gaps[0]
+    row = row_label(gaps, int(gaps[name].isna().to_numpy().argmax()))
+    left = [c.name for c in schema.columns if c.is_auxiliary and c.name not in with_gaps]
+    raise ValueError(
+        f"column {name!r}: was complete in training, so it serves as U, and has a gap in row {row!r}; name the columns"
+        f" that are always complete, Table.from_frame(training_rows, auxiliary={left!r}), and fit anew: the others are"
+        " then imputed"
+    )
 
 
 def _with_blocks(schema: Schema, storage: DenseStorage, values: NDArray[np.float64]) -> Schema:

@@ -43,7 +43,7 @@ def schema_of_frame(
     roles = roles.without(unlearnable, stacklevel=stacklevel + 1)
     columns = [_summary(frame[name], name, roles.kinds.get(name)) for name in roles.modelled]
     complete = [column.name for column in columns if column.is_complete and roles.source == "complete"]
-    auxiliaries = tuple(auxiliary_of(frame[name], name) for name in (*roles.named, *complete))
+    auxiliaries = tuple(auxiliary_of(frame[name], name, roles.kinds.get(name)) for name in (*roles.named, *complete))
     return schema_of_columns(columns, auxiliaries, roles.source, roles.others, stacklevel=stacklevel + 1)
 
 

@@ -107,12 +107,24 @@ class Column:
 
 @dataclass(frozen=True)
 class Auxiliary:
-    """One auxiliary column of U: a standardised number, or one indicator per level beyond the first."""
+    """One auxiliary column of U: a standardised number, or one indicator per level beyond the first.
+
+    Attributes:
+        name: The frame's own label.
+        mean: What is subtracted from a number.
+        std: What a number is divided by.
+        levels: The levels, if it has any.
+        other: The level that stands for any unseen one in new rows; None if such a level is an error.
+        unseen: What stands for unseen ones where no training row holds ``other``: the mean of the training rows'
+            indicators, since nothing was learned of another.
+    """
 
     name: Hashable
     mean: float = 0.0
     std: float = 1.0
     levels: tuple[Any, ...] = ()
+    other: Any = None
+    unseen: tuple[float, ...] = ()
 
     @property
     def width(self) -> int:
@@ -127,18 +139,28 @@ class Auxiliary:
         """
         if values.isna().any():
             row = row_label(values, int(values.isna().to_numpy().argmax()))
-            raise ValueError(f"auxiliary column {self.name!r}: expected a value in every row, got none in row {row!r}")
+            raise ValueError(
+                f"auxiliary column {self.name!r}: expected a value in every row, got none in row {row!r}; left out of"
+                " auxiliary, a column with gaps is modelled and imputed"
+            )
         values = plain(values)
         if not self.levels:
             return ((numbers_of(values, self.name) - self.mean) / self.std)[:, None]
-        codes = pd.Index(self.levels, dtype=object, tupleize_cols=False).get_indexer(pd.Index(values.astype(object)))
+        index = pd.Index(self.levels, dtype=object, tupleize_cols=False)
+        codes = index.get_indexer(pd.Index(values.astype(object), dtype=object, tupleize_cols=False))
+        indicators = (codes[:, None] == np.arange(1, self.width + 1)).astype(np.float64)
+        if self.other is not None:
+            known = index.get_indexer(pd.Index([self.other], dtype=object, tupleize_cols=False))
+            of_other = np.arange(1, self.width + 1) == known[0] if known[0] >= 0 else np.array(self.unseen)
+            return np.where((codes < 0)[:, None], of_other, indicators)
         if (codes < 0).any():
             at = int((codes < 0).argmax())
             expected, got, row = list(self.levels), cell(values, at), row_label(values, at)
             raise ValueError(
-                f"auxiliary column {self.name!r}: expected one of {expected!r}, got {got!r} in row {row!r}"
+                f"auxiliary column {self.name!r}: expected one of {expected!r}, got {got!r} in row {row!r};"
+                f" kinds={{{self.name!r}: Categorical(other=...)}} in training takes such for another"
             )
-        return (codes[:, None] == np.arange(1, self.width + 1)).astype(np.float64)
+        return indicators
 
 
 @dataclass(frozen=True)
@@ -322,7 +344,10 @@ class Schema:
         """The inverse of :meth:`to_dict`."""
         return cls(
             tuple(Column(**{**column, "kind": from_plain(column["kind"])}) for column in data["columns"]),
-            tuple(Auxiliary(**{**entry, "levels": tuple(entry["levels"])}) for entry in data["auxiliaries"]),
+            tuple(
+                Auxiliary(**{**u, "levels": tuple(u["levels"]), "unseen": tuple(u.get("unseen", ()))})
+                for u in data["auxiliaries"]
+            ),
             data["auxiliary_source"],
             tuple((reason, column, tuple(codes)) for reason, column, codes in data["codes"]),
             tuple(tuple(entry) for entry in data.get("bounds", ())),

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from pyro_mnar.kinds import Kind
+from pyro_mnar.kinds import Categorical, Kind, Ordinal
 from pyro_mnar.kinds.choice import Choice
 from pyro_mnar.kinds.identifiers import check_levels
-from pyro_mnar.kinds.reading import numbers_of
+from pyro_mnar.kinds.reading import levels_of, numbers_of
+from pyro_mnar.kinds.registry import named
 from pyro_mnar.tables.moments import Moments
 from pyro_mnar.tables.schema import Auxiliary, AuxiliarySource, Column, OtherColumn, Schema
 
@@ -194,15 +195,43 @@ def _short(number: float) -> float:
     return int(number) if number.is_integer() else number
 
 
-def auxiliary_of(values: pd.Series, name: Hashable) -> Auxiliary:
-    """An auxiliary column's units or levels; ValueError if it has holes, or more levels than rows can teach."""
-    auxiliary = Auxiliary(name, levels=auxiliary_levels(values))
+def auxiliary_of(values: pd.Series, name: Hashable, kind: str | Kind | None = None) -> Auxiliary:
+    """An auxiliary column's units or levels.
+
+    Args:
+        values: The column.
+        name: Its name.
+        kind: What was declared, if anything: one of levels without an order says which there are, numbers or words, and
+            what stands for others.
+
+    Raises:
+        ValueError: If it has holes, or more levels than rows can teach.
+    """
+    declared = None if kind is None else named(kind, name)
+    if isinstance(declared, Categorical) and not isinstance(declared, Ordinal) and values.notna().all():
+        auxiliary = _of_levels(values, name, declared)
+    else:
+        auxiliary = Auxiliary(name, levels=auxiliary_levels(values))
     check_levels(len(auxiliary.levels), len(values), name, "auxiliary column")
-    if holds_numbers(values):
+    if not auxiliary.levels:
         numbers = numbers_of(values, name)
         auxiliary = Auxiliary(name, *Moments.of(numbers[~np.isnan(numbers)]))
     auxiliary.encode(values)  # refuses holes, by name
     return auxiliary
+
+
+def _of_levels(values: pd.Series, name: Hashable, kind: Categorical) -> Auxiliary:
+    """An auxiliary column of declared levels."""
+    seen = levels_of(values)
+    levels = kind.levels or seen
+    if kind.other is not None and kind.other in seen:
+        return Auxiliary(name, levels=levels, other=kind.other)
+    levels = tuple(level for level in levels if level != kind.other or kind.other is None)
+    found = Auxiliary(name, levels=levels)
+    if kind.other is None:
+        return found
+    seen_alone = values[values.isin(list(levels))]
+    return replace(found, other=kind.other, unseen=tuple(found.encode(seen_alone).mean(0).tolist()))
 
 
 def auxiliary_levels(values: pd.Series) -> tuple[Any, ...]:

@@ -77,7 +77,8 @@ class Table:
             kinds: Kind of a column, by name: a word (``"continuous"``, ``"heavy_tailed"``, ``"positive"``,
                 ``"zero_inflated"``, ``"bounded"``, ``"count"``, ``"binary"``, ``"categorical"``, ``"ordinal"``,
                 ``"datetime"``) or one of the classes of :mod:`pyro_mnar.kinds` for those with arguments, such as
-                ``Bounded(0, 10)``; or one kind for all modelled columns.  What is not given, the dtype says
+                ``Bounded(0, 10)``; or one kind for all modelled columns.  Of an auxiliary column ``"categorical"``, or
+                ``Categorical(other="elsewhere")``, says that its values are levels.  What is not given, the dtype says
                 (:func:`~pyro_mnar.kinds.choice.choice_of`); ``table.schema.describe_kinds()`` tells what was chosen,
                 and why.
             na_values: Codes that stand for a missing value, one or several by column, such as ``{"income": [-98,
