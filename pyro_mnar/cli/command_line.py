@@ -1,7 +1,8 @@
-"""The command line: `pyro-mnar impute` completes a CSV file, `pyro-mnar describe` says how it is read, `pyro-mnar demo`
-shows the main job on real data, `pyro-mnar experiment` makes the paper's tables and figures.
+"""The command line: an analysis in commands, from `describe` and `fit` to `pool` and `report`; a demo; the paper's
+experiments.
 
-What a command needs is imported when it runs, so that help and wrong options are answered at once.
+What a command needs is imported when it runs, so that help and wrong options are answered at once.  Results go to
+standard output, warnings and progress to standard error.
 """
 
 from __future__ import annotations
@@ -11,26 +12,30 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pyro_mnar.cli.options import parser
+from pyro_mnar.cli.outcome import Outcome
+from pyro_mnar.cli.verbs import parsed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit status: 0, 2 for an error, 130 after Ctrl-C; either of the latter is one line on standard error.
+        The exit status: 0; 1 if ``check`` found a problem; 2 for an error, 130 after Ctrl-C, either of which is one
+        line on standard error; 141 if the reader of the output is gone.
     """
-    options = parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
+    options = parsed(sys.argv[1:] if arguments is None else arguments)
     try:
         from pyro_mnar.infer.session import threads
 
         with warnings.catch_warnings(), threads(options.threads):
             warnings.showwarning = _show
-            COMMANDS[options.command](options)
+            return _run(options)
     except KeyboardInterrupt as interrupt:
         _say(f"\npyro-mnar: {str(interrupt) or 'interrupted'}")
         return 130  # 128 + SIGINT, as shells have it
@@ -48,23 +53,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RuntimeError, RecursionError) as error:  # torch's: no memory, no device
         _say(f"pyro-mnar: {type(error).__name__}: {' '.join(str(error).split())}")
         return 2
-    return 0
 
 
-def _joined(arguments: Sequence[str]) -> list[str]:
-    """Codes such as ``-99,-98`` bound to their option, since they look like one themselves."""
-    joined: list[str] = []
-    for argument in arguments:
-        if joined and joined[-1] == "--na-values" and re.match(r"-[0-9.]", argument):
-            joined[-1] += f"={argument}"
-        else:
-            joined.append(argument)
-    return joined
+def _run(options: argparse.Namespace) -> int:
+    command = COMMANDS[options.command]
+    if not getattr(options, "json", False):
+        return command(options).status
+    with redirect_stdout(sys.stderr):
+        outcome = command(options)
+    print(outcome.to_json())
+    return outcome.status
 
 
 def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
     """A warning as a line of the command line's own, without the place in this package that gave it."""
-    _say(f"pyro-mnar: warning: {' '.join(str(message).split())}")
+    text = re.sub(r"\b(carry|na_values)=\[(.*?)\]", _as_option, " ".join(str(message).split()))
+    _say(f"pyro-mnar: warning: {text}")
+
+
+def _as_option(match: re.Match[str]) -> str:
+    """An argument in a message, as the shell has it."""
+    return f"--{match[1].replace('_', '-')} {match[2].replace(', ', ',').replace(chr(39), '')}"
 
 
 def _say(message: str) -> None:
@@ -72,36 +81,30 @@ def _say(message: str) -> None:
         print(message, file=sys.stderr)
 
 
-def _impute(options: argparse.Namespace) -> None:
-    from pyro_mnar.cli.completion import complete_file
-
-    complete_file(options)
+def _module(name: str) -> Any:
+    return import_module(f"pyro_mnar.cli.{name}")
 
 
-def _describe(options: argparse.Namespace) -> None:
-    from pyro_mnar.cli.declarations import Declarations
+def _describe(options: argparse.Namespace) -> Outcome:
     from pyro_mnar.cli.output_folder import write_new
-    from pyro_mnar.cli.schema_file import declarations_in, described, draft
 
-    declared = Declarations.of_options(options)
-    if options.schema:
-        declared = declared.over(declarations_in(options.schema))
-    read, table = declared.read(options.data)
-    print(described(read, table))
+    inputs, schema_file = _module("inputs"), _module("schema_file")
+    source = inputs.read(options)
+    print(schema_file.described(source.text, source.table))
     if options.write:
-        write_new(options.write, draft(read, table, declared).encode())
+        write_new(options.write, schema_file.draft(source.text, source.table, source.declared).encode())
         print(
             f"{options.write}: a draft; pyro-mnar impute {options.data} --schema {options.write} --out FOLDER reads it"
         )
+    return Outcome(schema_file.as_data(source.text, source.table))
 
 
-def _demo(options: argparse.Namespace) -> None:
-    from pyro_mnar.cli.demo import run
+def _demo(options: argparse.Namespace) -> Outcome:
+    scores = _module("demo").run(options.out, options.seed)
+    return Outcome({score.method: score.rmse for score in scores})
 
-    run(options.out, options.seed)
 
-
-def _experiment(options: argparse.Namespace) -> None:
+def _experiment(options: argparse.Namespace) -> Outcome:
     from pyro_mnar.experiments import EXPERIMENTS, run_experiment
 
     if options.seeds < 1:
@@ -115,6 +118,19 @@ def _experiment(options: argparse.Namespace) -> None:
             f"interrupted; {out} keeps what is finished, the same command goes on from there"
         ) from None
     print(f"{out}: runs.csv, tables.md and the figures")
+    return Outcome({"folder": str(out)})
 
 
-COMMANDS = {"impute": _impute, "describe": _describe, "demo": _demo, "experiment": _experiment}
+# Where a command's function is; its module loads torch, and so waits until the command runs.
+COMMANDS: dict[str, Callable[[argparse.Namespace], Outcome]] = {
+    "describe": _describe,
+    "fit": lambda options: _module("completion").fit_file(options),
+    "impute": lambda options: _module("completion").complete_file(options),
+    "check": lambda options: _module("checking").check(options),
+    "compare": lambda options: _module("checking").compare_fits(options),
+    "pool": lambda options: _module("analysis").pool(options),
+    "sensitivity": lambda options: _module("analysis").vary(options),
+    "report": lambda options: _module("analysis").write_report(options),
+    "experiment": _experiment,
+    "demo": _demo,
+}

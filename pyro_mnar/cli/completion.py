@@ -1,81 +1,108 @@
-"""`pyro-mnar impute`: a CSV file with gaps in, completed tables out."""
+"""`pyro-mnar fit` and `pyro-mnar impute`: a CSV file with gaps in, a fit and completed tables out."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Iterator
-from functools import partial
 from importlib.metadata import version
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-from pyro_mnar import mechanisms
-from pyro_mnar.cli.declarations import Declarations
+from pyro_mnar.cli import inputs
+from pyro_mnar.cli.inputs import Input
+from pyro_mnar.cli.outcome import Outcome
 from pyro_mnar.cli.output_folder import OutputFolder
-from pyro_mnar.cli.schema_file import declarations_in
-from pyro_mnar.graphs.graph import MissingnessGraph
-from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.cli.training import held_out_rows, prepare, refuse_training_options
 from pyro_mnar.imputation import Imputations, impute
+from pyro_mnar.imputation.imputing import DEFAULT_DRAWS
 from pyro_mnar.infer.arguments import device_of
-from pyro_mnar.models import GINA
-from pyro_mnar.tables.table import Table
 from pyro_mnar.tables.text_frame import TextFrame
 from pyro_mnar.training.fitted import Fit
-from pyro_mnar.training.svi import fit
-
-SHOWN = 10  # columns whose kind is said
-MECHANISMS = {
-    "self-masking": mechanisms.SelfMasking,
-    "self-masking-high": partial(mechanisms.SelfMasking, sign=-1),
-    "self-masking-low": partial(mechanisms.SelfMasking, sign=1),
-    "latent-dependent": mechanisms.LatentDependent,
-    "general": mechanisms.General,
-    "mcar": mechanisms.Constant,
-}
 
 
-def complete_file(options: argparse.Namespace) -> None:
-    """Fit GINA to a CSV file and write completed tables (draw_01.csv, ...), their mean (mean.csv) and the history.
+def fit_file(options: argparse.Namespace) -> Outcome:
+    """Fit GINA to a CSV file and write the fit.
+
+    Raises:
+        ValueError: If the file, an option or what they say of each other is wrong, or ``--out`` is there.
+        KeyboardInterrupt: If Ctrl-C ended the training; nothing is written then.
+    """
+    inputs.check_place(options.out, options.data, force=options.force)
+    source = inputs.read(options)
+    out = held_out_rows(len(source.table), options.held_out, options.seed)
+    prepared = prepare(options, source)
+    print("\n".join(prepared.lines))
+    if out:
+        left = sorted({*range(len(source.table))} - {*out})
+        result = prepared.train(source.table.take(left), source.table.take(out))
+    else:
+        result = prepared.train()
+    if result.interrupted:
+        raise KeyboardInterrupt(f"interrupted after {result.epochs_done} epochs; nothing was written")
+    inputs.save(options.out, result, source, {"seed": options.seed, "held_out": out, "decided": prepared.decided})
+    print(f"\n{told(result)}\n{options.out}: the fit")
+    print(f"next: pyro-mnar check {options.data} --fit {options.out}")
+    print(f"      pyro-mnar impute {options.data} --fit {options.out} --out FOLDER")
+    return Outcome({"fit": str(options.out), **prepared.decided, "epochs": result.epochs_done, **last_bound(result)})
+
+
+def complete_file(options: argparse.Namespace) -> Outcome:
+    """Fit GINA to a CSV file, or take a fit, and write completed tables (draw_01.csv, ...), their mean (mean.csv) and
+    the history.
 
     Raises:
         ValueError: If the file, an option or what they say of each other is wrong.
         KeyboardInterrupt: If Ctrl-C ended the training, unless ``--keep-interrupted``; nothing is written then.
     """
-    if options.draws < 1:
+    if options.draws is not None and options.draws < 1:
         raise ValueError(f"--draws: expected at least 1, got {options.draws}")
-    declared = Declarations.of_options(options)
-    if options.schema:
-        declared = declared.over(declarations_in(options.schema))
-    text, table = declared.read(options.data)
-    _say_kinds(table)
-    cause: dict[str, Any] = {"mechanism": MECHANISMS.get(options.mechanism)}
-    if options.graph:
-        cause = {"graph": _graph(options.graph, table)}
     device = device_of(options.device, "--device")
-    names = [*_draw_names(options.draws), "mean.csv", "history.csv"]
+    result = None
+    if options.fit:
+        refuse_training_options(options)
+        inputs.refuse_declarations(options)
+        result = Fit.load(options.fit)
+    source = inputs.read(options) if result is None else inputs.read_as(options, result)
+    num_fits = len(result.bootstrap) if result is not None else options.bootstrap
+    num_draws = options.draws or num_fits or DEFAULT_DRAWS
+    if num_fits and num_draws > num_fits:
+        raise ValueError(f"--draws: expected at most {num_fits}, one from each bootstrap fit, got {num_draws}")
+    names = [*_draw_names(num_draws), "mean.csv", "history.csv"]
     folder = OutputFolder(options.out, names, options.data)
-    model = GINA(table, latent_dim=options.latent_dim, seed=options.seed, **cause)
-    guide = ZeroImpute(table, model.latent_dim, seed=options.seed)
-    result = fit(
-        model,
-        guide,
-        table,
-        epochs=options.epochs,
-        num_particles=options.particles,
-        seed=options.seed,
-        device=device,
-        progress=not options.quiet,
-    )
+    decided: dict[str, Any] = {"fit": str(options.fit)}
+    if result is None:
+        prepared = prepare(options, source)
+        decided = prepared.decided
+        print("\n".join(prepared.lines))
+        result = prepared.train()
+        print(f"\n{told(result)}\n")
+    else:
+        print("\n".join(inputs.described(source)))
     if result.interrupted and not options.keep_interrupted:
         raise KeyboardInterrupt(
             f"interrupted after {result.epochs_done} epochs; nothing was written (--keep-interrupted writes what such a"
             " model imputes)"
         )
-    imputations = impute(result, table, num_draws=options.draws, seed=options.seed)
-    folder.write(_files(text, imputations, result, names), _about(options, result))
-    print(f"{options.out}: {options.draws} completed tables and their mean; {imputations.cells.shape[1]} cells imputed")
+    imputations = impute(result, source.table, num_draws=num_draws, seed=options.seed, device=device)
+    about = _about(options, source, result, imputations)
+    folder.write(_files(source.text, imputations, result, names), about)
+    print(f"{options.out}: {num_draws} completed tables and their mean; {imputations.cells.shape[1]} cells imputed")
+    print(f"next: pyro-mnar pool {options.out} 'OUTCOME ~ COLUMN + COLUMN' runs a regression on all of them")
+    written = {"folder": str(options.out), "files": names, "cells": imputations.cells.shape[1], "draws": num_draws}
+    return Outcome({**decided, **written, "epochs": result.epochs_done, **last_bound(result)})
+
+
+def last_bound(result: Fit) -> dict[str, float]:
+    """The last numbers of the history, by their names."""
+    columns = [name for name in result.history.columns if name.endswith(("bound", "objective"))]
+    return {name: float(result.history[name].iloc[-1]) for name in columns}
+
+
+def told(result: Fit) -> str:
+    """How a training ended, in a line or two."""
+    reached = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in last_bound(result).items())
+    bootstrap = f"; {len(result.bootstrap)} bootstrap fits" if result.bootstrap else ""
+    return f"trained for {result.epochs_done} epochs: {reached} nats per row{bootstrap}"
 
 
 def _files(text: TextFrame, imputations: Imputations, result: Fit, names: list[str]) -> Iterator[tuple[str, bytes]]:
@@ -89,35 +116,23 @@ def _files(text: TextFrame, imputations: Imputations, result: Fit, names: list[s
     yield names[-1], result.history.to_csv(index=False).encode()
 
 
-def _about(options: argparse.Namespace, result: Fit) -> dict[str, Any]:
+def _about(options: argparse.Namespace, source: Input, result: Fit, imputations: Imputations) -> dict[str, Any]:
     """What a manifest says of a run."""
     return {
         "made_by": f"pyro-mnar {version('pyro-mnar')}",
         "data": options.data.name,
-        "data_sha256": hashlib.sha256(options.data.read_bytes()).hexdigest(),
+        "data_sha256": source.sha256,
         "seed": options.seed,
         "epochs": result.epochs_done,
         "interrupted": result.interrupted,
+        "from_bootstrap": imputations.from_bootstrap,
+        "reading": source.declared.to_plain(),
+        "not_applicable": [
+            [str(name), list(codes)] for name, codes in source.table.schema.codes_of("not_applicable").items()
+        ],
     }
-
-
-def _say_kinds(table: Table) -> None:
-    """What was taken for levels or words, so that it can be overruled before the training rather than after."""
-    kinds = table.schema.describe_kinds()
-    inferred = kinds[(kinds["because"] != "declared") & (kinds["kind"] != "continuous")]
-    if len(inferred):
-        described = [f"{name} {kind} ({because})" for name, kind, because, _ in inferred.head(SHOWN).itertuples()]
-        more = f" and {len(inferred) - SHOWN} more" if len(inferred) > SHOWN else ""
-        print(f"kinds: {', '.join(described)}{more}; --kinds COLUMN=KIND overrules")
 
 
 def _draw_names(draws: int) -> list[str]:
     digits = max(2, len(str(draws)))
     return [f"draw_{number:0{digits}}.csv" for number in range(1, draws + 1)]
-
-
-def _graph(given: str, table: Table) -> MissingnessGraph:
-    path = Path(given)
-    if path.suffix == ".json":
-        return MissingnessGraph.from_json(path.read_text(encoding="utf-8"), table)
-    return MissingnessGraph.preset(given, table)

@@ -12,14 +12,21 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import torch
+
 from pyro_mnar.cli.constraint_text import constraint_of
 from pyro_mnar.kinds import KINDS, Ordinal
 from pyro_mnar.tables.cell_formats import Numbers
 from pyro_mnar.tables.delimited_text import DelimitedText
+from pyro_mnar.tables.frames import REASONS
+from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 from pyro_mnar.tables.text_frame import TextFrame, Writing
 
 NUMBERS = Numbers()
+_TUPLES = ("na", "codes", "carry", "constraints")
+_OF_TUPLES = ("order", "na_values", "not_applicable", "by_design")
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,9 @@ class Declarations:
             ValueError: If an option is not written as its help says.
         """
         coded = [given for given in options.na_values if "=" in given]
-        return cls(
-            sep=options.sep,
-            encoding=options.encoding,
-            decimal=options.decimal,
-            thousands=options.thousands,
-            na=_words(options.na),
+        return replace(
+            cls.of_writing(options),
             codes=tuple(map(value_of, _words(given for given in options.na_values if "=" not in given))),
-            date_format=dict(_pair(given, "--date-format", "FORMAT", first=True) for given in options.date_format),
             auxiliary="mask"
             if options.auxiliary == "mask"
             else options.auxiliary and list(_words([options.auxiliary])),
@@ -92,6 +94,22 @@ class Declarations:
             lower={name: value_of(end) for name, end in _pairs(options.lower, "--lower", "NUMBER")},
             upper={name: value_of(end) for name, end in _pairs(options.upper, "--upper", "NUMBER")},
             constraints=tuple(options.constraint),
+        )
+
+    @classmethod
+    def of_writing(cls, options: argparse.Namespace) -> Declarations:
+        """What the options say of how the file is written, and not of its columns.
+
+        Raises:
+            ValueError: As :meth:`of_options`.
+        """
+        return cls(
+            sep=options.sep,
+            encoding=options.encoding,
+            decimal=options.decimal,
+            thousands=options.thousands,
+            na=_words(options.na),
+            date_format=dict(_pair(given, "--date-format", "FORMAT", first=True) for given in options.date_format),
         )
 
     def over(self, others: Declarations) -> Declarations:
@@ -116,19 +134,11 @@ class Declarations:
         Raises:
             ValueError: As :meth:`pyro_mnar.Table.from_csv`; names the line where a row is wrong.
         """
-        text = DelimitedText.read(path, separator=self.sep, encoding=self.encoding)
-        for note in text.said:
-            print(f"{path}: {_as_options(note)}")
+        text = self._text(path)
         self._check_names(text)
         kinds: Any = {**{name: _kind(given, name) for name, given in self.kinds.items()}, **self._ordinals()}
-        formats: Any = self.date_format
-        writing = Writing.of(self.decimal or ".", self.thousands, self.na, formats)
         na_values = self._codes_where_found(text)
-        codes: dict[Hashable, list[Any]] = {}
-        for reason in (na_values, self.not_applicable, self.by_design):
-            for name, entries in reason.items():
-                codes.setdefault(name, []).extend(entries)
-        read = TextFrame.of(text, writing, kinds, codes, self.carry)
+        read = self._frame(text, kinds, (na_values, self.not_applicable, self.by_design))
         lower: Any = dict(self.lower)
         upper: Any = dict(self.upper)
         try:
@@ -147,6 +157,57 @@ class Declarations:
         except ValueError as error:
             raise ValueError(_with_lines(error, text)) from None
         return read, table
+
+    def read_as(self, path: Path, schema: Schema, dtype: torch.dtype) -> tuple[TextFrame, Table]:
+        """The file's text and values, and its table in the units, kinds and codes of a schema.
+
+        Raises:
+            ValueError: As :meth:`read`, and if the file lacks a column of the schema.
+        """
+        text = self._text(path)
+        kinds = {column.name: column.kind for column in schema.columns}
+        codes: list[Any] = [schema.codes_of(reason) for reason in REASONS]
+        read = self._frame(text, kinds, codes)
+        try:
+            return read, Table.from_frame(read.frame, schema=schema, dtype=dtype)
+        except ValueError as error:
+            raise ValueError(_with_lines(error, text)) from None
+
+    def values(self, path: Path) -> pd.DataFrame:
+        """The file's values, read as declared and encoded for no model."""
+        text = self._text(path)
+        kinds: Any = {**{name: _kind(given, name) for name, given in self.kinds.items()}, **self._ordinals()}
+        return self._frame(text, kinds, (self.na_values, self.not_applicable, self.by_design)).frame
+
+    def to_plain(self) -> dict[str, Any]:
+        """For a JSON file: what differs from what is found by itself."""
+        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) not in (None, (), {})}
+
+    @classmethod
+    def from_plain(cls, data: Mapping[str, Any]) -> Declarations:
+        """The inverse of :meth:`to_plain`, of data that went through JSON."""
+        given: dict[str, Any] = {key: tuple(value) if key in _TUPLES else value for key, value in data.items()}
+        of_tuples = {
+            key: {name: tuple(each) for name, each in given[key].items()} for key in _OF_TUPLES if key in given
+        }
+        return cls(**{**given, **of_tuples})
+
+    def _text(self, path: Path) -> DelimitedText:
+        text = DelimitedText.read(path, separator=self.sep, encoding=self.encoding)
+        for note in text.said:
+            print(f"{path}: {_as_options(note)}")
+        return text
+
+    def _frame(
+        self, text: DelimitedText, kinds: Any, codes_by_reason: Iterable[Mapping[str, tuple[Any, ...]]]
+    ) -> TextFrame:
+        formats: Any = self.date_format
+        writing = Writing.of(self.decimal or ".", self.thousands, self.na, formats)
+        codes: dict[Hashable, list[Any]] = {}
+        for reason in codes_by_reason:
+            for name, entries in reason.items():
+                codes.setdefault(name, []).extend(entries)
+        return TextFrame.of(text, writing, kinds, codes, self.carry)
 
     def _ordinals(self) -> dict[str, Ordinal]:
         ordinals = {}

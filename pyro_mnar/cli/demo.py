@@ -76,7 +76,18 @@ def run(
         frame.to_csv(out / f"draw_{number:02}.csv", index=False)
     imputations.mean().to_csv(out / "mean.csv", index=False)
     plot(out / "demo.png", imputations, trained, truth)
-    print(f"\n{out}: GINA's {imputations.num_draws} completed tables, their mean, and the figure demo.png")
+    observed.to_csv(out / "gaps.csv", index=False)
+    print(
+        f"\n{out}: GINA's {imputations.num_draws} completed tables, their mean, the table with gaps, and the figure"
+        " demo.png"
+    )
+    print(f"""
+next, the same table in single steps:
+  pyro-mnar describe {out / "gaps.csv"}
+  pyro-mnar fit {out / "gaps.csv"} --out {out / "gaps.fit"}
+  pyro-mnar check {out / "gaps.csv"} --fit {out / "gaps.fit"} --no-twins
+  pyro-mnar report {out / "gaps.csv"} --fit {out / "gaps.fit"} --no-checks --out {out / "report.html"}
+and your own: pyro-mnar describe YOUR.csv, or notebooks/quickstart.ipynb""")
     return scores
 
 

@@ -89,12 +89,21 @@ def draft(read: TextFrame, table: Table, declared: Declarations) -> str:
 
 def described(read: TextFrame, table: Table) -> str:
     """A line for each column: its role or kind, why, how many gaps, the levels."""
+    return _told(read, table).to_string(max_colwidth=60)
+
+
+def as_data(read: TextFrame, table: Table) -> dict[str, Any]:
+    """The same as plain data."""
+    return {"rows": len(read.frame), "columns": _told(read, table).reset_index().to_dict("records")}
+
+
+def _told(read: TextFrame, table: Table) -> pd.DataFrame:
     kinds = table.schema.describe_kinds()
     auxiliaries = [a.name for a in table.schema.auxiliaries if a.name not in kinds.index]
     named = pd.DataFrame({"kind": "auxiliary", "because": "declared", "levels": ""}, index=auxiliaries)
     told = pd.concat([kinds, named]).loc[list(read.frame.columns)]
     told.insert(1, "gaps", read.frame.isna().sum())
-    return told.rename_axis("column").to_string(max_colwidth=60)
+    return told.rename_axis("column")
 
 
 def _of_columns(columns: Any, path: Path, uses_mask: bool) -> dict[str, Any]:

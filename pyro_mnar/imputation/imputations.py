@@ -27,7 +27,7 @@ from pyro_mnar.tables.schema import Column
 from pyro_mnar.tables.survey import design_of, has_design
 from pyro_mnar.tables.table import Table
 
-_HELD_FIXED = (
+HELD_FIXED = (
     "Every draw was made at the same parameters of the imputation model, as if these were known: the intervals leave"
     " their uncertainty out and are too narrow. Draw from fit(..., bootstrap=20)."
 )
@@ -35,7 +35,7 @@ _OF_POSTERIOR = (
     "Every draw has a draw of its own of the latents that all rows share, so the intervals hold their uncertainty; what"
     " is a parameter without a prior is held fixed."
 )
-_OF_BOOTSTRAP = (
+OF_BOOTSTRAP = (
     "Every draw is from a fit of its own to bootstrap weights of the rows, so the intervals hold the uncertainty of the"
     " imputation model's parameters."
 )
@@ -159,7 +159,7 @@ class Imputations(ImputedCells):
                 or β as in training): what is computed from such tables stays biased, however many draws there are.
         """
         self._refuse_biased()
-        note = _OF_BOOTSTRAP if self.from_bootstrap else _OF_POSTERIOR if self.from_posterior else _HELD_FIXED
+        note = OF_BOOTSTRAP if self.from_bootstrap else _OF_POSTERIOR if self.from_posterior else HELD_FIXED
         return pool_frames(
             self.frames(),
             analysis,

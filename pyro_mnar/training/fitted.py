@@ -54,6 +54,7 @@ class Fit:
         bootstrap: After ``fit(bootstrap=M)``, a fit to each of M sets of bootstrap weights of the rows, from which
             :func:`~pyro_mnar.impute` draws; their spread is the uncertainty of the parameters.
         interrupted: Whether Ctrl-C ended the training early.
+        notes: Plain data to keep with the fit, as JSON has it: the command line notes how it read the table.
     """
 
     model: Callable[[Batch], Any]
@@ -66,6 +67,7 @@ class Fit:
     bootstrap: list[Fit] = field(default_factory=list, repr=False)
     particle_gain: ParticleGain | None = field(default=None, repr=False)
     interrupted: bool = field(default=False, repr=False)
+    notes: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         for role, one in (("model", self.model), ("guide", self.guide)):
@@ -161,6 +163,7 @@ class Fit:
             "restarts": self.restarts.to_dict("list"),
             "particle_gain": None if self.particle_gain is None else asdict(self.particle_gain),
             "interrupted": self.interrupted,
+            "notes": self.notes,
         }
         files.write(path, {"fits": list(tensors)}, plain)
 
@@ -287,7 +290,11 @@ class _Saved(NamedTuple):
 def _told(data: Mapping[str, Any]) -> dict[str, Any]:
     gain = data.get("particle_gain")
     particle_gain = None if gain is None else ParticleGain(**gain)
-    return {"particle_gain": particle_gain, "interrupted": data.get("interrupted", False)}
+    return {
+        "particle_gain": particle_gain,
+        "interrupted": data.get("interrupted", False),
+        "notes": dict(data.get("notes", {})),
+    }
 
 
 def _pair_of(recipe: dict[str, Any], saved: _Saved) -> tuple[Any, Any]:

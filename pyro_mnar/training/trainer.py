@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Int
 from torch import Tensor
-from tqdm import tqdm
 
+from pyro_mnar.training.progress import progress_of
 from pyro_mnar.training.run import TrainingRun
 from pyro_mnar.training.stepper import Stepper
 
@@ -100,12 +99,10 @@ def run_epochs(
         trainer: What trains; has its best parameters in the end.
         epochs: The most passes over the table.
         patience: Stop when the monitored bound has not improved for so many epochs.
-        progress: Show a bar.
+        progress: Show a bar, or in a log a line a tenth.
         label: What the bar calls the run.
     """
-    # Services and pythonw have no standard error, on which tqdm would fail.
-    hidden = None if progress and sys.stderr is not None else True
-    bar = tqdm(total=epochs, unit="epoch", desc=label or None, disable=hidden)
+    bar = progress_of(epochs, label, shown=progress)
     interrupted = False
     try:
         for _ in range(epochs):

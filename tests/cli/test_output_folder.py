@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from pyro_mnar.cli import completion, main
+from pyro_mnar.cli import main, training
 from pyro_mnar.cli.output_folder import MANIFEST, OutputFolder
 from pyro_mnar.training import trainer
 
@@ -134,7 +134,7 @@ def test_ctrl_c_while_training_writes_nothing_and_ends_with_130(survey, tmp_path
 
 
 def test_a_wrong_option_is_told_before_the_training(survey, tmp_path, monkeypatch):
-    monkeypatch.setattr(completion, "fit", None)
+    monkeypatch.setattr(training, "fit", None)
     (tmp_path / "file").write_text("")
     assert run("impute", survey, "--out", tmp_path / "file", *QUICK) == 2
 

@@ -1,0 +1,70 @@
+"""How a training shows how far it is: a bar where somebody looks on, a line a tenth where a file or a log listens."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol, runtime_checkable
+
+from tqdm import tqdm
+
+PARTS = 10  # lines of a whole training, after the first
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """What is told of epochs; a bar of tqdm's is one."""
+
+    def update(self, n: int = 1) -> Any:
+        """So many more epochs are done."""
+
+    def set_postfix_str(self, s: str) -> Any:
+        """What the last epoch reached."""
+
+    def close(self) -> Any:
+        """No more epochs come."""
+
+
+def progress_of(epochs: int, label: str, *, shown: bool) -> Progress:
+    """A bar on standard error, or lines where that is no terminal and no notebook; nothing where there is none."""
+    # Services and pythonw have no standard error, on which tqdm would fail.
+    if not shown or sys.stderr is None:
+        return tqdm(total=epochs, disable=True)
+    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+        return tqdm(total=epochs, unit="epoch", desc=label or None)
+    return Lines(epochs, label)
+
+
+class Lines:
+    """A line at the start and after every tenth of the epochs.
+
+    Args:
+        epochs: How many there are.
+        label: What the lines call the run.
+    """
+
+    def __init__(self, epochs: int, label: str = "") -> None:
+        self.epochs, self.label, self.done, self.reached = epochs, label or "training", 0, ""
+        self.start = time.perf_counter()
+        self._say(f"{epochs} epochs")
+
+    def update(self, n: int = 1) -> None:
+        """So many more epochs are done."""
+        before, self.done = self.done, self.done + n
+        if self.done * PARTS // self.epochs > before * PARTS // self.epochs:
+            seconds = time.perf_counter() - self.start
+            left = seconds * (self.epochs - self.done) / self.done
+            self._say(f"epoch {self.done} of {self.epochs}, {self.reached}, {seconds:.0f} s, {left:.0f} s left")
+
+    def set_postfix_str(self, s: str) -> None:
+        """What the last epoch reached."""
+        self.reached = s
+
+    def close(self) -> None:
+        """The last word, if that was not the end."""
+        if self.done < self.epochs:
+            self._say(f"ended after epoch {self.done} of {self.epochs}, {self.reached}")
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(f"{self.label}: {text}\n")
+        sys.stderr.flush()
