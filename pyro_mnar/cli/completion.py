@@ -12,7 +12,7 @@ from pyro_mnar.cli import inputs
 from pyro_mnar.cli.inputs import Input
 from pyro_mnar.cli.outcome import Outcome
 from pyro_mnar.cli.output_folder import OutputFolder
-from pyro_mnar.cli.training import held_out_rows, prepare, refuse_training_options
+from pyro_mnar.cli.training import held_out_rows, interrupted, prepare, refuse_training_options
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.imputation.imputing import DEFAULT_DRAWS
 from pyro_mnar.infer.arguments import device_of
@@ -38,7 +38,7 @@ def fit_file(options: argparse.Namespace) -> Outcome:
     else:
         result = prepared.train()
     if result.interrupted:
-        raise KeyboardInterrupt(f"interrupted after {result.epochs_done} epochs; nothing was written")
+        raise interrupted(options, result)
     inputs.save(options.out, result, source, {"seed": options.seed, "held_out": out, "decided": prepared.decided})
     print(f"\n{told(result)}\n{options.out}: the fit")
     print(f"next: pyro-mnar check {options.data} --fit {options.out}")
@@ -79,10 +79,7 @@ def complete_file(options: argparse.Namespace) -> Outcome:
     else:
         print("\n".join(inputs.described(source)))
     if result.interrupted and not options.keep_interrupted:
-        raise KeyboardInterrupt(
-            f"interrupted after {result.epochs_done} epochs; nothing was written (--keep-interrupted writes what such a"
-            " model imputes)"
-        )
+        raise interrupted(options, result, "--keep-interrupted writes what such a model imputes, ")
     imputations = impute(result, source.table, num_draws=num_draws, seed=options.seed, device=device)
     about = _about(options, source, result, imputations)
     folder.write(_files(source.text, imputations, result, names), about)

@@ -142,7 +142,7 @@ def add_threads(command: argparse.ArgumentParser) -> None:
     )
 
 
-TRAINING = ("mechanism", "graph", "epochs", "particles", "latent_dim", "restarts", "bootstrap")
+TRAINING = ("mechanism", "graph", "epochs", "particles", "latent_dim", "restarts", "bootstrap", "checkpoint")
 
 
 def add_training(command: argparse.ArgumentParser) -> None:
@@ -170,6 +170,13 @@ def add_training(command: argparse.ArgumentParser) -> None:
         type=int,
         metavar="M",
         help="fit M sets of bootstrap weights too, one for each draw: pooled intervals then have the right width",
+    )
+    command.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="keep there what the training has reached, and go on from it if it is there: after Ctrl-C or a kill the"
+        " same command ends with the same files",
     )
 
 

@@ -87,6 +87,8 @@ def prepare(options: argparse.Namespace, source: Input) -> Prepared:
             table if rows is None else rows,
             held_out=held_out,
             device=device,
+            checkpoint=options.checkpoint,
+            resume=options.checkpoint is not None,
             progress=not options.quiet,
             **settings,
         )
@@ -104,6 +106,14 @@ def prepare(options: argparse.Namespace, source: Input) -> Prepared:
         **settings,
     }
     return Prepared(train, lines, decided)
+
+
+def interrupted(options: argparse.Namespace, result: Fit, cure: str = "") -> KeyboardInterrupt:
+    """What ends a command whose training Ctrl-C has ended; says from where it can go on."""
+    told = f"interrupted after {result.epochs_done} epochs; nothing was written"
+    if options.checkpoint is not None:
+        return KeyboardInterrupt(f"{told} but {options.checkpoint}, from which the same command goes on")
+    return KeyboardInterrupt(f"{told} ({cure}--checkpoint FILE lets the same command go on)")
 
 
 def held_out_rows(count: int, share: float, seed: int) -> list[int]:

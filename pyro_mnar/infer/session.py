@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -126,6 +126,15 @@ class Session:
                     yield
             finally:
                 self._states = self._random_states()
+
+    def random_state(self) -> dict[str, Any]:
+        """Where the stream of random numbers and the generator of minibatches are, as tensors."""
+        return {"streams": [state.clone() for state in self._states], "generator": self.generator.get_state()}
+
+    def put_random_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`random_state` of a session on a device of the same type."""
+        self._states = [one.clone() for one in state["streams"]]
+        self.generator.set_state(state["generator"])
 
     @contextlib.contextmanager
     def rewinding(self) -> Iterator[None]:

@@ -10,7 +10,8 @@ something else by now is found out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -70,6 +71,14 @@ class CapturedSteps:
     def synchronise(self) -> None:
         """Let the model's own parameters be what was trained."""
         self.optimisation.write(self.adam.state.parameters)
+
+    def state(self) -> dict[str, Any]:
+        """See :meth:`CapturedAdam.memory`."""
+        return self.adam.memory()
+
+    def put(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of captured steps."""
+        self.adam.remember(state)
 
     def by_python(self) -> EagerSteps:
         """Steps by Python that go on from here, with Adam's memory."""
@@ -156,6 +165,17 @@ class CapturedAdam:
                     loss = self.step(inputs)
                 self.done += 1
                 yield loss
+
+    def memory(self) -> dict[str, Any]:
+        """All that the next step depends on: copies of parameters and moments, and how far it came."""
+        tensors = {name: tensor.clone() for name, tensor in self.state._asdict().items()}
+        return {"mode": self.mode, "done": self.done, "next_check": self.next_check, **tensors}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`memory` gave."""
+        self.done, self.next_check = memory["done"], memory["next_check"]
+        for name, tensor in self.state._asdict().items():
+            tensor.copy_(memory[name])
 
     def _steps_per_chunk(self, rows: Int[Tensor, "batches *members size"]) -> int:
         one = self.table.take(rows.flatten()[:1]).of_rows().values()

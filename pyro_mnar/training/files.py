@@ -1,13 +1,17 @@
-"""A fit's file: a line that says what it is, a digest, tensors; written whole or not at all, read without running code.
+"""Files of fits and checkpoints: written whole or not at all, read without running code.
 
     pyro-mnar fit 2 <SHA-256 of the rest>
     <a torch archive: tensors by name, and everything else as one text of JSON>
+
+The first line says what a file is, its format, and a digest.
 
 Format 1, of earlier versions, was the archive alone, with plain data pickled in it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import io
 import json
@@ -15,40 +19,80 @@ import os
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-FORMAT = 2
-_TITLE = b"pyro-mnar fit "
+
+class FileKind(NamedTuple):
+    """What a file is.
+
+    Attributes:
+        title: The first words of its first line.
+        writer: What writes such files, in messages.
+        format: The number of the format that is written.
+        cure: What to do with such a file, where another kind was expected.
+    """
+
+    title: str
+    writer: str
+    format: int
+    cure: str
+
+    def head(self, digest: str) -> bytes:
+        """The first line."""
+        return f"pyro-mnar {self.title} {self.format} {digest}\n".encode()
+
+
+FIT = FileKind("fit", "Fit.save", 2, "Fit.load reads it")
+CHECKPOINT = FileKind("checkpoint", "fit(..., checkpoint=...)", 1, "fit(..., resume=True) goes on from it")
+_KINDS = {kind.title: kind for kind in (FIT, CHECKPOINT)}
 _ARCHIVE = b"PK\x03\x04"
 
 
-def write(path: str | os.PathLike[str], tensors: dict[str, Any], plain: dict[str, Any]) -> None:
+def write(path: str | os.PathLike[str], tensors: Any, plain: dict[str, Any], kind: FileKind = FIT) -> None:
     """Write tensors and plain data, so that the file is the old one or the new one whenever the process ends.
 
     Raises:
         OSError: If the folder cannot be written to or the disk is full; the file that was there is as it was.
     """
+    write_atomically(path, packed(tensors, plain, kind))
+
+
+def packed(tensors: Any, plain: dict[str, Any], kind: FileKind) -> bytes:
+    """A file's content."""
     archive = io.BytesIO()
     torch.save({"tensors": tensors, "plain": json.dumps(plain)}, archive)
     content = archive.getvalue()
-    head = _TITLE + f"{FORMAT} {hashlib.sha256(content).hexdigest()}\n".encode()
-    write_atomically(path, head + content)
+    return kind.head(hashlib.sha256(content).hexdigest()) + content
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write beside the file, force it to disk, and put it in the file's place in one step."""
+def write_atomically(path: str | os.PathLike[str], content: bytes, previous: Path | None = None) -> None:
+    """Write beside the file, force it to disk, and put it in the file's place in one step.
+
+    Args:
+        path: The file.
+        content: What it is to hold.
+        previous: Where to keep the file that was there, if it is to be kept.
+
+    Raises:
+        OSError: If it cannot be written; names the file.
+    """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(_unfinished(path.name, os.getpid()))
     try:
         with open(beside, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)
         os.replace(beside, path)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from None
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a folder that cannot be written to, the error above tells
+            beside.unlink(missing_ok=True)
     if os.name == "posix":  # elsewhere a folder cannot be opened; the name is then as safe as the system makes it
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -57,26 +101,39 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
             os.close(folder)
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Tensors and plain data of a file; of format 1, all that it holds, and None.
+def remove_unfinished(path: Path) -> None:
+    """Remove what processes that were killed in the middle of a write have left beside a file."""
+    for left in path.parent.glob(_unfinished(glob.escape(path.name), "[0-9]*")):
+        left.unlink(missing_ok=True)
+
+
+def _unfinished(name: str, process: int | str) -> str:
+    return f".{name}.{process}.part"
+
+
+def read(path: str | os.PathLike[str], kind: FileKind = FIT) -> tuple[Any, dict[str, Any] | None]:
+    """Tensors and plain data of a file; of a fit's format 1, all that it holds, and None.
 
     Raises:
-        ValueError: If it is a folder, no file of a fit, of a later format, damaged, or holds what is no data.
+        ValueError: If it is a folder, another kind of file, of a later format, damaged, or holds what is no data.
         FileNotFoundError: If it is not there.
     """
     if Path(path).is_dir():
-        raise ValueError(f"{path}: expected a file that Fit.save wrote, got a folder")
+        raise ValueError(f"{path}: expected a file that {kind.writer} wrote, got a folder")
     content = Path(path).read_bytes()
-    if content.startswith(_ARCHIVE):
+    if content.startswith(_ARCHIVE) and kind is FIT:
         return _first_format(path, content), None
     head, _, archive = content.partition(b"\n")
-    fields = head.split(b" ")
+    fields = head.split(b" ") if len(head) < 200 else []
     number = int(fields[2]) if len(fields) == 4 and fields[2].isdigit() else 0
-    if not head.startswith(_TITLE) or number < FORMAT:
-        raise ValueError(f"{path}: expected a file that Fit.save wrote, got something else")
-    if number > FORMAT:
+    found = _KINDS.get(fields[1].decode("latin-1")) if number and fields[0] == b"pyro-mnar" else None
+    if found is None or (found is kind and number < kind.format):
+        raise ValueError(f"{path}: expected a file that {kind.writer} wrote, got something else")
+    if found is not kind:
+        raise ValueError(f"{path}: expected a file that {kind.writer} wrote, got a {found.title}: {found.cure}")
+    if number > kind.format:
         raise ValueError(
-            f"{path}: is of format {number}, this version of pyro-mnar reads formats up to {FORMAT}: update it"
+            f"{path}: is of format {number}, this version of pyro-mnar reads formats up to {kind.format}: update it"
         )
     if hashlib.sha256(archive).hexdigest().encode() != fields[3]:
         raise ValueError(f"{path}: is damaged or cut short, its digest is another: take a copy, or fit again")

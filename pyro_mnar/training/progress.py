@@ -25,14 +25,21 @@ class Progress(Protocol):
         """No more epochs come."""
 
 
-def progress_of(epochs: int, label: str, *, shown: bool) -> Progress:
-    """A bar on standard error, or lines where that is no terminal and no notebook; nothing where there is none."""
+def progress_of(epochs: int, label: str, *, shown: bool, done: int = 0) -> Progress:
+    """A bar on standard error, or lines where that is no terminal and no notebook; nothing where there is none.
+
+    Args:
+        epochs: How many there are in all.
+        label: What to call the run.
+        shown: Whether to show anything.
+        done: How many were done before.
+    """
     # Services and pythonw have no standard error, on which tqdm would fail.
     if not shown or sys.stderr is None:
         return tqdm(total=epochs, disable=True)
     if sys.stderr.isatty() or "ipykernel" in sys.modules:
-        return tqdm(total=epochs, unit="epoch", desc=label or None)
-    return Lines(epochs, label)
+        return tqdm(total=epochs, initial=done, unit="epoch", desc=label or None)
+    return Lines(epochs, label, done)
 
 
 class Lines:
@@ -41,19 +48,21 @@ class Lines:
     Args:
         epochs: How many there are.
         label: What the lines call the run.
+        done: How many were done before.
     """
 
-    def __init__(self, epochs: int, label: str = "") -> None:
-        self.epochs, self.label, self.done, self.reached = epochs, label or "training", 0, ""
+    def __init__(self, epochs: int, label: str = "", done: int = 0) -> None:
+        self.epochs, self.label, self.done, self.reached = epochs, label or "training", done, ""
+        self.before = done
         self.start = time.perf_counter()
-        self._say(f"{epochs} epochs")
+        self._say(f"{epochs} epochs" + (f", of which {done} are done" if done else ""))
 
     def update(self, n: int = 1) -> None:
         """So many more epochs are done."""
         before, self.done = self.done, self.done + n
         if self.done * PARTS // self.epochs > before * PARTS // self.epochs:
             seconds = time.perf_counter() - self.start
-            left = seconds * (self.epochs - self.done) / self.done
+            left = seconds * (self.epochs - self.done) / (self.done - self.before)
             self._say(f"epoch {self.done} of {self.epochs}, {self.reached}, {seconds:.0f} s, {left:.0f} s left")
 
     def set_postfix_str(self, s: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
 
 import pandas as pd
 import torch
@@ -23,6 +23,8 @@ from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.held_out import HeldOut
 from pyro_mnar.training.stepper import Optimisation
 from pyro_mnar.training.telling_rows import telling_rows
+
+_WORDS = {"parameters": "parameters", "others": "buffers and frozen parameters"}
 
 
 class TrainingError(ValueError):
@@ -119,6 +121,55 @@ class TrainingRun:
         self.fit.history = pd.DataFrame(self.history)
         self.fit.store = self.session.store
         return self.fit
+
+    def state(self) -> dict[str, Any]:
+        """All of the run but its steps: numbers, words and copies of tensors."""
+        return {
+            "parameters": self._parameters(),
+            "others": [tensor.detach().clone() for tensor in self._others()],
+            "kept": self._kept,
+            "has_best": self._has_best,
+            "random": self.session.random_state(),
+            "history": list(self.history),
+            "epochs_since_best": self.epochs_since_best,
+            "best": self._best,
+            "monitored": self._monitored,
+            "held_out_captured": self.held_out is not None and self.held_out.captured is not None,
+        }
+
+    def put(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state` of a run of the same pair, table and settings.
+
+        Raises:
+            ValueError: If model or guide has other parameters.
+        """
+        for what, own in (("parameters", self.optimisation.parameters), ("others", self._others())):
+            shapes = [[tuple(tensor.shape) for tensor in tensors] for tensors in (state[what], own)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"resume: expected a model and a guide made as those of the checkpoint, whose {_WORDS[what]} have"
+                    f" shapes {shapes[0]}, got {shapes[1]}"
+                )
+            with torch.no_grad():
+                for tensor, value in zip(own, state[what], strict=True):
+                    tensor.copy_(value)
+        self._kept = [value.to(own.device) for value, own in zip(state["kept"], self._kept, strict=True)]
+        self._has_best = state["has_best"]
+        self.session.put_random_state(state["random"])
+        self.history = list(state["history"])
+        self.epochs_since_best = state["epochs_since_best"]
+        self._best, self._monitored = state["best"], state["monitored"]
+
+    def capture_held_out(self) -> None:
+        """Evaluate rows that are held out, if any are, by a graph from now on; the log says if there is none."""
+        if self.held_out is not None:
+            with self.session.running():
+                self.held_out.capture(self.optimisation.parameters, self.optimisation.buffers)
+
+    def _others(self) -> list[Tensor]:
+        """What may differ between two models made alike, although nobody trains it: buffers, frozen parameters."""
+        frozen = [one for one in module_parameters(self.fit.model, self.fit.guide) if not one.requires_grad]
+        return [*self.optimisation.buffers, *frozen]
 
     def _is_bound(self) -> bool:
         """Run the pair once under Pyro's validation, so that a wrong shape fails now and by name."""

@@ -7,9 +7,9 @@ The others are :class:`~pyro_mnar.training.captured_steps.CapturedSteps` and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -37,6 +37,10 @@ class Stepper(Protocol):
 
     def synchronise(self) -> None:
         """Let the model's own parameters be what was trained; due after :meth:`run`."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on but parameters and rows: numbers, words and copies of tensors."""
         ...
 
 
@@ -124,3 +128,18 @@ class EagerSteps:
 
     def synchronise(self) -> None:
         """Nothing is due: the model's own parameters are trained."""
+
+    def state(self) -> dict[str, Any]:
+        """Steps taken, and Adam's memory of each parameter: None of one that never had a gradient."""
+        memory = [self.optimiser.state.get(parameter) for parameter in self.optimisation.parameters]
+        copies = [{name: value.clone() for name, value in one.items()} if one else None for one in memory]
+        return {"mode": self.mode, "done": self.done, "memory": copies}
+
+    def put(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of steps by Python; parameters are put by whoever holds them."""
+        self.done = state["done"]
+        for parameter, memory in zip(self.optimisation.parameters, state["memory"], strict=True):
+            self.optimiser.state.pop(parameter, None)
+            if memory is not None:
+                device = parameter.device  # of the step count too, where Adam is fused
+                self.optimiser.state[parameter] = {name: value.to(device) for name, value in memory.items()}

@@ -8,9 +8,9 @@ numbers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -85,6 +85,20 @@ class Steps:
         self.stepper: EagerSteps | CapturedSteps
         self.stepper = _chosen(optimisation, mode, thresholds or Thresholds())
 
+    @classmethod
+    def resumed(
+        cls, optimisation: Optimisation, state: Mapping[str, Any], thresholds: Thresholds | None = None
+    ) -> Steps:
+        """Steps that go on from a :meth:`state`, in its mode.
+
+        Raises:
+            ValueError: If steps of this mode cannot be had here, so that other numbers would come.
+        """
+        steps = cls(optimisation, state["mode"], thresholds)
+        check_mode(steps.mode, state["mode"])
+        steps.stepper.put(state)
+        return steps
+
     @property
     def mode(self) -> str:
         """How steps are run now."""
@@ -107,6 +121,19 @@ class Steps:
     def synchronise(self) -> None:
         """Let the model's own parameters be what was trained."""
         self.stepper.synchronise()
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on but the rows."""
+        return self.stepper.state()
+
+
+def check_mode(mode: str, expected: str) -> None:
+    """Refuse to go on in another mode than before, which would give other numbers; the log says why it came to that."""
+    if mode != expected:
+        raise ValueError(
+            f"resume: the checkpoint's steps are of mode {expected!r}, which cannot be had here (the log says why):"
+            " resume where it was made, or fit anew"
+        )
 
 
 def _chosen(optimisation: Optimisation, mode: str, thresholds: Thresholds) -> EagerSteps | CapturedSteps:

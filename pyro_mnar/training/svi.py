@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.bootstrap import SHARE_OF_RATE, bootstrap_epochs, bootstrapped
+from pyro_mnar.training.call import settings_of
+from pyro_mnar.training.checkpoint import Checkpoint
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.particle_gain import particle_gain, say
 from pyro_mnar.training.plan import TrainingPlan
@@ -48,6 +51,9 @@ def fit(
     restarts: int = 1,
     bootstrap: int = 0,
     start: Fit | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    every: int | None = None,
+    resume: bool = False,
     progress: bool = True,
     compile: str = "auto",  # noqa: A002  (the word that torch has for it)
 ) -> Fit:
@@ -80,6 +86,12 @@ def fit(
             (:mod:`pyro_mnar.training.bootstrap`).
         start: A fit of the same schema to go on from: its parameters are put into model and guide before training (the
             same objects, or others made alike), and the history goes on.  Adam starts anew, at ``learning_rate``.
+        checkpoint: A file to keep what training has reached, for ``resume``; the one before it is kept beside it
+            (docs/saving.md).
+        every: Epochs between two checkpoints; by default there is one as soon as ten seconds have passed.  What was
+            trained since is lost with the process; Ctrl-C loses no finished epoch.
+        resume: Go on from ``checkpoint`` if it is there, to the numbers that training without an interruption gives;
+            model and guide are made as for the first call, and get their parameters from the file.
         progress: Show a bar.
         compile: How steps are run: ``"eager"``, by Python; ``"graph"``, captured once as a list of tensor operations;
             ``"inductor"``, captured and compiled; ``"auto"``, what pays for the number of steps ahead.  A model that
@@ -93,15 +105,20 @@ def fit(
         TypeError: If model or guide is a class or cannot be called, or ``table`` is no Table.
         ValueError: If model or guide was made for another table, the two do not fit each other, an argument is out of
             range, values lie outside a likelihood's support, the table's floating type is not the model's, or a model
-            to restart is a function whose parameters cannot be copied.
+            to restart is a function whose parameters cannot be copied; if ``checkpoint`` is there and is not to be gone
+            on from, cannot be read, or was made by another call, which names the setting.
+        OSError: If ``checkpoint`` cannot be written.
         TrainingError: (a ValueError) If the objective is not finite: names epoch, batch and site, and keeps the last
             good fit.
     """
     if not isinstance(table, Table):
         raise TypeError(f"table: expected a Table, such as Table.from_frame makes, got {type(table).__name__}")
-    _check_arguments(epochs, batch_size, learning_rate, patience, restarts, compile)
+    _check_arguments(epochs, batch_size, learning_rate, patience, restarts, every, compile)
     if bootstrap < 0 or bootstrap == 1:
         raise ValueError(f"bootstrap: expected 0 or at least 2, got {bootstrap}")
+    if checkpoint is None and (resume or every is not None):
+        given = "resume=True" if resume else f"every={every}"
+        raise ValueError(f"checkpoint: expected a file beside {given}, got none")
     objective = ImportanceWeightedELBO(num_particles, estimator)
     table, validation = _split(table, held_out, seed)
     epochs = epochs or max(LEAST_EPOCHS, math.ceil(DEFAULT_STEPS * batch_size / len(table)))
@@ -110,12 +127,39 @@ def fit(
     for module in (model, guide):
         if isinstance(module, nn.Module):
             module.to(device)
+    if start is not None and restarts > 1:
+        raise ValueError(f"start: expected no restarts, which draw parameters anew, got restarts={restarts}")
+    kept = None
+    if checkpoint is not None:
+        numbers = {
+            "epochs": epochs,
+            "batch_size": int(batch_size),
+            "num_particles": objective.num_particles,
+            "learning_rate": float(learning_rate),
+            "seed": int(seed),
+            "device": str(device),
+            "estimator": estimator,
+            "patience": None if patience is None else int(patience),
+            "restarts": int(restarts),
+            "bootstrap": int(bootstrap),
+            "compile": compile,
+        }
+        settings = settings_of(model, guide, table, validation, start, **numbers)
+        kept = Checkpoint(checkpoint, every, settings, (model, guide), resume=resume)
     plan = TrainingPlan(
-        objective, table, validation, epochs, batch_size, learning_rate, device, patience, progress, compile
+        objective,
+        table,
+        validation,
+        epochs,
+        batch_size,
+        learning_rate,
+        device,
+        patience,
+        progress,
+        compile,
+        stage=None if kept is None else kept.stage("point"),
     )
     if start is not None:
-        if restarts > 1:
-            raise ValueError(f"start: expected no restarts, which draw parameters anew, got restarts={restarts}")
         before = start.history
         point, interrupted = plan.run(Start(model, guide, seed, take_over(start, model, guide, table)))
         point.history = continued(before, point.history)
@@ -141,6 +185,7 @@ def fit(
             learning_rate=SHARE_OF_RATE * learning_rate,
             patience=None,
             keeps_best=False,
+            stage=None if kept is None else kept.stage("bootstrap"),
         )
         point.bootstrap = bootstrapped(bootstrap, shorter.run_all, point, table, seed)
     return point
@@ -163,9 +208,17 @@ def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Tab
 
 
 def _check_arguments(
-    epochs: int | None, batch_size: int, learning_rate: float, patience: int | None, restarts: int, mode: str
+    epochs: int | None,
+    batch_size: int,
+    learning_rate: float,
+    patience: int | None,
+    restarts: int,
+    every: int | None,
+    mode: str,
 ) -> None:
-    counts = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "restarts": restarts}
+    counts = {
+        "epochs": epochs, "batch_size": batch_size, "patience": patience, "restarts": restarts, "every": every,
+    }  # fmt: skip
     for name, value in counts.items():
         if value is not None:
             whole_number(name, value)

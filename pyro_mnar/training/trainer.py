@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Int
 from torch import Tensor
@@ -24,6 +25,11 @@ class EpochTrainer(Protocol):
         ...
 
     @property
+    def epochs_done(self) -> int:
+        """Epochs that were finished."""
+        ...
+
+    @property
     def epochs_since_best(self) -> int:
         """Epochs since the monitored bound was best."""
         ...
@@ -34,6 +40,10 @@ class EpochTrainer(Protocol):
 
     def finish(self) -> None:
         """Put the best parameters back."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """All that the epochs to come depend on: numbers, words and copies of tensors."""
         ...
 
 
@@ -47,6 +57,11 @@ class Trainer:
 
     def __init__(self, run: TrainingRun, steps: Stepper) -> None:
         self.run, self.steps, self.column = run, steps, run.column
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that were finished."""
+        return len(self.run.history)
 
     @property
     def epochs_since_best(self) -> int:
@@ -78,22 +93,29 @@ class Trainer:
         self.steps.synchronise()
         self.run.finish()
 
+    def state(self) -> dict[str, Any]:
+        """Of run and steps; to be put into either when both are made anew."""
+        return {"run": self.run.state(), "steps": self.steps.state()}
+
     def _capture_held_out(self) -> None:
         """Evaluate held-out rows by a graph as long as steps are captured."""
-        held_out, optimisation = self.run.held_out, self.run.optimisation
-        if held_out is None:
-            return
-        if self.steps.mode == "eager":
+        held_out = self.run.held_out
+        if held_out is not None and self.steps.mode == "eager":
             held_out.captured = None  # what cannot be trusted in a step cannot be trusted here
         elif not self.run.history:
-            with self.run.session.running():
-                held_out.capture(optimisation.parameters, optimisation.buffers)
+            self.run.capture_held_out()
 
 
 def run_epochs(
-    trainer: EpochTrainer, epochs: int, *, patience: int | None = None, progress: bool = True, label: str = ""
+    trainer: EpochTrainer,
+    epochs: int,
+    *,
+    patience: int | None = None,
+    progress: bool = True,
+    label: str = "",
+    keep: Callable[[], None] | None = None,
 ) -> bool:
-    """Train for so many epochs, or until none got better; whether Ctrl-C ended it early.
+    """Train for so many epochs in all, or until none got better; whether Ctrl-C ended it early.
 
     Args:
         trainer: What trains; has its best parameters in the end.
@@ -101,16 +123,17 @@ def run_epochs(
         patience: Stop when the monitored bound has not improved for so many epochs.
         progress: Show a bar, or in a log a line a tenth.
         label: What the bar calls the run.
+        keep: Called after every epoch, to keep what was reached.
     """
-    bar = progress_of(epochs, label, shown=progress)
+    bar = progress_of(epochs, label, shown=progress, done=trainer.epochs_done)
     interrupted = False
     try:
-        for _ in range(epochs):
+        while not is_over(trainer.epochs_done, trainer.epochs_since_best, epochs, patience):
             value = trainer.epoch()
+            if keep is not None:
+                keep()
             bar.set_postfix_str(f"{trainer.column} {value:.3f} nats/row")
             bar.update()
-            if patience is not None and trainer.epochs_since_best >= patience:
-                break
     except KeyboardInterrupt:
         interrupted = True
         bar.set_postfix_str("interrupted")
@@ -118,3 +141,8 @@ def run_epochs(
         bar.close()
         trainer.finish()
     return interrupted
+
+
+def is_over(done: int, since_best: int, epochs: int, patience: int | None) -> bool:
+    """Whether a run has had its epochs, or so many without a better one as patience allows."""
+    return done >= epochs or (patience is not None and since_best >= patience)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -24,7 +25,7 @@ from pyro_mnar.training.captured_steps import STEPS_BETWEEN_CHECKS, CapturedAdam
 from pyro_mnar.training.reweighted import Reweighted
 from pyro_mnar.training.run import TrainingRun
 from pyro_mnar.training.stepper import AdamState, EagerSteps, Optimisation
-from pyro_mnar.training.steps import Thresholds
+from pyro_mnar.training.steps import Steps, Thresholds
 from pyro_mnar.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,10 @@ class VectorisedSteps:
         for member, theta in zip(self.members, self.adam.state.parameters, strict=True):
             member.write(theta)
 
+    def state(self) -> dict[str, Any]:
+        """Of all members together; see :meth:`~pyro_mnar.training.captured_steps.CapturedAdam.memory`."""
+        return self.adam.memory()
+
     def by_python(self) -> list[EagerSteps]:
         """Steps of each member by Python that go on from here, with Adam's memory."""
         states = (AdamState(*tensors) for tensors in zip(*self.adam.state, strict=True))
@@ -123,6 +128,7 @@ class VectorisedTrainer:
         runs: The members, on the same table and for as many steps.
         mode: ``"graph"``, ``"inductor"``, or ``"auto"``, which chooses one of them.
         thresholds: What ``"auto"`` goes by.
+        saved: A :meth:`state` to go on from, whose runs have been put into these.
 
     Attributes:
         steps: What takes the steps of all members.
@@ -133,7 +139,13 @@ class VectorisedTrainer:
             asked for; says why.
     """
 
-    def __init__(self, runs: Sequence[TrainingRun], mode: str, thresholds: Thresholds | None = None) -> None:
+    def __init__(
+        self,
+        runs: Sequence[TrainingRun],
+        mode: str,
+        thresholds: Thresholds | None = None,
+        saved: Mapping[str, Any] | None = None,
+    ) -> None:
         self.runs, self.column = runs, runs[0].column
         thresholds = thresholds or Thresholds()
         first = runs[0].optimisation
@@ -145,7 +157,15 @@ class VectorisedTrainer:
         if mode == "inductor":
             self.steps.compile()
         self.in_turn: list[Trainer] = []
-        self._capture_held_out()
+        if saved is None:
+            self._capture_held_out()
+        else:
+            self._resume(saved)
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that were finished."""
+        return len(self.runs[0].history)
 
     @property
     def epochs_since_best(self) -> int:
@@ -173,16 +193,32 @@ class VectorisedTrainer:
         for run in self.runs:
             run.finish()
 
+    def state(self) -> dict[str, Any]:
+        """Of all runs and of their steps."""
+        steps = [trainer.steps.state() for trainer in self.in_turn] or [self.steps.state()]
+        return {
+            "runs": [run.state() for run in self.runs],
+            "steps": steps,
+            "mode": self.steps.mode,
+            "in_turn": bool(self.in_turn),
+        }
+
+    def _resume(self, saved: Mapping[str, Any]) -> None:
+        if saved["in_turn"]:
+            pairs = zip(self.runs, saved["steps"], strict=True)
+            self.in_turn = [Trainer(run, Steps.resumed(run.optimisation, state)) for run, state in pairs]
+            return
+        self.steps.adam.remember(saved["steps"][0])
+        if saved["runs"][0]["held_out_captured"]:
+            self._capture_held_out()
+
     def _capture_held_out(self) -> None:
         """One graph for all, since parameters are its inputs."""
         first, *others = self.runs
-        if first.held_out is None:
-            return
-        with first.session.running():
-            first.held_out.capture(first.optimisation.parameters, first.optimisation.buffers)
+        first.capture_held_out()
         for run in others:
-            assert run.held_out is not None
-            run.held_out.captured = first.held_out.captured
+            if run.held_out is not None and first.held_out is not None:
+                run.held_out.captured = first.held_out.captured
 
     def _epoch_at_once(self, rows: Int[Tensor, "batches members size"]) -> None:
         start, totals = time.perf_counter(), [0.0] * len(self.runs)

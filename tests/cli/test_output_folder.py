@@ -16,6 +16,7 @@ import pytest
 from pyro_mnar.cli import main, training
 from pyro_mnar.cli.output_folder import MANIFEST, OutputFolder
 from pyro_mnar.training import trainer
+from pyro_mnar.training.checkpoint import Checkpoint
 
 CSV = "age,income\n20,1.5\n30,\n40,2.5\n50,3.25\n60,\n"
 QUICK = ["--epochs", "2", "--draws", "2", "--quiet"]
@@ -131,6 +132,30 @@ def test_ctrl_c_while_training_writes_nothing_and_ends_with_130(survey, tmp_path
     assert "warning: fit: its training was interrupted after 1 epochs" in capsys.readouterr().err
     manifest = check_whole(tmp_path / "out")
     assert (manifest["interrupted"], manifest["epochs"]) == (True, 1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_same_command_goes_on_from_a_checkpoint_to_the_same_tables(survey, tmp_path, monkeypatch, capsys):
+    quick = ["--epochs", "4", "--draws", "1", "--quiet"]
+    assert run("impute", survey, "--out", tmp_path / "whole", *quick) == 0
+    keep, left = Checkpoint.keep, [2]
+
+    def counting(self, name, state):
+        keep(self, name, state)
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "keep", counting)
+    command = ["impute", survey, "--out", tmp_path / "out", "--checkpoint", tmp_path / "c", *quick]
+    assert run(*command) == 130
+    assert f"after 2 epochs; nothing was written but {tmp_path / 'c'}, from which" in capsys.readouterr().err
+    assert run(*command, "--seed", 1) == 2
+    assert "resume: seed: the checkpoint was made with 0, got 1" in capsys.readouterr().err
+    assert run(*command) == 0
+    check_whole(tmp_path / "out")
+    for name in ("draw_01.csv", "mean.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_wrong_option_is_told_before_the_training(survey, tmp_path, monkeypatch):

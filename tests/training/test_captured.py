@@ -527,6 +527,9 @@ class Interrupted:
     def synchronise(self):
         self.steps.synchronise()
 
+    def state(self):
+        return self.steps.state()
+
 
 @pytest.mark.parametrize(("at", "epochs"), [(2, 0), (8, 2)])
 def test_an_interrupt_between_captured_steps_keeps_what_was_trained(at, epochs):
