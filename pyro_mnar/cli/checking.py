@@ -27,7 +27,7 @@ def check(options: argparse.Namespace) -> Outcome:
     print(f"{diagnosis}\n", flush=True)
     search = {"search": not options.no_twins, "progress": not options.quiet}
     identifiability = check_identifiability(fit, table, seed=options.seed, **search)
-    print(identifiability)
+    print(identifiability.to_text(detail=options.detail))
     problems = [finding.subject for finding in diagnosis.findings if finding.verdict == PROBLEM]
     problems += [line.assumption for line in identifiability.lines if line.verdict == NOT_IDENTIFIED]
     found = {

@@ -23,6 +23,7 @@ from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 
 VIOLATED, NO_SIGN, UNTESTABLE = "violated", "no sign against it", "assumed, not testable"
+NOT_IDENTIFIED = "not identified"
 LEAST_RATIO = 1e-3  # of singular values: below it a direction of z leaves no trace in x beside another one
 LEAST_VARIATION = 0.01  # of the prior with u, in its own standard deviations
 FEW_VALUES = 10
@@ -38,6 +39,7 @@ class Line(NamedTuple):
         verdict: ``violated``, ``not identified``, ``no sign against it`` or ``assumed, not testable``.
         evidence: What was measured.
         advice: What to do.
+        matters: Whether imputations would rest on it here, if it is violated.
     """
 
     assumption: str
@@ -45,6 +47,7 @@ class Line(NamedTuple):
     verdict: str
     evidence: str
     advice: str
+    matters: bool = True
 
 
 def parametric_form(graph: MissingnessGraph | None) -> Line:
@@ -103,7 +106,7 @@ def positivity(fit: Fit | None, table: Table, *, scores_mask: bool, seed: int) -
     assumption, paper = "whatever the value, it is sometimes observed", "positivity (A3)"
     advice = "the shape of the unseen side is the model's alone: declare the sign, vary the model's form"
     if stops := abrupt_ends(table):
-        evidence = f"observed values stop instead of fading out: none of {'; none of '.join(map(str, stops[:5]))}"
+        evidence = f"observed values stop instead of fading out: none of {'; none of '.join(map(str, stops))}"
         return Line(assumption, paper, VIOLATED, evidence, f"{advice}; of a range's natural limit it says nothing")
     if fit is None or not scores_mask:
         why = "needs a fit" if fit is None else "needs a fit that models the mechanism"
@@ -216,16 +219,21 @@ def shadow_variables(table: Table, graph: MissingnessGraph | None) -> Line:
     if graph is None:
         return Line(assumption, paper, UNTESTABLE, "no mask site was found in the model", advice)
     found: dict[Hashable, list[str]] = {}
+    kinds = graph.kind().columns
+    spared = [repr(column) for column in graph.nodes.incomplete if kinds[column].kind != "MNAR"]
     for column in graph.nodes.incomplete:
+        if repr(column) in spared:
+            continue
         candidates = [name for name in graph.nodes.given if _is_excluded(graph, name, column)]
         strengths = {name: _association(table, name, column) for name in candidates}
         found[column] = [f"{name} (R {strength:.2f})" for name, strength in strengths.items() if strength > 0]
     without = [repr(column) for column, names in found.items() if not names]
-    shown = "; ".join(f"{column}: {', '.join(names[:3])}" for column, names in list(found.items())[:5] if names)
-    evidence = shown or "nothing goes missing"
-    if without:
-        more = " ..." if len(without) > 5 else ""
-        evidence = f"none for {', '.join(without[:5])}{more}; {shown}".rstrip("; ")
+    told = [f"none for {', '.join(without)}"] if without else []
+    told += [f"{column}: {', '.join(names)}" for column, names in found.items() if names]
+    told += [
+        f"not needed for {', '.join(spared)}, for by the graph no missing value decides whether they are seen"
+    ] * bool(spared)
+    evidence = "; ".join(told) or "nothing goes missing"
     return Line(assumption, paper, VIOLATED if without else NO_SIGN, evidence, advice)
 
 
@@ -242,7 +250,7 @@ def continuous_columns(table: Table) -> Line:
         "columns are continuous",
         "Theorem 1, x = f(z) + ε",
         VIOLATED if told else NO_SIGN,
-        "; ".join(told[:6]) or "every column is continuous",
+        "; ".join(told) or "every column is continuous",
         "Theorem 1 does not cover discrete columns; lean on the twin search and on restarts",
     )
 
@@ -280,7 +288,7 @@ def _values(table: Table, name: Hashable) -> Any:
     raise ValueError(f"column {name!r}: not in the table")
 
 
-def _listed(shares: dict[Hashable, float], most: int = 6) -> str:
-    """The largest shares first."""
+def _listed(shares: dict[Hashable, float]) -> str:
+    """All of them, the largest first."""
     order = sorted(shares, key=shares.__getitem__, reverse=True)
-    return ", ".join(f"{name} {shares[name]:.2f}" for name in order[:most]) + (" ..." if len(order) > most else "")
+    return ", ".join(f"{name} {shares[name]:.2f}" for name in order)

@@ -17,7 +17,8 @@ import pandas as pd
 from torch import nn
 
 from pyro_mnar.diagnostics import assumptions
-from pyro_mnar.diagnostics.assumptions import NO_SIGN, UNTESTABLE, VIOLATED, Line
+from pyro_mnar.diagnostics.assumptions import NO_SIGN, NOT_IDENTIFIED, UNTESTABLE, VIOLATED, Line
+from pyro_mnar.diagnostics.plain_words import in_plain_words
 from pyro_mnar.diagnostics.probe import ModelProbe, empty_guide
 from pyro_mnar.diagnostics.twins import TwinSearch, search_twins
 from pyro_mnar.graphs.graph import MissingnessGraph
@@ -27,7 +28,6 @@ from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 
-NOT_IDENTIFIED = "not identified"
 CAUTION = (
     "These are sufficient conditions: one that is violated takes the theorem away and does not prove that the model is"
     " not identified; 'no sign against it' proves nothing.  Only a twin that was found proves something: the data do"
@@ -38,21 +38,30 @@ WIDTHS = {"verdict": 22, "assumption": 42, "evidence": 54}
 
 @dataclass(frozen=True)
 class IdentifiabilityReport:
-    """The lines, in the order in which to read them.
+    """What may be believed; printed, one sentence, then every line by what to do about it.
 
     Attributes:
-        lines: Assumption, its name in the paper, verdict, evidence, advice.
+        lines: Assumption, its name in the paper, verdict, evidence, advice, whether it matters here.
         twins: What the twin search reached; None if there was none.
+        graph: The missingness graph of the model, if one was found.
     """
 
     lines: tuple[Line, ...]
     twins: TwinSearch | None
+    graph: MissingnessGraph | None = None
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a line: ``assumption``, ``paper``, ``verdict``, ``evidence``, ``advice``."""
+        """One row a line: ``assumption``, ``paper``, ``verdict``, ``evidence``, ``advice``, ``matters``."""
         return pd.DataFrame(self.lines, columns=list(Line._fields))
 
+    def to_text(self, *, detail: bool = False) -> str:
+        """The report as it is printed; with ``detail``, a table by the assumptions' names in the literature."""
+        return self._in_detail() if detail else in_plain_words(self.lines, self.graph)
+
     def __repr__(self) -> str:
+        return self.to_text()
+
+    def _in_detail(self) -> str:
         rows = [_row("verdict", "assumption (in the paper)", "evidence")]
         rows += [_row(line.verdict, f"{line.assumption} ({line.paper})", line.evidence) for line in self.lines]
         found = [line for line in self.lines if line.verdict in (VIOLATED, NOT_IDENTIFIED) and line.advice]
@@ -107,7 +116,14 @@ def check_identifiability(
         assumptions.causes_nothing(graph),
         assumptions.parametric_form(graph),
     )
-    return IdentifiabilityReport(lines, twins)
+    return IdentifiabilityReport(tuple(_weighed(line, graph) for line in lines), twins, graph)
+
+
+def _weighed(line: Line, graph: MissingnessGraph | None) -> Line:
+    """Where the mechanism can be ignored, conditions of its identification do not matter; the others do."""
+    is_ignorable = graph is not None and graph.kind().overall != "MNAR"
+    always = ("Definition 2.1", "positivity (A3)", "A3")
+    return line._replace(matters=line.paper in always or not is_ignorable)
 
 
 def _twin_line(

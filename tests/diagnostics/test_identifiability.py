@@ -25,6 +25,7 @@ from pyro_mnar import (
 )
 from pyro_mnar.datasets import synthetic
 from pyro_mnar.datasets.anova import Parameters, anova, log_evidence, twin
+from pyro_mnar.diagnostics.plain_words import ORDER_OF_HELP, WORDS
 from pyro_mnar.diagnostics.twins import predicted
 from pyro_mnar.guides import ANOVAConditional, ZeroImpute
 from pyro_mnar.models import ANOVA, GINA, Ignorable, PartialVAE, SelfMasking
@@ -54,11 +55,11 @@ def test_the_verdicts_never_say_more_than_data_can_show(generators_untouched: No
     found = check_identifiability(fitted, table, search=False)
     frame = found.to_frame()
     assert set(frame["verdict"]) <= VERDICTS
-    assert list(frame.columns) == ["assumption", "paper", "verdict", "evidence", "advice"]
+    assert list(frame.columns) == ["assumption", "paper", "verdict", "evidence", "advice", "matters"]
     for paper in ("A1, A4", "D2"):
         assert line(frame, paper)["verdict"] == "assumed, not testable"
     assert not (frame["verdict"] == "not identified").any()
-    text = repr(found)
+    text = found.to_text(detail=True)
     assert "proves nothing" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 120
     assert frame.equals(check_identifiability(fitted, table, search=False).to_frame())
@@ -158,8 +159,9 @@ def test_shadow_variables_are_what_drives_a_column_and_not_its_mask():
     assert line(with_shadow, "shadow")["verdict"] == "no sign against it"
     through_z = report(gina_pair(fewer, mechanism=mechanisms.General)[0], fewer)
     assert line(through_z, "shadow")["verdict"] == "violated"
-    ignorable = report(Ignorable(fewer, latent_dim=1, seed=0), fewer)  # slopes on u
-    assert line(ignorable, "shadow")["verdict"] == "violated"
+    ignorable = report(Ignorable(fewer, latent_dim=1, seed=0), fewer)  # slopes on u: nothing to tell apart
+    assert line(ignorable, "shadow")["verdict"] == "no sign against it"
+    assert "not needed for 'a', 'b'" in line(ignorable, "shadow")["evidence"]
 
 
 def test_edges_among_r_are_outside_the_theorem():
@@ -272,3 +274,29 @@ def test_hard_thresholds_violate_positivity():
     fitted = fit(model, guide, table, epochs=200, num_particles=20, progress=False)
     found = line(report(fitted, table), "positivity")
     assert found["verdict"] == "violated", found["evidence"]
+
+
+def test_plain_words_start_with_a_bottom_line_and_leave_no_column_out():
+    random = np.random.default_rng(0)
+    names = [f"item{number}" for number in range(9)]
+    frame = pd.DataFrame(random.normal(size=(60, 9)).round(1), columns=names).mask(random.random((60, 9)) < 0.3)
+    table = Table.from_frame(frame.assign(u=random.normal(size=60)), auxiliary=["u"])
+    own = check_identifiability(GINA(table, latent_dim=2, mechanism=mechanisms.SelfMasking, seed=0), table)
+    text = " ".join(repr(own).split())
+    assert text.startswith("Nothing here contradicts your graph, but ")
+    assert "each column's own value alone decides whether it is seen" in text
+    assert all(f"'{name}'" in text for name in names)  # none of them has a shadow variable, and each is named
+    assert "Jacobian" not in text and "Theorem" not in text and "Jacobian" in own.to_text(detail=True)
+    chance = check_identifiability(GINA(table, latent_dim=2, mechanism=mechanisms.Constant, seed=0), table)
+    frame = chance.to_frame()
+    violated = frame[frame["verdict"] == "violated"]
+    assert len(violated) and not violated["matters"].any()  # by chance: whatever identifies a cause is not needed
+    text = " ".join(repr(chance).split())
+    assert text.startswith("Nothing here contradicts your graph. What you assume and cannot test: that chance alone")
+    assert "It does not matter here" in text
+
+
+def test_every_line_has_plain_words():
+    table = table_with_gaps()
+    lines = check_identifiability(gina_pair(table)[0], table).lines
+    assert {line.paper for line in lines} == set(WORDS) == {*ORDER_OF_HELP, "A1, A4"}
