@@ -8,6 +8,8 @@ from importlib.metadata import version
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from pyro_mnar.cli import inputs
 from pyro_mnar.cli.inputs import Input
 from pyro_mnar.cli.outcome import Outcome
@@ -107,6 +109,14 @@ def _files(text: TextFrame, imputations: Imputations, result: Fit, names: list[s
     columns = imputations.table.schema.columns
     rows, positions = imputations.cells
     imputed = {column.name: rows[positions == at] for at, column in enumerate(columns)}
+    table = imputations.table
+    coded = {name: table.codes[name].notna().to_numpy() for name in table.codes.columns}
+    for one in table.schema.derived:  # of which codes for a missing value, too, are replaced
+        imputed[one.column] = np.flatnonzero(coded.get(one.column, []))
+    for one in table.schema.skips:
+        if one.column in coded:
+            without = ~table.applicable[:, table.schema.names.index(one.column)].numpy() & coded[one.column]
+            imputed[one.column] = np.union1d(imputed[one.column], np.flatnonzero(without))
     levels = {column.name for column in columns if column.kind.has_levels}
     for name, frame in zip(names, chain(imputations.frames(), [imputations.mean()]), strict=False):
         yield name, text.written(frame, imputed, levels)

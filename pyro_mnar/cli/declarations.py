@@ -20,6 +20,7 @@ from pyro_mnar.kinds import KINDS, Ordinal
 from pyro_mnar.tables.cell_formats import Numbers
 from pyro_mnar.tables.delimited_text import DelimitedText
 from pyro_mnar.tables.frames import REASONS
+from pyro_mnar.tables.row_functions import is_condition
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 from pyro_mnar.tables.text_frame import TextFrame, Writing
@@ -27,6 +28,7 @@ from pyro_mnar.tables.text_frame import TextFrame, Writing
 NUMBERS = Numbers()
 _TUPLES = ("na", "codes", "carry", "constraints")
 _OF_TUPLES = ("order", "na_values", "not_applicable", "by_design")
+DESIGN = ("weights", "cluster", "strata")  # how the rows of a survey were sampled
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,15 @@ class Declarations:
         kinds: By column.
         order: Levels in their order, by column.
         na_values: Codes that stand for a missing value, by column.
-        not_applicable: Codes that say that there is no value, by column.
+        not_applicable: Codes that say that there is no value, or a condition such as ``"moved == 0"``, by column.
         by_design: Codes that say that a value was not asked for, by column.
         lower: Least values, by column.
         upper: Greatest values, by column.
         constraints: What every row satisfies, in words such as ``"start <= end"``.
+        derived: Formulas such as ``"weight / height**2"``, by column.
+        weights: Column that says how many people a row stands for.
+        cluster: Column of the clusters that were sampled whole.
+        strata: Column of the strata.
     """
 
     sep: str | None = None
@@ -65,11 +71,15 @@ class Declarations:
     kinds: Mapping[str, Any] = field(default_factory=dict)
     order: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     na_values: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    not_applicable: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    not_applicable: Mapping[str, Any] = field(default_factory=dict)
     by_design: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     lower: Mapping[str, Any] = field(default_factory=dict)
     upper: Mapping[str, Any] = field(default_factory=dict)
     constraints: tuple[str, ...] = ()
+    derived: Mapping[str, str] = field(default_factory=dict)
+    weights: str | None = None
+    cluster: str | None = None
+    strata: str | None = None
 
     @classmethod
     def of_options(cls, options: argparse.Namespace) -> Declarations:
@@ -89,11 +99,15 @@ class Declarations:
             kinds={name: kind.replace("-", "_") for name, kind in _pairs(options.kinds, "--kinds", "KIND")},
             order={name: _words([levels]) for name, levels in _pairs(options.order, "--order", "LEVEL,LEVEL")},
             na_values=_codes(coded, "--na-values"),
-            not_applicable=_codes(options.not_applicable, "--not-applicable"),
+            not_applicable=_conditions(options.not_applicable, "--not-applicable"),
             by_design=_codes(options.by_design, "--by-design"),
             lower={name: value_of(end) for name, end in _pairs(options.lower, "--lower", "NUMBER")},
             upper={name: value_of(end) for name, end in _pairs(options.upper, "--upper", "NUMBER")},
             constraints=tuple(options.constraint),
+            derived=dict(_pair(given, "--derived", "FORMULA", first=True) for given in options.derived),
+            weights=options.weights,
+            cluster=options.cluster,
+            strata=options.strata,
         )
 
     @classmethod
@@ -147,12 +161,19 @@ class Declarations:
                 auxiliary=self.auxiliary,
                 kinds=kinds,
                 na_values={name: list(entries) for name, entries in na_values.items()},
-                not_applicable={name: list(entries) for name, entries in self.not_applicable.items()},
+                not_applicable={
+                    name: entries if isinstance(entries, str) else list(entries)
+                    for name, entries in self.not_applicable.items()
+                },
                 by_design={name: list(entries) for name, entries in self.by_design.items()},
                 lower=lower,
                 upper=upper,
                 constraints=[constraint_of(words) for words in self.constraints],
                 carry=list(self.carry),
+                derived=dict(self.derived),
+                weights=self.weights,
+                cluster=self.cluster,
+                strata=self.strata,
             )
         except ValueError as error:
             raise ValueError(_with_lines(error, text)) from None
@@ -188,7 +209,9 @@ class Declarations:
         """The inverse of :meth:`to_plain`, of data that went through JSON."""
         given: dict[str, Any] = {key: tuple(value) if key in _TUPLES else value for key, value in data.items()}
         of_tuples = {
-            key: {name: tuple(each) for name, each in given[key].items()} for key in _OF_TUPLES if key in given
+            key: {name: each if isinstance(each, str) else tuple(each) for name, each in given[key].items()}
+            for key in _OF_TUPLES
+            if key in given
         }
         return cls(**{**given, **of_tuples})
 
@@ -198,16 +221,15 @@ class Declarations:
             print(f"{path}: {_as_options(note)}")
         return text
 
-    def _frame(
-        self, text: DelimitedText, kinds: Any, codes_by_reason: Iterable[Mapping[str, tuple[Any, ...]]]
-    ) -> TextFrame:
+    def _frame(self, text: DelimitedText, kinds: Any, codes_by_reason: Iterable[Mapping[str, Any]]) -> TextFrame:
         formats: Any = self.date_format
         writing = Writing.of(self.decimal or ".", self.thousands, self.na, formats)
         codes: dict[Hashable, list[Any]] = {}
         for reason in codes_by_reason:
             for name, entries in reason.items():
-                codes.setdefault(name, []).extend(entries)
-        return TextFrame.of(text, writing, kinds, codes, self.carry)
+                codes.setdefault(name, []).extend(() if isinstance(entries, str) else entries)
+        design = [name for name in (self.weights, self.cluster, self.strata) if name is not None]
+        return TextFrame.of(text, writing, kinds, codes, [*self.carry, *design])
 
     def _ordinals(self) -> dict[str, Ordinal]:
         ordinals = {}
@@ -236,7 +258,7 @@ class Declarations:
                 f"--na-values: expected {columns[0]}=CODE,CODE or codes alone, got the column {columns[0]!r}"
             )
         for at, name in enumerate(text.names):
-            if name in self.carry:
+            if name in (*self.carry, self.weights, self.cluster, self.strata):
                 continue
             cells = {cell.strip() for cell in text.contents(at)}
             here = [code for code in self.codes if any(_says(cell, code) for cell in cells)]
@@ -251,8 +273,10 @@ class Declarations:
         """Raise ValueError if something is declared of a column that is not there."""
         for each in fields(self):
             given = getattr(self, each.name)
-            if isinstance(given, Mapping) or each.name == "carry":
-                absent = [name for name in given if name not in text.names]
+            if each.name in DESIGN and given is not None:
+                given = (given,)
+            if isinstance(given, Mapping) or each.name in ("carry", *DESIGN):
+                absent = [name for name in given or () if name not in text.names]
                 if absent:
                     raise ValueError(f"{text.path}: column {absent[0]!r}: expected one of {text.names!r}")
 
@@ -301,6 +325,17 @@ def _codes(given: Sequence[str], option: str) -> dict[str, tuple[Any, ...]]:
     for column, entries in _pairs(given, option, "CODE,CODE"):
         codes[column] = (*codes.get(column, ()), *map(value_of, _words([entries])))
     return codes
+
+
+def _conditions(given: Sequence[str], option: str) -> dict[str, Any]:
+    """Codes by column, or a condition such as ``moved == 0``."""
+    conditions = {}
+    for each in given:
+        column, equals, rest = each.partition("=")
+        if equals and is_condition(rest.strip()):
+            conditions[column] = rest.strip()
+    coded = [each for each in given if each.partition("=")[0] not in conditions]
+    return {**_codes(coded, option), **conditions}
 
 
 def _as_options(note: str) -> str:

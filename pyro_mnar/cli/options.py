@@ -64,16 +64,20 @@ def add_declarations(command: argparse.ArgumentParser) -> None:
         help="codes that stand for a missing value, such as income=-98,-99, or -98,-99 wherever they stand; may be"
         " repeated",
     )
-    for reason, which in (
-        ("not-applicable", "that a column has no value in this row, which is then not imputed"),
-        ("by-design", "that a value was not asked for, which says nothing of it"),
+    for reason, which, also in (
+        (
+            "not-applicable",
+            "that a column has no value in this row, which is then not imputed",
+            ", or a condition on other columns, such as 'age_at_move=moved == 0'",
+        ),
+        ("by-design", "that a value was not asked for, which says nothing of it", ""),
     ):
         command.add_argument(
             f"--{reason}",
             action="append",
             default=[],
             metavar="COLUMN=CODE,CODE",
-            help=f"codes that say {which}; once for every such column",
+            help=f"codes that say {which}{also}; once for every such column",
         )
     command.add_argument(
         "--kinds",
@@ -106,6 +110,20 @@ def add_declarations(command: argparse.ArgumentParser) -> None:
         metavar="WORDS",
         help="what every row satisfies, such as 'start <= end' or 'rent + food = spent'; once for each",
     )
+    command.add_argument(
+        "--derived",
+        action="append",
+        default=[],
+        metavar="COLUMN=FORMULA",
+        help="a column that is a formula of others, such as 'bmi=weight / height**2': not modelled, and computed in"
+        " every completed table",
+    )
+    for role, what in (
+        ("weights", "how many people a row stands for"),
+        ("cluster", "the cluster (primary sampling unit) that a row was sampled with"),
+        ("strata", "the stratum that it was sampled from"),
+    ):
+        command.add_argument(f"--{role}", metavar="COLUMN", help=f"column that says {what}")
 
 
 def add_reading(command: argparse.ArgumentParser) -> None:

@@ -10,15 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-from pyro_mnar.cli.declarations import Declarations
+from pyro_mnar.cli.declarations import DESIGN, Declarations
+from pyro_mnar.tables.row_functions import is_condition
 from pyro_mnar.tables.table import Table
 from pyro_mnar.tables.text_frame import TextFrame
 
 TEXTS = ("sep", "encoding", "decimal", "thousands")
 LISTS = ("na", "codes", "constraints")
 CODES = ("na_values", "not_applicable", "by_design")
-ROLES = ("model", "auxiliary", "carry")
-OF_A_COLUMN = ("role", "kind", "levels", "date_format", "lower", "upper", *CODES)
+ROLES = ("model", "auxiliary", "carry", *DESIGN)
+OF_A_COLUMN = ("role", "kind", "levels", "date_format", "lower", "upper", "derived", *CODES)
 
 
 def declarations_in(path: Path) -> Declarations:
@@ -72,8 +73,12 @@ def draft(read: TextFrame, table: Table, declared: Declarations) -> str:
         if name in auxiliaries:
             lines.append('role = "auxiliary"')
         elif name not in modelled:
-            because = schema.describe_kinds().loc[name, "because"]
-            lines.append(f'role = "carry"  # {because}')
+            role, because = schema.describe_kinds().loc[name, ["kind", "because"]]
+            lines.append(
+                f"derived = {_toml(because)}"
+                if role == "derived"
+                else f'role = "{role if role in DESIGN else "carry"}"  # {because}'
+            )
         else:
             column = modelled[name]
             lines.append(f"kind = {_toml(_kind_of(declared, column))}  # {column.because}")
@@ -108,7 +113,7 @@ def _told(read: TextFrame, table: Table) -> pd.DataFrame:
 
 def _of_columns(columns: Any, path: Path, uses_mask: bool) -> dict[str, Any]:
     _check(isinstance(columns, Mapping), path, "'columns': expected an entry for each column, by name")
-    given: dict[str, Any] = {key: {} for key in ("kinds", "order", "date_format", "lower", "upper", *CODES)}
+    given: dict[str, Any] = {key: {} for key in ("kinds", "order", "date_format", "lower", "upper", "derived", *CODES)}
     carry, auxiliary = [], []
     for name, entry in columns.items():
         where = f"column {name!r}"
@@ -119,6 +124,9 @@ def _of_columns(columns: Any, path: Path, uses_mask: bool) -> dict[str, Any]:
         _check(role in ROLES, path, f"{where}: role: expected one of {list(ROLES)!r}, got {role!r}")
         carry += [name] * (role == "carry")
         auxiliary += [name] * (role == "auxiliary")
+        if role in DESIGN:
+            _check(role not in given, path, f"{where}: role: expected one column of role {role!r}, got a second")
+            given[role] = name
         kind = entry.get("kind")
         _check(kind is None or isinstance(kind, (str, Mapping)), path, f"{where}: kind: expected a name, got {kind!r}")
         if "levels" in entry:
@@ -128,11 +136,13 @@ def _of_columns(columns: Any, path: Path, uses_mask: bool) -> dict[str, Any]:
         elif kind is not None:
             given["kinds"][name] = kind.replace("-", "_") if isinstance(kind, str) else dict(kind)
         for key in CODES:
-            if key in entry:
+            if key == "not_applicable" and isinstance(entry.get(key), str) and is_condition(entry[key]):
+                given[key][name] = entry[key]
+            elif key in entry:
                 codes = entry[key] if isinstance(entry[key], list) else [entry[key]]
                 _check(_are_plain(codes), path, f"{where}: {key}: expected codes, got {entry[key]!r}")
                 given[key][name] = tuple(codes)
-        for key in ("lower", "upper", "date_format"):
+        for key in ("lower", "upper", "date_format", "derived"):
             if key in entry:
                 given[key][name] = entry[key]
     _check(not (auxiliary and uses_mask), path, "'auxiliary': expected 'mask' or columns of role 'auxiliary', got both")

@@ -66,6 +66,8 @@ class CapturedSampler:
     def __init__(self, sampler: Sampler, example: Batch, num_draws: int) -> None:
         if sampler.conditions is not None:
             raise CannotCapture("row constraints are checked by Python")
+        if sampler.applicability is not None:
+            raise CannotCapture("skip patterns are checked by Python")
         if example.dtype not in MANTISSA:
             raise CannotCapture(f"random numbers are known of {list(MANTISSA)}, not of {example.dtype}")
         self.sampler, self.num_draws = sampler, num_draws

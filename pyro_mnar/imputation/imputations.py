@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from pyro_mnar.imputation.analyses import Analysis, likelihood_ratio_frames, pool_frames
+from pyro_mnar.imputation.applicability import Applicability
 from pyro_mnar.imputation.chunks import imputed
 from pyro_mnar.imputation.deltas import Deltas, DeltaScale, Moved, moved
 from pyro_mnar.imputation.pooled import Pooled
@@ -22,7 +24,8 @@ from pyro_mnar.imputation.results import ImputedCells, joint_sample_size, mean_o
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.target import Target
-from pyro_mnar.tables.completion import completed
+from pyro_mnar.tables.completion import completed, with_derived, without_value
+from pyro_mnar.tables.derived import computed
 from pyro_mnar.tables.schema import Column
 from pyro_mnar.tables.survey import design_of, has_design
 from pyro_mnar.tables.table import Table
@@ -50,15 +53,16 @@ class Imputations(ImputedCells):
     Attributes:
         table: The table that was imputed.
         cells: Row and column position of each imputed cell, row by row; ``(2, cells)``.
-        draws: One completed table a draw; ``(draws, cells)``.
-        means: Σ_k w_k x_u^k over all particles of all draws; of words, the position of the most probable;
-            ``(cells,)``.
+        draws: One completed table a draw, NaN where one says that there is no value; ``(draws, cells)``.
+        means: Σ_k w_k x_u^k over all particles of all draws; of words, the position of the most probable; where some
+            draws say that there is no value, the mean of the others, or NaN if most do; ``(cells,)``.
         effective_sample_size: 1 / Σ w_k² per row over all particles; a few mean that the row's draws repeat values;
             ``(rows,)``, infinite for rows with nothing to impute.
         shares: Of each column of levels, by position, the posterior probability of every level; ``(cells of the
             column, levels)``.
         target: The law that was drawn from.
         conditions: What every completed row satisfies; None if there is nothing.
+        applicability: Skip patterns that hang on missing values; None if there are none.
         from_bootstrap: Whether every draw is from a fit of its own, so that the draws carry the uncertainty of the
             parameters; else they hold these fixed.
         from_posterior: Whether every draw has its own posterior draw of latents that all rows share, such as parameters
@@ -68,6 +72,7 @@ class Imputations(ImputedCells):
     shares: dict[int, Float[NDArray, "_ _"]] = field(default_factory=dict)
     target: Target = Target.GIVEN_MASK
     conditions: Conditions | None = field(default=None, repr=False)
+    applicability: Applicability | None = field(default=None, repr=False)
     from_bootstrap: bool = False
     from_posterior: bool = False
 
@@ -81,6 +86,7 @@ class Imputations(ImputedCells):
             if first.table.schema.columns[at].kind.holds_words:
                 means[first.cells[1] == at] = shares[at].argmax(1)
         draws = np.concatenate([part.draws for part in parts])
+        _average_applicable(first.table, first.cells, draws, means, shares)
         effective = joint_sample_size([part.effective_sample_size for part in parts])
         return replace(
             first,
@@ -116,9 +122,16 @@ class Imputations(ImputedCells):
     def mean(self) -> pd.DataFrame:
         """The frame with posterior means in its gaps; integer columns that receive a mean become floating.
 
-        Words have no mean: a gap gets the most probable one, and :meth:`probabilities` says how probable.
+        Words have no mean: a gap gets the most probable one, and :meth:`probabilities` says how probable.  Derived
+        columns have the mean of what their formula gives in each draw.
         """
-        return super().mean()
+        frame, schema = super().mean(), self.table.schema
+        if not schema.derived:
+            return frame
+        given = [computed(schema.derived, drawn) for drawn in self.frames()]
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of rows without a value in any draw
+            means = {name: np.nanmean([each[name] for each in given], axis=0) for name in given[0]}
+        return with_derived(frame, self.table.frame, schema, means, keep_integers=False)
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """The completed frames, one a draw, in the frame's own dtypes (whole numbers in integer columns)."""
@@ -201,6 +214,12 @@ class Imputations(ImputedCells):
         Raises:
             ValueError: As :func:`~pyro_mnar.imputation.deltas.moved`, and if a row no longer satisfies its constraints.
         """
+        told = set() if self.applicability is None else self.applicability.columns & set(delta)
+        if told:
+            raise ValueError(
+                f"delta of column {min(map(str, told))!r}: expected columns of which no skip pattern hangs on missing"
+                " values, since a moved value decides whether there is another"
+            )
         new = moved(self.table, self.cells, Moved(self.draws, self.means, self.shares), delta, scale, seed)
         if self.conditions is not None:
             self.conditions.check(new.draws, self.cells)
@@ -259,7 +278,20 @@ class Imputations(ImputedCells):
             )
 
     def _frame(self, values: Float[NDArray, " cells"], *, keep_integers: bool) -> pd.DataFrame:
-        return completed(self.table.frame, self.table.schema, self.cells, values, keep_integers=keep_integers)
+        seen, (rows, columns) = ~np.isnan(values), self.cells
+        table, schema = self.table, self.table.schema
+        frame = completed(table.frame, schema, self.cells[:, seen], values[seen], keep_integers=keep_integers)
+        for position in {schema.names.index(skip.column) for skip in schema.skips}:
+            # Where there is no value a code for a missing one says something else.
+            blank = rows[~seen & (columns == position)]
+            if schema.names[position] in table.codes.columns:
+                coded = table.codes[schema.names[position]].notna().to_numpy()
+                blank = np.union1d(blank, np.flatnonzero(coded & ~table.applicable[:, position].numpy()))
+            if len(blank):
+                frame = without_value(frame, schema, position, blank)
+        if not schema.derived:
+            return frame
+        return with_derived(frame, table.frame, schema, computed(schema.derived, frame), keep_integers=keep_integers)
 
 
 def _said(column: Column, negative: float, below: float, above: float) -> str:
@@ -310,6 +342,9 @@ def impute_gaps(table: Table, sampler: Sampler, device: torch.device, mode: str)
         table.bounds.hold(means, cells)
     if sampler.conditions is not None:
         sampler.conditions.settle(draws, cells)
+    if sampler.applicability is not None:
+        sampler.applicability.settle(draws, cells)
+        _average_applicable(table, cells, draws, means, shares)
     return Imputations(
         table,
         cells,
@@ -319,8 +354,33 @@ def impute_gaps(table: Table, sampler: Sampler, device: torch.device, mode: str)
         shares,
         sampler.target,
         sampler.conditions,
+        sampler.applicability,
         from_posterior=sampler.has_posterior,
     )
+
+
+def _average_applicable(
+    table: Table,
+    cells: Int[NDArray, "2 cells"],
+    draws: Float[NDArray, "draws cells"],
+    means: Float[NDArray, " cells"],
+    shares: dict[int, Float[NDArray, "_ _"]],
+) -> None:
+    """Average over draws that say that there is a value, where some say that there is none; in place."""
+    is_blank, rank = np.isnan(draws), np.zeros(cells.shape[1], dtype=int)
+    for position in shares:
+        of_column = cells[1] == position
+        rank[of_column] = np.arange(int(of_column.sum()))
+    for at in np.flatnonzero(is_blank.any(0)).tolist():
+        position = int(cells[1, at])
+        kind, kept = table.schema.columns[position].kind, draws[~is_blank[:, at], at]
+        most_have_one = 2 * len(kept) > len(draws)
+        means[at] = kept.mean() if most_have_one else np.nan
+        if position in shares:
+            counts = np.bincount(kind.codes(kept), minlength=len(kind.levels)) if len(kept) else np.nan
+            shares[position][rank[at]] = counts / max(1, len(kept))
+            if most_have_one and kind.holds_words:
+                means[at] = np.argmax(counts)
 
 
 def _counted(number: int, what: str) -> str:

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from pyro_mnar.capture.tracing import MODES
+from pyro_mnar.imputation.applicability import Applicability
 from pyro_mnar.imputation.deltas import Deltas, DeltaScale, scales_of
 from pyro_mnar.imputation.imputations import Imputations, impute_gaps
 from pyro_mnar.imputation.row_conditions import Conditions, Declared
@@ -145,6 +146,9 @@ def impute(
     device = device_of(device) if device is not None else fit.device
     target = Target.of(use_mechanism=use_mechanism, keep_mechanism_weight=keep_mechanism_weight)
     conditions = Conditions.of(table, constraints)
+    applicability = Applicability.of(table, is_scored=use_mechanism)
+    if cells is not None and applicability is not None:
+        raise ValueError("cells: expected a table whose skip patterns hang on no missing value; impute all gaps")
     if cells is not None and conditions is not None:
         raise ValueError("cells: expected a table without row constraints, which are about completed rows")
     if cells is not None and delta:
@@ -162,6 +166,7 @@ def impute(
             target,
             Session(member_seed(seed, member), device, one.store),
             conditions=conditions,
+            applicability=applicability,
             with_gaps=with_gaps.tolist(),
             row_keys=row_keys,
             seed=member_seed(seed, member),

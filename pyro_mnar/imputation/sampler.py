@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyro_mnar.capture.row_noise import RowNoise
 from pyro_mnar.distributions import Levels
+from pyro_mnar.imputation.applicability import Applicability
 from pyro_mnar.imputation.averages import NOT_SUMMED, Averages, Given, Weighted
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.target import Target
@@ -105,6 +106,7 @@ class Sampler:
         target: The law that the draws are to follow.
         session: Random numbers and parameter store to run in.
         conditions: Row constraints that every particle is to satisfy.
+        applicability: Skip patterns that hang on missing values.
         with_gaps: Positions of columns that have gaps, beside those that had some in training: the model draws each.
         row_keys: A word for each row of the table, from which and the seed its random numbers come; ``(rows,)``.
         seed: Of these.
@@ -120,6 +122,7 @@ class Sampler:
         session: Session,
         *,
         conditions: Conditions | None = None,
+        applicability: Applicability | None = None,
         with_gaps: Iterable[int] = (),
         row_keys: Int[NDArray, " rows"] | None = None,
         seed: int = 0,
@@ -127,7 +130,7 @@ class Sampler:
     ) -> None:
         self.fit, self.model, self.target, self.session = fit, target.model(fit.model), target, session
         self.num_draws, self.num_particles = num_draws, num_particles
-        self.conditions, self.limits = conditions, limits
+        self.conditions, self.applicability, self.limits = conditions, applicability, limits
         self.row_keys, self.seed = row_keys, seed
         self.averages = Averages(fit.schema)
         incomplete = {at for at, column in enumerate(fit.schema.columns) if column.incomplete}
@@ -183,8 +186,8 @@ class Sampler:
         noise = self._noise(batch, first)
         with noise:
             log_weights, x, given = self._weighed(batch, numbers)
-        if self.conditions is not None:
-            self._redraw(batch, numbers, log_weights, x, self.conditions)
+        if self.conditions is not None or self.applicability is not None:
+            self._redraw(batch, numbers, log_weights, x)
         if self.shared:
             # A posterior draw of θ counts as much as another, whatever θ says of this row: the row is known to it.
             of_draws = log_weights.unflatten(0, (num_draws, self.num_particles))
@@ -245,11 +248,17 @@ class Sampler:
         x = _missing_entries(missing_sites(run.model_trace), (count, len(batch)), batch)
         if self.conditions is not None:
             # It writes to what it is given, which may be the trace's own.
-            return *self.conditions.impose(objective, run, self.model, rows, x.clone()), NOT_SUMMED
+            log_weights, x = self.conditions.impose(objective, run, self.model, rows, x.clone())
+            run = run._replace(log_weights=log_weights)
+        if self.applicability is not None:
+            log_weights, x = self.applicability.impose(objective, run, self.model, rows, x)
+            run = run._replace(log_weights=log_weights)
+        if self.conditions is not None or self.applicability is not None:
+            return run.log_weights, x, NOT_SUMMED
         summed = {name: s for name, s in missing_sites(run.model_trace).items() if name not in self.drawn}
         return run.log_weights, x, _given(summed, x)
 
-    def _redraw(self, batch: Batch, numbers: range, log_weights: Tensor, x: Tensor, conditions: Conditions) -> None:
+    def _redraw(self, batch: Batch, numbers: range, log_weights: Tensor, x: Tensor) -> None:
         """Draw particles anew, in place, for draws of rows none of whose particles satisfies the conditions."""
         for tried in range(MOST_TRIES):
             dead = ~torch.isfinite(log_weights.unflatten(0, (-1, self.num_particles))).any(1)  # (draws, rows)
@@ -264,7 +273,9 @@ class Sampler:
             x[:, rows] = torch.where(again.unsqueeze(-1), fresh_x, x[:, rows])
         dead = ~torch.isfinite(log_weights.unflatten(0, (-1, self.num_particles))).any(1)
         if dead.any():
-            conditions.refuse(batch.index[dead.any(0)].cpu().numpy(), MOST_TRIES * self.num_particles)
+            law = self.conditions if self.conditions is not None else self.applicability
+            if law is not None:
+                law.refuse(batch.index[dead.any(0)].cpu().numpy(), MOST_TRIES * self.num_particles)
 
 
 def _missing_entries(

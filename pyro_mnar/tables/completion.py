@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -46,6 +46,46 @@ def completed(
     for at, name in enumerate(frame.columns):
         if name in filled:
             done.isetitem(at, filled[name])
+    return done
+
+
+def with_derived(
+    completed: pd.DataFrame,
+    frame: pd.DataFrame,
+    schema: Schema,
+    given: Mapping[Hashable, Float[NDArray, " rows"]],
+    *,
+    keep_integers: bool,
+) -> pd.DataFrame:
+    """A completed frame with the values of derived columns in their gaps.
+
+    Args:
+        completed: The frame.
+        frame: The user's frame.
+        schema: Its columns.
+        given: What formulas give, by column; NaN where nothing follows.
+        keep_integers: As in :func:`completed`.
+    """
+    done = completed.copy(deep=False)
+    for name, numbers in given.items():
+        held = plain(frame[name])
+        unseen = held.isna() | held.isin(list(schema.codes_of("na_values").get(name, ())))
+        rows = np.flatnonzero(unseen.to_numpy() & ~np.isnan(numbers))
+        if len(rows):
+            at = frame.columns.get_loc(name)
+            done.isetitem(at, _filled(frame[name], rows, numbers[rows], keep_integers))
+    return done
+
+
+def without_value(frame: pd.DataFrame, schema: Schema, position: int, rows: Int[NDArray, " rows"]) -> pd.DataFrame:
+    """A completed frame in which some cells of a column have no value: gaps, or the column's code that says so."""
+    name = schema.columns[position].name
+    codes = schema.codes_of("not_applicable").get(name, ())
+    is_here = np.zeros(len(frame), dtype=bool)
+    is_here[rows] = True
+    values = frame[name].mask(is_here, codes[0]) if codes else frame[name].mask(is_here)
+    done = frame.copy(deep=False)
+    done.isetitem(frame.columns.get_loc(name), values)
     return done
 
 

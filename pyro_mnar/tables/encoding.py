@@ -18,12 +18,15 @@ from pyro_mnar.kinds.reading import row_label
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.blocks import blocks_of
 from pyro_mnar.tables.bounds import Bounds, CellBounds, of_columns
+from pyro_mnar.tables.completion import completed
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.dense import DenseStorage
+from pyro_mnar.tables.derived import Derived, derived_of, solved
 from pyro_mnar.tables.frame_schema import schema_of_frame
 from pyro_mnar.tables.frames import Cells, by_column, check_frame, known_codes, match_columns, read_gaps
 from pyro_mnar.tables.row_checks import check_rows
 from pyro_mnar.tables.schema import Column, OtherColumn, Schema
+from pyro_mnar.tables.skip_patterns import divided, statuses
 from pyro_mnar.tables.survey import WEIGHTS, design_columns, design_of, has_design
 
 
@@ -39,6 +42,7 @@ def encoded(
     upper: CellBounds | None = None,
     constraints: Sequence[RowConstraint] = (),
     carry: Collection[Hashable] = (),
+    derived: Mapping[Hashable, Any] | None = None,
     standardize: bool | Mapping[Hashable, bool] = True,
     weights: Hashable | None = None,
     cluster: Hashable | None = None,
@@ -50,13 +54,22 @@ def encoded(
     check_frame(frame, auxiliary, carry)
     reasons = {"na_values": na_values, "not_applicable": not_applicable, "by_design": by_design}
     given = {reason: by_column(cells, reason) for reason, cells in reasons.items()}
+    given["not_applicable"], skips = divided(given["not_applicable"], frame)
+    formulas = derived_of(derived, frame)
     if schema is not None:
         match_columns(frame, schema)
         given = {reason: {**schema.codes_of(reason), **cells} for reason, cells in given.items()}
+        given["not_applicable"] = {k: v for k, v in given["not_applicable"].items() if k in frame.columns}
+        skips = tuple({skip.column: skip for skip in (*schema.skips, *skips)}.values())
+        formulas = schema.derived
     gaps, codes, absent = read_gaps(frame, **given)
     is_training = schema is None
+    others = [OtherColumn(name) for name in dict.fromkeys(carry)] + design_columns(weights, cluster, strata)
+    others += [OtherColumn(one.column, "derived", str(one.formula)) for one in formulas]
+    filled = _solved(formulas, gaps, schema, {*(o.name for o in others), *_named(auxiliary)})
+    for name, values in filled.items():
+        gaps[name] = gaps[name].fillna(pd.Series(values, index=gaps.index))
     if schema is None:
-        others = [OtherColumn(name) for name in dict.fromkeys(carry)] + design_columns(weights, cluster, strata)
         kinds = _with_bounded_levels(kinds or {}, gaps, {*(lower or {}), *(upper or {})})
         schema = schema_of_frame(gaps, auxiliary=auxiliary, kinds=kinds, others=others, stacklevel=3)
         schema = replace(
@@ -65,9 +78,15 @@ def encoded(
             bounds=of_columns(lower, upper, schema),
             constraints=tuple(constraints),
             columns=_in_own_units(schema, standardize),
+            skips=skips,
+            derived=formulas,
         )
     elif constraints:
         raise ValueError("constraints: new rows keep those of the training table; give others to impute")
+    found = statuses(skips, gaps, schema.names)
+    for name, status in found.items():
+        inapplicable, designed = absent.get(name, (np.zeros_like(status.sure), np.zeros_like(status.sure)))
+        absent[name] = (inapplicable | status.sure, designed)
     for name in absent:
         if name not in schema.names:
             others = {other.name: other.role for other in schema.others}
@@ -86,6 +105,10 @@ def encoded(
         column = schema.names.index(name)
         applicable[:, column] &= ~inapplicable
         modelled[:, column] &= ~(inapplicable | designed)
+        if name in found:  # whether there is a value to withhold is known only where there is one: score neither
+            modelled[:, column] &= ~found[name].open
+    frame, is_filled = _with_filled(frame, schema, filled)
+    modelled &= ~is_filled  # the mechanism saw a gap, whatever became of it
 
     check_rows(schema.constraints, frame, numbers, schema)
     bounds = Bounds.of_frame(frame, numbers, schema, lower, upper, dtype)
@@ -124,6 +147,33 @@ def encoded_bounds(
         return schema, storage
     schema = _without_answered(schema, mask | bounds.answered)
     return schema, storage.bounded(bounds, _incomplete(schema))
+
+
+def _named(auxiliary: Collection[Hashable] | str | None) -> Collection[Hashable]:
+    return () if auxiliary is None or isinstance(auxiliary, str) else auxiliary
+
+
+def _solved(
+    formulas: Sequence[Derived], gaps: pd.DataFrame, schema: Schema | None, others: Collection[Hashable]
+) -> dict[Hashable, NDArray[np.float64]]:
+    """Values of modelled columns that follow from derived ones, by column, NaN elsewhere."""
+    modelled = [name for name in gaps.columns if name not in others] if schema is None else schema.names
+    return solved(formulas, gaps, modelled, stacklevel=5) if formulas else {}
+
+
+def _with_filled(
+    frame: pd.DataFrame, schema: Schema, filled: Mapping[Hashable, NDArray[np.float64]]
+) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """The user's frame with values in some of its gaps, and where they are."""
+    is_filled = np.zeros((len(frame), len(schema.columns)), dtype=bool)
+    numbers = np.full(is_filled.shape, np.nan)
+    for name, values in filled.items():
+        at = schema.names.index(name)
+        is_filled[:, at], numbers[:, at] = ~np.isnan(values), values
+    if not is_filled.any():
+        return frame, is_filled
+    cells = np.stack(np.nonzero(is_filled))
+    return completed(frame, schema, cells, numbers[tuple(cells)], keep_integers=True), is_filled
 
 
 def _in_own_units(schema: Schema, standardize: bool | Mapping[Hashable, bool]) -> tuple[Column, ...]:

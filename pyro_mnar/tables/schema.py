@@ -24,8 +24,11 @@ from pyro_mnar.kinds.reading import cell, numbers_of, row_label
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.constraints import from_plain as constraint_from_plain
 from pyro_mnar.tables.constraints import to_plain as constraint_to_plain
+from pyro_mnar.tables.derived import Derived
 from pyro_mnar.tables.plain_values import from_json as values_from_json
 from pyro_mnar.tables.plain_values import to_json as values_to_json
+from pyro_mnar.tables.row_functions import RowFunction
+from pyro_mnar.tables.skip_patterns import SkipPattern
 
 SHOWN = 5  # names of columns in a table's representation
 
@@ -195,6 +198,8 @@ class Schema:
         others: The columns that are neither X nor U, with their roles; new rows may lack them.
         blocks: Columns that go missing together (:mod:`pyro_mnar.tables.blocks`), by name; read off dense training
             tables alone.
+        skips: Conditions under which a column has no value.
+        derived: Columns that are formulas of others.
     """
 
     columns: tuple[Column, ...]
@@ -205,6 +210,8 @@ class Schema:
     constraints: tuple[RowConstraint, ...] = ()
     others: tuple[OtherColumn, ...] = ()
     blocks: tuple[tuple[Hashable, ...], ...] = ()
+    skips: tuple[SkipPattern, ...] = ()
+    derived: tuple[Derived, ...] = ()
 
     def names_of(self, role: str) -> list[Hashable]:
         """Names of the columns that have a role other than X and U, such as ``"carried"``."""
@@ -312,6 +319,8 @@ class Schema:
             **asdict(self),
             "columns": [{**vars(c), "kind": to_plain(c.kind)} for c in self.columns],
             "constraints": [constraint_to_plain(constraint) for constraint in self.constraints],
+            "skips": [(skip.column, skip.condition.source, skip.condition.names) for skip in self.skips],
+            "derived": [(one.column, one.formula.source, one.formula.names) for one in self.derived],
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -321,6 +330,9 @@ class Schema:
             TypeError: If one of them is of a type that a file cannot keep; names the column.
         """
         data = self.to_dict()
+        for what, function in [(s.what, s.condition) for s in self.skips] + [(d.what, d.formula) for d in self.derived]:
+            if callable(function.source):
+                raise TypeError(f"{what}: expected an expression as text to save, got a function ({function})")
         named = {
             part: [values_to_json(entry, f"column {entry['name']!r}") for entry in data.pop(part)]
             for part in ("columns", "auxiliaries", "others")
@@ -354,6 +366,8 @@ class Schema:
             tuple(constraint_from_plain(entry) for entry in data.get("constraints", ())),
             tuple(OtherColumn(**entry) for entry in data.get("others", ())),
             tuple(tuple(names) for names in data.get("blocks", ())),
+            tuple(SkipPattern(name, RowFunction(text, tuple(of))) for name, text, of in data.get("skips", ())),
+            tuple(Derived(name, RowFunction(text, tuple(of))) for name, text, of in data.get("derived", ())),
         )
 
 

@@ -60,6 +60,7 @@ class Table:
         upper: CellBounds | None = None,
         constraints: Sequence[RowConstraint] = (),
         carry: Collection[Hashable] = (),
+        derived: Mapping[Hashable, Any] | None = None,
         standardize: bool | Mapping[Hashable, bool] = True,
         weights: Hashable | None = None,
         cluster: Hashable | None = None,
@@ -83,7 +84,11 @@ class Table:
                 and why.
             na_values: Codes that stand for a missing value, one or several by column, such as ``{"income": [-98,
                 -99]}``.
-            not_applicable: Cells that have no value to impute, by column: a boolean per row, or the codes that say so.
+            not_applicable: Cells that have no value to impute, by column: a boolean per row, or the codes that say so;
+                or a condition on other columns, ``{"age_at_move": "moved == 0"}`` or ``lambda f: f.moved == 0``.  Where
+                a missing value decides whether it holds, it does in every draw as it should: a draw either lacks the
+                one or has the other (:mod:`pyro_mnar.imputation.applicability`).  Patterns are gone through in the
+                order given.
             by_design: Missing cells that the mechanism has nothing to do with (not asked, to be predicted), by
                 column: a boolean per row, or the codes that say so.
             lower: Least values of gaps, by column, in the frame's own units, bounds themselves included.  One number
@@ -96,6 +101,10 @@ class Table:
             carry: Columns that are not to be modelled: they stand in every completed frame, in their place and as they
                 came, and no model sees them.  Where no kind is declared, identifiers, free text and columns of more
                 words than rows can teach (:mod:`pyro_mnar.kinds.identifiers`) are carried too, with a warning.
+            derived: Columns that are formulas of others, such as ``{"bmi": "weight / height**2"}``, or functions of a
+                frame that read columns by name: no model sees them a second time, and their gaps are computed in every
+                completed frame.  Where one was seen and one of its arguments alone is missing, the argument follows, if
+                the formula can be inverted; what it says of several is not used, with a warning.
             standardize: Whether models see columns in standard deviations from the mean; by column, such as
                 ``{"visits": False}``, or for all.  A column that is not standardised keeps its own units (on its
                 unconstrained scale), as a likelihood of one's own may need them: a count stays a count, and of words
@@ -128,6 +137,7 @@ class Table:
             upper=upper,
             constraints=constraints,
             carry=carry,
+            derived=derived,
             standardize=standardize,
             weights=weights,
             cluster=cluster,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import tomllib
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from pyro_mnar.cli import main
@@ -110,3 +112,31 @@ def test_a_file_that_is_no_json_is_named(survey, tmp_path, capsys):
     (tmp_path / "schema.json").write_text("[" * 100_000)
     assert run("describe", survey, "--schema", tmp_path / "schema.json") == 2
     assert "schema.json: expected JSON" in capsys.readouterr().err
+
+
+def test_skip_patterns_derived_columns_and_weights(tmp_path, capsys):
+    frame = pd.DataFrame({"x": np.arange(40) % 7, "moved": ["yes", "no"] * 20, "a": 2 + np.arange(40) % 5, "w": 1})
+    frame["age"] = pd.Series(np.arange(40) + 30, dtype="Int64").where(frame["moved"] == "yes")
+    frame["a"], frame["b"] = frame["a"].astype("Int64"), 2 * frame["a"]
+    frame.loc[[3, 6, 8], "moved"] = pd.NA  # of whom number 6 has an age
+    frame.loc[[4, 8], "age"] = pd.NA
+    frame.loc[[1, 2, 9], "a"] = pd.NA
+    frame.loc[5, "b"] = -9
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    options = ["--not-applicable", "age=moved == 'no'", "--derived", "b=2 * a", "--na-values", "b=-9", "--weights", "w"]
+    schema = tmp_path / "t.toml"
+    assert main(["describe", str(tmp_path / "t.csv"), *options, "--write", str(schema)]) == 0
+    written = schema.read_text()
+    assert "not_applicable = \"moved == 'no'\"" in written and 'derived = "2 * a"' in written
+    assert 'role = "weights"' in written
+    quick = ["--epochs", "1", "--draws", "3", "--quiet", "--particles", "2"]
+    given = ["--schema", str(schema), "--out", str(tmp_path / "out"), *quick]
+    assert main(["impute", str(tmp_path / "t.csv"), *given]) == 0
+    for path in (tmp_path / "out").glob("draw_*.csv"):
+        completed = pd.read_csv(path)
+        assert ((completed["moved"] == "no") == completed["age"].isna()).all()
+        assert (completed["b"] == 2 * completed["a"]).all()
+        assert completed.loc[6, "moved"] == "yes"
+    schema.write_text('[columns."w"]\nrole = "weights"\n[columns."x"]\nrole = "weights"\n')
+    assert main(["describe", str(tmp_path / "t.csv"), "--schema", str(schema)]) == 2
+    assert "expected one column of role 'weights'" in capsys.readouterr().err

@@ -1,0 +1,179 @@
+"""Derived columns: formulas of others, which no model sees a second time, such as ``{"bmi": "weight / height**2"}``.
+
+A derived value that was seen tells of its arguments: where one of them alone is missing it follows, if one value and no
+other gives what was seen.  Gaps in the derived column are computed in every completed frame.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from pyro_mnar.kinds.dtypes import plain
+from pyro_mnar.kinds.reading import numbers_of, row_label
+from pyro_mnar.tables.row_functions import RowFunction
+
+TOLERANCE = 0.01  # share by which a derived value may differ from its formula: people round
+GRID = 400  # intervals in which an argument is sought
+BISECTIONS = 60
+BEYOND = 10.0  # times the greatest argument seen, or the range beyond its ends
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A column and its formula.
+
+    Attributes:
+        column: Its name.
+        formula: Of the row.
+    """
+
+    column: Hashable
+    formula: RowFunction
+
+    @property
+    def what(self) -> str:
+        """What messages call it."""
+        return f"derived column {self.column!r}"
+
+
+def derived_of(given: Mapping[Hashable, Any] | None, frame: pd.DataFrame) -> tuple[Derived, ...]:
+    """The derived columns that were declared.
+
+    Raises:
+        ValueError: If a column is not in the frame, or a formula reads none, itself, or another derived column.
+        TypeError: If it is no mapping.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"derived: expected a mapping from columns to formulas, got {type(given).__name__}")
+    found = []
+    for name, source in (given or {}).items():
+        if name not in frame.columns:
+            raise ValueError(f"derived column {name!r}: expected one of {list(frame.columns)!r}")
+        one = Derived(name, RowFunction.of(source, frame, f"derived column {name!r}"))
+        if not one.formula.names:
+            raise ValueError(f"{one.what}: expected a formula of columns read by name, such as f['weight'], got none")
+        again = [column for column in one.formula.names if column in (given or {})]
+        if again:
+            raise ValueError(f"{one.what}: expected a formula of columns that are not derived, got {again[0]!r}")
+        found.append(one)
+    return tuple(found)
+
+
+def solved(
+    derived: Sequence[Derived], gaps: pd.DataFrame, wanted: Sequence[Hashable], *, stacklevel: int
+) -> dict[Hashable, Float[NDArray, " rows"]]:
+    """Arguments that follow from derived values, by column, NaN where none does; with a warning of what does not.
+
+    Args:
+        derived: The derived columns.
+        gaps: The rows, in plain dtypes, missing values as gaps.
+        wanted: The columns whose gaps may be filled.
+        stacklevel: Of warnings, as seen from the caller.
+    """
+    found: dict[Hashable, NDArray[np.float64]] = {}
+    for one in derived:
+        if one.column not in gaps.columns:
+            continue
+        target = numbers_of(plain(gaps[one.column]), one.column)
+        names = [name for name in one.formula.names if name in wanted]
+        missing = np.stack([gaps[name].isna().to_numpy() for name in names], axis=1) if names else None
+        _warn_of_others(one, gaps, target, stacklevel=stacklevel + 1)
+        if missing is None:
+            continue
+        told = ~np.isnan(target) & missing.any(1)
+        single = told & (missing.sum(1) == 1)
+        for at, name in enumerate(names):
+            rows = np.flatnonzero(single & missing[:, at])
+            if len(rows) and pd.api.types.is_numeric_dtype(gaps[name].dtype):
+                numbers = _arguments(one, gaps, rows, name, target[rows])
+                values = found.setdefault(name, np.full(len(gaps), np.nan))
+                values[rows] = np.where(np.isnan(values[rows]), numbers, values[rows])
+        follows = np.zeros(len(gaps), dtype=bool)
+        for at, name in enumerate(names):
+            follows |= single & missing[:, at] & ~np.isnan(found.get(name, np.full(len(gaps), np.nan)))
+        left = np.flatnonzero(told & ~follows)
+        if len(left):
+            warnings.warn(
+                f"{one.what}: in {len(left)} rows, the first of them {row_label(gaps, int(left[0]))!r}, it was seen and"
+                " no single argument follows from it, so these are imputed without it and need not give it",
+                stacklevel=stacklevel + 1,
+            )
+    return found
+
+
+def computed(derived: Sequence[Derived], completed: pd.DataFrame) -> dict[Hashable, Float[NDArray, " rows"]]:
+    """What formulas give in the rows of a completed frame, by column."""
+    found = {}
+    for one in derived:
+        if one.column in completed.columns:
+            arguments = pd.DataFrame({name: plain(completed[name]) for name in one.formula.names})
+            found[one.column] = one.formula.numbers(arguments, one.what)
+    return found
+
+
+def _warn_of_others(one: Derived, gaps: pd.DataFrame, target: Float[NDArray, " rows"], *, stacklevel: int) -> None:
+    """Name derived values that are not what the formula gives, by more than rounding."""
+    formula = one.formula.numbers(gaps, one.what)
+    known = ~np.isnan(target) & ~np.isnan(formula)
+    largest = np.max(np.abs(target[known]), initial=0.0)
+    # What is small is rounded to the digits that the largest have.
+    slack = TOLERANCE * np.maximum(np.maximum(np.abs(formula), np.abs(target)), TOLERANCE * largest)
+    wrong = known & (np.abs(formula - target) > slack)
+    if wrong.any():
+        at = int(wrong.argmax())
+        warnings.warn(
+            f"{one.what}: {one.formula} gives {formula[at]:g} in row {row_label(gaps, at)!r}, where {target[at]:g}"
+            f" stands ({int(wrong.sum())} such rows); what was seen stays",
+            stacklevel=stacklevel + 1,
+        )
+
+
+def _arguments(
+    one: Derived,
+    gaps: pd.DataFrame,
+    rows: Int[NDArray, " rows"],
+    name: Hashable,
+    target: Float[NDArray, " rows"],
+) -> Float[NDArray, " rows"]:
+    """The only value of an argument, near those seen, by which the formula gives a number; NaN if there is none."""
+    seen = gaps[name].dropna().to_numpy(dtype=np.float64)
+    if not len(seen):
+        return np.full(len(rows), np.nan)
+    least, greatest = float(seen.min()), float(seen.max())
+    reach = BEYOND * max(greatest - least, 1e-6 * abs(greatest))
+    grid = np.linspace(least - reach, greatest + reach, GRID + 1)
+    if least > 0:
+        grid = np.geomspace(least / BEYOND, greatest * BEYOND, GRID + 1)
+    context = gaps.iloc[rows][list(one.formula.names)]
+
+    def excess(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of values, (points, rows), what the formula gives beyond the target."""
+        frame = context.iloc[np.tile(np.arange(len(rows)), len(values))].copy()
+        frame[name] = values.ravel()
+        return one.formula.numbers(frame, one.what).reshape(values.shape) - target
+
+    found = excess(np.broadcast_to(grid[:, None], (len(grid), len(rows))))
+    with np.errstate(invalid="ignore"):
+        crosses = (np.sign(found[:-1]) * np.sign(found[1:]) < 0) | (found[:-1] == 0)
+    crosses[-1] |= found[-1] == 0
+    at = crosses.argmax(0)
+    low, high = grid[at], grid[np.minimum(at + 1, GRID)]
+    rising = np.sign(np.take_along_axis(found, at[None], 0)[0])
+    low_is_root = rising == 0
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        same = np.sign(excess(middle[None])[0]) == rising
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    root = np.where(low_is_root, grid[at], (low + high) / 2)
+    is_found = (crosses.sum(0) == 1) & (np.abs(excess(root[None])[0]) <= 1e-6 * np.maximum(np.abs(target), 1e-9))
+    if (seen == np.rint(seen)).all():
+        root = np.rint(root)
+    return np.where(is_found, root, np.nan)
