@@ -40,6 +40,7 @@ from pyro_mnar.distributions.row_parts import MaskPart, MissingPart, ObservedPar
 from pyro_mnar.distributions.self_masked import SelfMasked
 from pyro_mnar.distributions.supports import check_support
 from pyro_mnar.distributions.truncation import PartlyCensored, Restricted, restricted_levels
+from pyro_mnar.distributions.whole_rows import MissingRow, ObservedRow, WholeRow, check_rows, is_of_rows
 from pyro_mnar.tables.batch import Batch, listed
 
 ROWS = "rows"
@@ -89,13 +90,19 @@ def partially_observed(
     Where the batch has bounds for a gap, ``{name}_missing`` has the density of ``fn`` between them, and
     ``{name}_observed`` scores their probability, log p(lower ≤ x ≤ upper | z): the cell is a censored observation.
 
+    Or ``fn`` is a distribution whose event is the row: ``MultivariateNormal``, ``LowRankMultivariateNormal``, or a
+    ``MixtureSameFamily`` of these or of column-wise ones.  ``{name}_observed`` then has the density p(x_o), and
+    ``{name}_missing`` is p(x_u | x_o), both exact; a row's missing values are drawn together.
+
     :class:`~pyro_mnar.ImportanceWeightedELBO` proposes ``{name}_missing`` from the model where the guide leaves it out.
     Pyro's own objectives do not: with these the guide has to propose it, by :func:`propose_missing`.
 
     Args:
         name: Name of the variable, such as ``"x"``.
         fn: Column-wise distribution p(X|Z) of batch shape ``(..., rows, columns)``; an ``Independent`` over the
-            columns is unwrapped.
+            columns is unwrapped.  Or a distribution of whole rows, of batch shape ``(..., rows)``, or empty if all rows
+            have the same, and event shape ``(columns,)``; its columns hold real numbers, or in a mixture of column-wise
+            families what these can have.
         batch: The rows.
         columns: The columns that ``fn`` is over, by name or position, in its order; all of them if None.
         mechanism: Log-odds of being observed, as a function of these columns, ``(..., rows, columns)`` to the same, or
@@ -104,20 +111,23 @@ def partially_observed(
             weight 1; where something does, the log says so.  Missing values are then drawn from p(x_d | z, r_d = 0), so
             that they are summed out of the weight exactly: it holds p(r_d = 0 | z) = ∫ p(x|z) p(r_d = 0 | x, z) dx,
             whichever value was drawn.  So it is for levels, counts, normal and Student's t values and functions of
-            these, where gaps have no bounds; others are drawn as ever.
+            these, where gaps have no bounds; others, and whole rows, are drawn as ever.
 
     Returns:
         The value of ``{name}_observed`` where observed and of ``{name}_missing`` elsewhere; ``(..., rows, columns)``.
 
     Raises:
-        ValueError: If ``fn`` is not column-wise over the batch's columns, or the batch has bounds and ``fn`` is of a
-            family that cannot be held between some (:class:`~pyro_mnar.distributions.truncation.Restricted`).
+        ValueError: If ``fn`` is neither column-wise over the batch's columns nor a row of them whose marginals are
+            known, or the batch has bounds and ``fn`` is of a family that cannot be held between some
+            (:class:`~pyro_mnar.distributions.truncation.Restricted`), as no distribution of whole rows can.
     """
     own = None if mechanism is None else OwnValueMechanism.of(mechanism)
     call = _Call(name, batch.positions(columns, name), batch, own)
-    fn = _columnwise(call, fn)
+    fn = _fitting(call, fn)
     if is_validation_enabled():
         check_support(name, fn, batch, call.columns)
+    if is_of_rows(fn):
+        return _observe_whole_row(call, fn)
     groups = list(_groups(call, fn))
     return joined([group.within for group in groups], [_observe(call, group) for group in groups])
 
@@ -135,7 +145,11 @@ def propose_missing(
     leaves the site out gets it proposed from the model.
     """
     call = _Call(name, batch.positions(columns, name), batch)
-    groups = list(_groups(call, _columnwise(call, fn)))
+    fn = _fitting(call, fn)
+    if is_of_rows(fn):
+        whole = WholeRow.of(name, fn, batch, call.columns)
+        return _sample_entries(call, name, call.columns, MissingRow(whole, call.at(batch.x)))
+    groups = list(_groups(call, fn))
     drawn = [_sample_missing(call, group, _within_bounds(call, group, group.fn)) for group in groups]
     return joined([group.within for group in groups], drawn)
 
@@ -266,6 +280,15 @@ def _observe(call: _Call, group: _Group) -> Float[Tensor, "*particles rows colum
     return torch.where(mask, observed, missing)
 
 
+def _observe_whole_row(call: _Call, fn: TorchDistributionMixin) -> Float[Tensor, "*particles rows columns"]:
+    """The two sites of a joint law, X_o first, since X_u is drawn given it."""
+    whole = WholeRow.of(call.name, fn, call.batch, call.columns)
+    part = ObservedPart(call.columns)
+    observed = pyro.sample(f"{call.name}_observed", RowPart(ObservedRow(whole), part), obs=call.at(call.batch.x))
+    missing = _sample_entries(call, call.name, call.columns, MissingRow(whole, observed))
+    return torch.where(whole.mask, observed, missing)
+
+
 def _drawn(call: _Call, group: _Group, mask: Tensor) -> tuple[Tensor, TorchDistributionMixin]:
     """Missing values from p(x|z), within their bounds, and what is scored of the row."""
     proposal = _within_bounds(call, group, group.fn)
@@ -309,10 +332,21 @@ def _sample_missing(
     call: _Call, group: _Group, fn: TorchDistributionMixin, *, summed_out: bool = False
 ) -> Float[Tensor, "*particles rows columns"]:
     entries = MissingEntries(fn, call.at(call.batch.mask, group.columns))
-    site, part = f"{group.name}_missing", MissingPart(group.columns, summed_out)
-    missing = pyro.sample(site, RowPart(entries, part))
-    if missing.shape[-2:] != entries.batch_shape[-2:]:
-        expected = ", ".join(map(str, entries.batch_shape[-2:]))
+    return _sample_entries(call, group.name, group.columns, entries, summed_out=summed_out)
+
+
+def _sample_entries(
+    call: _Call,
+    name: str,
+    columns: tuple[int, ...],
+    entries: MissingEntries | MissingRow,
+    *,
+    summed_out: bool = False,
+) -> Float[Tensor, "*particles rows columns"]:
+    site = f"{name}_missing"
+    missing = pyro.sample(site, RowPart(entries, MissingPart(columns, summed_out)))
+    if missing.shape[-2:] != entries.shape()[-2:]:
+        expected = ", ".join(map(str, entries.shape()[-2:]))
         raise ValueError(
             f"site {site!r}: expected values of shape (..., {expected}), a number for each row and column of"
             f" {call.names}, got shape {tuple(missing.shape)}; a guide proposes them by propose_missing({call.name!r},"
@@ -321,14 +355,19 @@ def _sample_missing(
     return missing
 
 
-def _columnwise(call: _Call, fn: TorchDistributionMixin) -> TorchDistributionMixin:
+def _fitting(call: _Call, fn: TorchDistributionMixin) -> TorchDistributionMixin:
+    """A column-wise distribution, or one of whole rows, of the call's columns."""
     if isinstance(fn, dist.Independent) and len(fn.event_shape) == 1:
         fn = fn.base_dist
+    if is_of_rows(fn):
+        check_rows(call.name, fn, call.batch, call.columns)
+        return fn
     width = len(call.columns)
     if fn.event_shape or not fn.batch_shape or fn.batch_shape[-1] not in (1, width):
         raise ValueError(
             f"site {call.name!r}: expected a distribution of batch shape (..., rows, {width}), the columns"
             f" {call.names}, and no event shape, got batch shape {tuple(fn.batch_shape)} and event shape"
-            f" {tuple(fn.event_shape)}"
+            f" {tuple(fn.event_shape)}; whole rows are MultivariateNormal, LowRankMultivariateNormal and"
+            " MixtureSameFamily"
         )
     return fn

@@ -388,7 +388,7 @@ def test_distributions_over_other_columns_are_refused_by_name() -> None:
     wrong = [
         dist.Normal(torch.zeros(4, 3), 1.0),
         dist.Normal(0.0, 1.0),
-        dist.MultivariateNormal(torch.zeros(4, 2), torch.eye(2)),
+        dist.Dirichlet(torch.ones(4, 2)),
         dist.Normal(torch.zeros(4, 2), 1.0).to_event(2),
     ]
     for fn in wrong:

@@ -32,6 +32,13 @@ class Columns(TorchDistribution):
         positions = [position for columns, _ in parts for position in columns]
         if sorted(positions) != list(range(len(positions))):
             raise ValueError(f"Columns: expected every column once, got positions {positions}")
+        for columns, fn in parts:
+            if fn.event_shape:
+                raise ValueError(
+                    f"Columns: expected column-wise parts, got {type(fn).__name__} of event shape"
+                    f" {tuple(fn.event_shape)} for the columns {list(columns)}: give these a call of their own,"
+                    " partially_observed(..., columns=[...])"
+                )
         self.parts = tuple(parts)
         leading = torch.broadcast_shapes(*(fn.batch_shape[:-1] for _, fn in parts))
         super().__init__(torch.Size([*leading, len(positions)]), torch.Size(), validate_args=validate_args)

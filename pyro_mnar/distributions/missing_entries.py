@@ -53,7 +53,7 @@ class MissingEntries(TorchDistribution):
     @property
     def can_be_enumerated(self) -> bool:
         """Whether the values that entries can take are finitely many."""
-        return isinstance(self.fn, Levels) or self.fn.has_enumerate_support
+        return has_few_values(self.fn)
 
     def combinations(self) -> Float[Tensor, "combinations columns"]:
         """Every combination of values that columns with gaps can take, others held at one.
@@ -61,23 +61,7 @@ class MissingEntries(TorchDistribution):
         Raises:
             ValueError: If there are more than 4,096.
         """
-        choices = [self._values(column) for column in range(self.batch_shape[-1])]
-        has_gaps = ~self.mask_observed.reshape(-1, self.mask_observed.shape[-1]).all(0)
-        kept = [v if gaps else v[:1] for v, gaps in zip(choices, has_gaps.tolist(), strict=True)]
-        count = math.prod(len(values) for values in kept)
-        if count > MOST_COMBINATIONS:
-            raise ValueError(
-                f"missing levels: {count:,} combinations of {int(has_gaps.sum())} columns are too many to enumerate (at"
-                f" most {MOST_COMBINATIONS:,}): give each column a partially_observed(..., columns=[...]) of its own"
-            )
-        return torch.cartesian_prod(*kept).reshape(count, len(kept))
-
-    def _values(self, column: int) -> Float[Tensor, " values"]:
-        if isinstance(self.fn, Levels):
-            logits = self.fn.logits[..., column, :]
-            has = logits.isfinite().reshape(-1, logits.shape[-1]).any(0)
-            return self.fn.points[column][has]
-        return self.fn.enumerate_support(expand=False).reshape(-1)
+        return combinations(self.fn, self.mask_observed)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> MissingEntries:
         """Expand to a larger batch shape."""
@@ -101,16 +85,54 @@ class MissingEntries(TorchDistribution):
         """Per entry: the density of ``fn`` or of the placeholder."""
         if self.support.is_discrete:
             return self.fn.log_prob(value).masked_fill(self.mask_observed, 0.0)
-        return torch.where(self.mask_observed, self._placeholder(value).log_prob(value), self.fn.log_prob(value))
+        of_placeholders = placeholder(self.support, value).log_prob(value)
+        return torch.where(self.mask_observed, of_placeholders, self.fn.log_prob(value))
 
     def _draw(self, drawn: Tensor) -> Tensor:
         if self.support.is_discrete:
             return drawn
-        return torch.where(self.mask_observed, self._placeholder(drawn).sample(), drawn)
+        return torch.where(self.mask_observed, placeholder(self.support, drawn).sample(), drawn)
 
-    def _placeholder(self, like: Tensor) -> torch.distributions.Distribution:
-        normal = dist.Normal(torch.zeros_like(like), torch.ones_like(like), validate_args=False)
-        transform = biject_to(self.support)
-        if transform == biject_to(dist.constraints.real):
-            return normal
-        return dist.TransformedDistribution(normal, [transform])
+
+def placeholder(support: Any, like: Tensor) -> torch.distributions.Distribution:
+    """What stands at observed entries: N(0, 1) mapped to a support that is not discrete."""
+    normal = dist.Normal(torch.zeros_like(like), torch.ones_like(like), validate_args=False)
+    transform = biject_to(support)
+    if transform == biject_to(dist.constraints.real):
+        return normal
+    return dist.TransformedDistribution(normal, [transform])
+
+
+def has_few_values(fn: Any) -> bool:
+    """Whether the values that the entries of a distribution can take are finitely many."""
+    return isinstance(fn, Levels) or fn.has_enumerate_support
+
+
+def combinations(fn: Any, mask: Bool[Tensor, "..."]) -> Float[Tensor, "combinations columns"]:
+    """Every combination of values that columns with gaps can take, others held at one.
+
+    Args:
+        fn: Column-wise distribution; batch shape ``(..., columns)``.
+        mask: True where observed; ``(..., columns)``.
+
+    Raises:
+        ValueError: If there are more than 4,096.
+    """
+    choices = [_values(fn, column) for column in range(fn.batch_shape[-1])]
+    has_gaps = ~mask.reshape(-1, mask.shape[-1]).all(0)
+    kept = [v if gaps else v[:1] for v, gaps in zip(choices, has_gaps.tolist(), strict=True)]
+    count = math.prod(len(values) for values in kept)
+    if count > MOST_COMBINATIONS:
+        raise ValueError(
+            f"missing levels: {count:,} combinations of {int(has_gaps.sum())} columns are too many to enumerate (at"
+            f" most {MOST_COMBINATIONS:,}): give each column a partially_observed(..., columns=[...]) of its own"
+        )
+    return torch.cartesian_prod(*kept).reshape(count, len(kept))
+
+
+def _values(fn: Any, column: int) -> Float[Tensor, " values"]:
+    if isinstance(fn, Levels):
+        logits = fn.logits[..., column, :]
+        has = logits.isfinite().reshape(-1, logits.shape[-1]).any(0)
+        return fn.points[column][has]
+    return fn.enumerate_support(expand=False).reshape(-1)

@@ -15,6 +15,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from pyro_mnar.distributions.missing_entries import MissingEntries
+from pyro_mnar.distributions.whole_rows import MissingRow
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class RowPart(dist.Independent):
     """Some columns of a row as one event.
 
     Args:
-        entries: Column-wise distribution; batch shape ``(..., rows, columns)``.
+        entries: Column-wise distribution, batch shape ``(..., rows, columns)``; or one whose event is the row, of batch
+            shape ``(..., rows)``.
         part: What the columns stand for.
 
     Attributes:
@@ -69,13 +71,14 @@ class RowPart(dist.Independent):
     """
 
     def __init__(self, entries: TorchDistributionMixin, part: Part) -> None:
-        super().__init__(entries, 1)
-        self.row, self.part = entries.to_event(1), part
+        is_row = len(entries.event_shape) == 1
+        super().__init__(entries, 0 if is_row else 1)
+        self.row, self.part = entries if is_row else entries.to_event(1), part
 
     @property
     def has_enumerate_support(self) -> bool:
         """Whether missing values are levels, of which there are finitely many."""
-        return isinstance(self.base_dist, MissingEntries) and self.base_dist.can_be_enumerated
+        return isinstance(self.base_dist, MissingEntries | MissingRow) and self.base_dist.can_be_enumerated
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Every combination of missing levels; ``(combinations, *batch_shape, columns)``.
@@ -91,7 +94,8 @@ class RowPart(dist.Independent):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> RowPart:
         """Expand to a larger batch shape."""
-        return RowPart(self.base_dist.expand(torch.Size(batch_shape) + self.event_shape), self.part)
+        of_columns = self.event_shape[: self.reinterpreted_batch_ndims]
+        return RowPart(self.base_dist.expand(torch.Size(batch_shape) + of_columns), self.part)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Per row."""

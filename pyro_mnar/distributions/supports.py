@@ -16,6 +16,7 @@ from torch.distributions import constraints
 from pyro_mnar.distributions.columns import Columns
 from pyro_mnar.distributions.counts import StandardizedCounts
 from pyro_mnar.distributions.levels import Levels
+from pyro_mnar.distributions.row_laws import row_law
 from pyro_mnar.tables.batch import Batch
 
 ROUNDING = 1e-2  # of a count, or of the distance between two levels, in float32
@@ -39,7 +40,7 @@ def check_support(name: str, fn: TorchDistributionMixin, batch: Batch, columns: 
     for within, part in parts:
         at = [columns[position] for position in within]
         x, mask = batch.x[:, at], batch.mask[:, at]
-        outside = ~_holds(part, x) & mask
+        outside = ~_holds_rows(part, x) & mask
         outside = outside.reshape(-1, *mask.shape).any(0)
         if outside.any():
             row, column = (int(where[0]) for where in outside.nonzero(as_tuple=True))
@@ -50,6 +51,14 @@ def check_support(name: str, fn: TorchDistributionMixin, batch: Batch, columns: 
                 f" pyro_mnar.distributions.distribution_for(table, {of!r}, ...), or keep the column's own units,"
                 f" Table.from_frame(..., standardize={{{of!r}: False}})"
             )
+
+
+def _holds_rows(fn: TorchDistributionMixin, x: Tensor) -> Bool[Tensor, "*batch columns"]:
+    """The same of a distribution that may be one of whole rows."""
+    law = row_law(fn)
+    if law is None:
+        return _holds(fn, x)
+    return law.support.check(x) if law.of_entries is None else _holds(law.of_entries, x.unsqueeze(-2)).all(-2)
 
 
 def _holds(fn: TorchDistributionMixin, x: Tensor) -> Bool[Tensor, "*batch columns"]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mnar.infer.objective import ImportanceWeightedELBO, Particles
-from pyro_mnar.infer.sites import columns_of, missing_sites, sample_sites
+from pyro_mnar.infer.sites import columns_of, is_whole_row, missing_sites, sample_sites
 from pyro_mnar.kinds.kind import is_near_whole
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.completion import as_held, completed
@@ -302,8 +302,12 @@ def _weighed_anew(
                 f"site {name!r}: a part of a sum follows from the others, which needs a density for each column, got a"
                 f" proposal by {type(site['fn']).__name__}; leave the site out of the guide"
             )
-        density = site["fn"].base_dist.log_prob(site["value"]) * determined[:, columns[name]]
-        log_weights = log_weights + density.sum(-1).reshape(log_weights.shape)
+        cells = determined[:, columns[name]]
+        if is_whole_row(site):
+            density = site["fn"].base_dist.density_at(site["value"], cells).detach()
+        else:
+            density = (site["fn"].base_dist.log_prob(site["value"]) * cells).sum(-1)
+        log_weights = log_weights + density.reshape(log_weights.shape)
     return log_weights
 
 

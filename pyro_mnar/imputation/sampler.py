@@ -22,18 +22,20 @@ from torch import Tensor
 
 from pyro_mnar.capture.row_noise import RowNoise
 from pyro_mnar.distributions import Levels
+from pyro_mnar.distributions.whole_rows import MissingRow
 from pyro_mnar.imputation.applicability import Applicability
 from pyro_mnar.imputation.averages import NOT_SUMMED, Averages, Given, Weighted
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.coverage import check_drawn
-from pyro_mnar.infer.level_dependence import sites_that_move_weights
+from pyro_mnar.infer.level_dependence import rows_that_nothing_sees, sites_that_move_weights
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.shared import is_point, refuse_joint, rows_are_given, shared_part
-from pyro_mnar.infer.sites import Site, columns_of, is_summed_out, missing_sites, sample_sites
+from pyro_mnar.infer.sites import Site, columns_of, is_summed_out, is_whole_row, missing_sites, sample_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.row_kinds import check_row_kinds
 
 MOST_TRIES = 50  # sets of particles for a draw, before its row's constraints are called unsatisfiable
 
@@ -137,6 +139,7 @@ class Sampler:
         self.with_gaps = sorted(incomplete.union(with_gaps))
         self.max_plate_nesting = float("inf")
         self.drawn: frozenset[str] = frozenset()  # sites of whose values draws are needed
+        self.unseen_rows: frozenset[str] = frozenset()  # sites of whole rows that nothing else sees
         self.shared: list[poutine.Trace] = []  # what all rows share, one trace for each draw; empty if they share none
 
     @property
@@ -211,9 +214,12 @@ class Sampler:
             check_drawn(poutine.trace(self.fit.model).get_trace(rows), rows, self.with_gaps)
             run = objective.particles(self.model, self.fit.guide, rows)
             self.target.check(self.fit.model, batch)
+            check_row_kinds(run.model_trace, self.fit.schema)
             # Where another site sees a missing value, or the guide proposes it, the weight belongs to the draw.
             moving = sites_that_move_weights(self.model, self.fit.guide, (rows,), {})
             self.drawn = moving | frozenset(run.guide_trace.nodes)
+            if any(is_whole_row(site) for site in missing_sites(run.model_trace).values()):
+                self.unseen_rows = rows_that_nothing_sees(self.model, self.fit.guide, (rows,), {}) - self.drawn
         if len(shared_part(run.guide_trace)):
             with torch.no_grad():
                 traces = (poutine.trace(self.fit.guide).get_trace(rows) for _ in range(self.num_draws))
@@ -255,7 +261,11 @@ class Sampler:
             run = run._replace(log_weights=log_weights)
         if self.conditions is not None or self.applicability is not None:
             return run.log_weights, x, NOT_SUMMED
-        summed = {name: s for name, s in missing_sites(run.model_trace).items() if name not in self.drawn}
+        summed = {
+            name: site
+            for name, site in missing_sites(run.model_trace).items()
+            if name in self.unseen_rows or (is_summed_out(site) and name not in self.drawn)
+        }
         return run.log_weights, x, _given(summed, x)
 
     def _redraw(self, batch: Batch, numbers: range, log_weights: Tensor, x: Tensor) -> None:
@@ -292,14 +302,16 @@ def _missing_entries(
 
 
 def _given(sites: dict[str, Site], x: Float[Tensor, "particles rows columns"]) -> Given:
-    """Moments of the numbers that are summed out of the weight, since it does not depend on their draws."""
+    """Moments of the numbers on which the weight does not depend: they are summed out of it, or nothing sees them."""
     mean = None
     for site in sites.values():
-        law, columns = site["fn"].base_dist.fn, columns_of(site)
-        if not is_summed_out(site) or isinstance(law, Levels):
+        entries, columns = site["fn"].base_dist, columns_of(site)
+        law = entries if isinstance(entries, MissingRow) else entries.fn
+        if isinstance(law, Levels) or (isinstance(law, MissingRow) and law.is_discrete):
             continue
         mean = x.clone() if mean is None else mean
-        expected = law.mean.expand(*law.mean.shape[:-1], len(columns))
+        expected = law.mean.detach()
+        expected = expected.expand(*expected.shape[:-1], len(columns))
         mean[..., columns] = expected.to(x.dtype).reshape(*x.shape[:-1], len(columns))
     return Given(mean)
 

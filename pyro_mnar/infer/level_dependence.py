@@ -28,6 +28,7 @@ from pyro_mnar.infer.sites import (
     columns_of,
     holds_observed,
     is_summed_out,
+    is_whole_row,
     mechanism_weight,
     sample_sites,
     stochastic_sites,
@@ -50,18 +51,7 @@ def sites_that_move_weights(model: Callable, guide: Callable, args: Any, kwargs:
         args: Arguments of both, among them a batch.
         kwargs: The same.
     """
-    if any(isinstance(value, Batch) and value.x.is_meta for value in (*args, *kwargs.values())):
-        return frozenset()  # there is nothing to look at
-    with torch.no_grad(), torch.random.fork_rng(), poutine.block(), buffers_kept(model, guide):
-        sites = _summed_out(_trace(model, guide, args, kwargs))
-        if not sites:
-            return frozenset()
-        columns = [column for site in sites.values() for column in columns_of(site)]
-        args = tuple(_opened(value, columns) for value in args)
-        kwargs = {name: _opened(value, columns) for name, value in kwargs.items()}
-        with perturbed(trainable_parameters(model, guide), PERTURBATION):
-            trace = _trace(model, guide, args, kwargs)
-            moved = {name: _moved_by(model, trace, site, args, kwargs) for name, site in _summed_out(trace).items()}
+    moved = _moved(model, guide, args, kwargs, is_summed_out)
     for name, others in moved.items():
         if others:
             log.warning(
@@ -73,13 +63,44 @@ def sites_that_move_weights(model: Callable, guide: Callable, args: Any, kwargs:
     return frozenset(name for name, others in moved.items() if others)
 
 
+def rows_that_nothing_sees(model: Callable, guide: Callable, args: Any, kwargs: Mapping[str, Any]) -> frozenset[str]:
+    """Sites of whole rows whose missing values move no other site's density, so that their means given x_o are exact.
+
+    Args:
+        model: The model.
+        guide: Its guide.
+        args: Arguments of both, among them a batch.
+        kwargs: The same.
+    """
+    moved = _moved(model, guide, args, kwargs, is_whole_row)
+    return frozenset(name for name, others in moved.items() if not others)
+
+
+def _moved(
+    model: Callable, guide: Callable, args: Any, kwargs: Mapping[str, Any], is_meant: Callable[[Site], bool]
+) -> dict[str, list[str]]:
+    """Of sites of missing values, by name, which others depend on their draws."""
+    if any(isinstance(value, Batch) and value.x.is_meta for value in (*args, *kwargs.values())):
+        return {}  # there is nothing to look at
+
+    def meant(trace: Trace) -> dict[str, Site]:
+        return {name: site for name, site in sample_sites(trace).items() if is_meant(site)}
+
+    with torch.no_grad(), torch.random.fork_rng(), poutine.block(), buffers_kept(model, guide):
+        sites = meant(_trace(model, guide, args, kwargs))
+        if not sites:
+            return {}
+        columns = [column for site in sites.values() for column in columns_of(site)]
+        args = tuple(_opened(value, columns) for value in args)
+        kwargs = {name: _opened(value, columns) for name, value in kwargs.items()}
+        with perturbed(trainable_parameters(model, guide), PERTURBATION):
+            trace = _trace(model, guide, args, kwargs)
+            return {name: _moved_by(model, trace, site, args, kwargs) for name, site in meant(trace).items()}
+
+
 def _trace(model: Callable, guide: Callable, args: Any, kwargs: Mapping[str, Any]) -> Trace:
     drawn = poutine.trace(guide).get_trace(*args, **kwargs)
     return poutine.trace(poutine.replay(model, trace=drawn)).get_trace(*args, **kwargs)
-
-
-def _summed_out(trace: Trace) -> dict[str, Site]:
-    return {name: site for name, site in sample_sites(trace).items() if is_summed_out(site)}
 
 
 def _opened(value: Any, columns: list[int]) -> Any:
@@ -102,6 +123,8 @@ def _moved_by(model: Callable, trace: Trace, site: Site, args: Any, kwargs: Mapp
 
 
 def _another_value(site: Site) -> Tensor:
+    if is_whole_row(site):
+        return site["fn"].sample()
     levels = site["fn"].base_dist.fn
     if not isinstance(levels, Levels):
         return levels.sample()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pyro_mnar.distributions import ImportanceRatio, SummedOut
 from pyro_mnar.distributions.row_parts import MaskPart, MissingPart, ObservedPart, Part, RowPart
+from pyro_mnar.distributions.whole_rows import MissingRow, ObservedRow
 from pyro_mnar.primitives import ROWS
 
 Site = dict[str, Any]  # narrower than Pyro's type of it, in which every entry may be None
@@ -88,15 +89,31 @@ def mechanism_weight(site: Mapping[str, Any]) -> float | None:
 def scored_in(fn: RowPart, kept: Bool[Tensor, " columns"]) -> RowPart:
     """A marked site's distribution, of whose columns only those that are kept are scored.
 
+    Of a distribution of whole rows, the others are then taken as given.
+
     Args:
         fn: The distribution.
         kept: Of every column of the table, whether it is kept.
     """
-    return RowPart(fn.base_dist.mask(kept[list(fn.part.columns)]), fn.part)
+    of_columns = kept[list(fn.part.columns)]
+    if isinstance(fn.base_dist, ObservedRow):
+        return RowPart(fn.base_dist.scored_in(of_columns), fn.part)
+    return RowPart(fn.base_dist.mask(of_columns), fn.part)
+
+
+def is_whole_row(site: Mapping[str, Any]) -> bool:
+    """Whether a site draws the missing values of a row together, given the observed ones."""
+    fn = site["fn"]
+    return isinstance(fn, RowPart) and isinstance(fn.base_dist, MissingRow)
 
 
 def column_distribution(fn: Any) -> TorchDistributionMixin:
-    """Of a site's distribution what it is column by column, without events, masks and importance ratios."""
+    """Of a site's distribution what it is column by column, without events, masks and importance ratios.
+
+    Of a distribution of whole rows, what the model was given.
+    """
+    if isinstance(fn, RowPart) and isinstance(fn.base_dist, ObservedRow | MissingRow):
+        return fn.base_dist.fn
     while isinstance(fn, dist.Independent | dist.MaskedDistribution | ImportanceRatio | SummedOut):
         fn = fn.base_dist
     return fn

@@ -21,6 +21,7 @@ from pyro_mnar.infer.shared import check_sizes, refuse_joint
 from pyro_mnar.tables.batch import Batch, RowSource, shuffled
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.held_out import HeldOut
+from pyro_mnar.training.row_kinds import check_row_kinds
 from pyro_mnar.training.stepper import Optimisation
 from pyro_mnar.training.telling_rows import telling_rows
 
@@ -188,6 +189,7 @@ class TrainingRun:
             if len(few) > 1:
                 check_sizes(self.fit.model, few, few.take(torch.arange(len(few) - 1, device=few.device)))
         check_claims(run.model_trace, few, incomplete)
+        check_row_kinds(run.model_trace, self.fit.schema)
         warn_of_row_scales(run.model_trace, run.scale, self.objective.plate)
         self._check_supports()
         uses_mask_twice = self.fit.schema.auxiliary_source == "mask"
