@@ -25,7 +25,9 @@ from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.tables.completion import completed, with_derived, without_value
+from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.derived import computed
+from pyro_mnar.tables.native_frames import as_native
 from pyro_mnar.tables.schema import Column
 from pyro_mnar.tables.survey import design_of, has_design
 from pyro_mnar.tables.table import Table
@@ -119,23 +121,45 @@ class Imputations(ImputedCells):
             lines.append("  parameters: the same in every draw, so intervals leave out their uncertainty")
         return "\n".join(lines)
 
-    def mean(self) -> pd.DataFrame:
+    def mean(self) -> Any:
         """The frame with posterior means in its gaps; integer columns that receive a mean become floating.
 
         Words have no mean: a gap gets the most probable one, and :meth:`probabilities` says how probable.  Derived
         columns have the mean of what their formula gives in each draw.
         """
+        return self._own(self._pandas_mean())
+
+    def _pandas_mean(self) -> pd.DataFrame:
         frame, schema = super().mean(), self.table.schema
         if not schema.derived:
             return frame
-        given = [computed(schema.derived, drawn) for drawn in self.frames()]
+        given = [computed(schema.derived, drawn) for drawn in self.pandas_frames()]
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of rows without a value in any draw
             means = {name: np.nanmean([each[name] for each in given], axis=0) for name in given[0]}
         return with_derived(frame, self.table.frame, schema, means, keep_integers=False)
 
-    def frames(self) -> Iterator[pd.DataFrame]:
-        """The completed frames, one a draw, in the frame's own dtypes (whole numbers in integer columns)."""
+    def frames(self) -> Iterator[Any]:
+        """The completed frames, one a draw, of the frame's own make and dtypes (whole numbers in integer columns)."""
+        return map(self._own, super().frames())
+
+    def pandas_frames(self) -> Iterator[pd.DataFrame]:
+        """The same in pandas' columns, whatever the make of the frame that came in."""
         return super().frames()
+
+    def of_own_frames(self, analysis: Analysis) -> Analysis:
+        """An analysis of pandas frames: a function gets each as one of the make that came in."""
+        storage = self.table.storage
+        if not callable(analysis) or not isinstance(storage, DenseStorage) or storage.native is None:
+            return analysis
+        return lambda frame: analysis(self._own(frame))
+
+    def _own(self, done: pd.DataFrame) -> Any:
+        """A completed frame as one of the make that came in."""
+        storage, schema = self.table.storage, self.table.schema
+        if not isinstance(storage, DenseStorage) or storage.native is None:
+            return done
+        names = {*schema.names, *(one.column for one in schema.derived)}
+        return as_native(storage.native, storage.frame, done, names)
 
     def probabilities(self, column: Hashable) -> pd.DataFrame:
         """Posterior probability of every level in each imputed cell of a column; ``(cells of the column, levels)``.
@@ -174,8 +198,8 @@ class Imputations(ImputedCells):
         self._refuse_biased()
         note = OF_BOOTSTRAP if self.from_bootstrap else _OF_POSTERIOR if self.from_posterior else HELD_FIXED
         return pool_frames(
-            self.frames(),
-            analysis,
+            self.pandas_frames(),
+            self.of_own_frames(analysis),
             outcome=outcome,
             dfcom=dfcom,
             rule=rule,
@@ -196,7 +220,7 @@ class Imputations(ImputedCells):
                 "likelihood_ratio: expected rows sampled alike, got a survey with weights, clusters or strata, whose"
                 " pseudo-likelihood has no such ratio: test coefficients with pool(...).wald([...])"
             )
-        return likelihood_ratio_frames(self.frames(), full, null, num_tested=num_tested)
+        return likelihood_ratio_frames(self.pandas_frames(), full, null, num_tested=num_tested)
 
     def shifted(self, delta: Deltas, *, scale: DeltaScale = "sd", seed: int = 0) -> Imputations:
         """The same imputations, moved by deltas: what if the missing values are larger, or rarer, than the fit says?

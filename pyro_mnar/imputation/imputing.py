@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Hashable, Sequence
-from typing import TypedDict, Unpack, overload
+from typing import Any, TypedDict, Unpack, overload
 
-import pandas as pd
 import torch
 
 from pyro_mnar.capture.tracing import MODES
@@ -26,7 +25,6 @@ from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.arguments import device_of, whole_number
 from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.positions import CellPositions
-from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.restarts import member_seed
 
@@ -52,18 +50,16 @@ class Options(TypedDict, total=False):
 
 
 @overload
-def impute(fit: Fit, table: Table | pd.DataFrame, *, cells: None = None, **options: Unpack[Options]) -> Imputations: ...
+def impute(fit: Fit, table: Any, *, cells: None = None, **options: Unpack[Options]) -> Imputations: ...
 
 
 @overload
-def impute(
-    fit: Fit, table: Table | pd.DataFrame, *, cells: CellPositions, **options: Unpack[Options]
-) -> CellImputations: ...
+def impute(fit: Fit, table: Any, *, cells: CellPositions, **options: Unpack[Options]) -> CellImputations: ...
 
 
 def impute(
     fit: Fit,
-    table: Table | pd.DataFrame,
+    table: Any,
     *,
     cells: CellPositions | None = None,
     constraints: Sequence[Declared] = (),

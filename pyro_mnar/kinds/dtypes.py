@@ -92,7 +92,7 @@ def _of_objects(values: pd.Series) -> pd.Series:
     if what in ("timedelta", "timedelta64"):
         return _at(values, pd.Series(pd.to_timedelta(values.tolist())) / DAY)
     if what in ("decimal", "mixed", "mixed-integer"):
-        known = [value for value in values.tolist() if not pd.isna(value)]
+        known = values[values.notna()].tolist()
         are_numbers = all(isinstance(value, int | float | Decimal | Fraction | np.number) for value in known)
         if are_numbers and any(isinstance(value, Decimal | Fraction) for value in known):
             numbers = [np.nan if pd.isna(value) else float(value) for value in values.tolist()]

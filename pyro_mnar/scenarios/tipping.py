@@ -245,8 +245,10 @@ def _jackknifed(
     design = None
     if isinstance(drawn, Imputations) and has_design(drawn.table.schema):
         design = design_of(drawn.table.frame, drawn.table.schema)  # as pool has it
+    if isinstance(drawn, Imputations):
+        analysis = drawn.of_own_frames(analysis)
     run = reader(analysis, outcome, design)
-    results = [run(frame) for frame in drawn.frames()]
+    results = [run(frame) for frame in (drawn.pandas_frames() if isinstance(drawn, Imputations) else drawn.frames())]
     values, covariances = np.stack([r.values for r in results]), np.stack([r.covariance for r in results])
     if len(results) < 3:
         return math.inf

@@ -27,6 +27,7 @@ class DenseStorage:
         applicable: Cells that have a value, seen or not; ``(rows, columns)``.
         codes: Per column of ``na_values``, the code that stood in each cell (missing where there was none).
         bounds: Least and greatest values of gaps; None where nothing is known of any.
+        native: The user's frame as narwhals has it, if it is none of pandas', whose values ``frame`` then holds.
     """
 
     rows: Batch
@@ -34,6 +35,7 @@ class DenseStorage:
     applicable: Bool[Tensor, "rows columns"]
     codes: pd.DataFrame
     bounds: Bounds | None = None
+    native: Any = None
 
     title = "Table"
 
@@ -98,6 +100,7 @@ class DenseStorage:
             applicable=self.applicable[at],
             codes=self.codes.iloc[rows],
             bounds=None if self.bounds is None else self.bounds.take(rows),
+            native=None if self.native is None else self.native[rows.tolist(), :],
         )
 
     def status(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -24,6 +24,7 @@ from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.derived import Derived, derived_of, solved
 from pyro_mnar.tables.frame_schema import schema_of_frame
 from pyro_mnar.tables.frames import Cells, by_column, check_frame, known_codes, match_columns, read_gaps
+from pyro_mnar.tables.native_frames import as_native, as_pandas
 from pyro_mnar.tables.row_checks import check_rows
 from pyro_mnar.tables.schema import Column, OtherColumn, Schema
 from pyro_mnar.tables.skip_patterns import divided, statuses
@@ -31,7 +32,7 @@ from pyro_mnar.tables.survey import WEIGHTS, design_columns, design_of, has_desi
 
 
 def encoded(
-    frame: pd.DataFrame,
+    frame: Any,
     *,
     auxiliary: Collection[Hashable] | Literal["mask"] | None = None,
     kinds: Mapping[Hashable, str | Kind] | str | Kind | None = None,
@@ -51,6 +52,7 @@ def encoded(
     dtype: torch.dtype | None = None,
 ) -> tuple[Schema, DenseStorage]:
     """The schema of a frame, unless one is given, and all its cells."""
+    frame, native = as_pandas(frame)
     check_frame(frame, auxiliary, carry)
     reasons = {"na_values": na_values, "not_applicable": not_applicable, "by_design": by_design}
     given = {reason: by_column(cells, reason) for reason, cells in reasons.items()}
@@ -107,7 +109,9 @@ def encoded(
         modelled[:, column] &= ~(inapplicable | designed)
         if name in found:  # whether there is a value to withhold is known only where there is one: score neither
             modelled[:, column] &= ~found[name].open
-    frame, is_filled = _with_filled(frame, schema, filled)
+    unfilled, (frame, is_filled) = frame, _with_filled(frame, schema, filled)
+    if native is not None and is_filled.any():
+        native = as_pandas(as_native(native, unfilled, frame, list(filled)))[1]
     modelled &= ~is_filled  # the mechanism saw a gap, whatever became of it
 
     check_rows(schema.constraints, frame, numbers, schema)
@@ -123,7 +127,7 @@ def encoded(
         names=schema.names,
         weight=_weight(frame, schema, dtype),
     )
-    storage = DenseStorage(rows, frame.copy(deep=False), torch.from_numpy(applicable), codes)
+    storage = DenseStorage(rows, frame.copy(deep=False), torch.from_numpy(applicable), codes, native=native)
     if bounds is not None:
         schema = _without_answered(schema, mask | bounds.answered) if is_training else schema
         storage = storage.bounded(bounds, _incomplete(schema))

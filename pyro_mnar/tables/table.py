@@ -49,7 +49,7 @@ class Table:
     @classmethod
     def from_frame(
         cls,
-        frame: pd.DataFrame,
+        frame: Any,
         *,
         auxiliary: Collection[Hashable] | Literal["mask"] | None = None,
         kinds: Mapping[Hashable, str | Kind] | str | Kind | None = None,
@@ -68,10 +68,11 @@ class Table:
         schema: Schema | None = None,
         dtype: torch.dtype | None = None,
     ) -> Table:
-        """Encode a pandas frame in which NaN, None and pd.NA are gaps.
+        """Encode a frame in which NaN, None and pd.NA are gaps.
 
         Args:
-            frame: One row an observation; any index, any column labels, each label once.
+            frame: One row an observation; any index, any column labels, each label once.  Of pandas, or an eager frame
+                of polars, Arrow or what else narwhals reads: completed frames are of the same make.
             auxiliary: Names of the columns that are U: complete, conditioned on, not imputed; text, categories and
                 booleans become indicators. None: the complete columns serve as U and stay modelled columns too.
                 ``"mask"``: U = R. An empty list: no U, a standard normal prior.
@@ -124,7 +125,7 @@ class Table:
                 number column, has a column with no observed value, or an auxiliary column that is absent or has holes;
                 if a bound excludes an observed value or leaves no room for a missing one; if observed values break a
                 constraint.
-            TypeError: If ``frame`` is no DataFrame, or ``auxiliary`` is a single string.
+            TypeError: If ``frame`` is no eager frame, or ``auxiliary`` is a single string.
         """
         schema, storage = encoded(
             frame,
@@ -295,7 +296,7 @@ class Table:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The user's frame, as it came in."""
+        """The user's frame, as it came in; one of another make in pandas' columns."""
         return self.storage.frame
 
     @property

@@ -21,6 +21,7 @@ from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
 from pyro_mnar.infer.posterior import PosteriorDraws, flat_samples
 from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.native_frames import is_frame
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training import files
@@ -131,9 +132,9 @@ class Fit:
         parameters = [*module_parameters(self.model, self.guide), *self.store["params"].values()]
         return parameters[0].dtype if parameters else torch.get_default_dtype()
 
-    def encoded(self, table: Table | pd.DataFrame) -> Table:
+    def encoded(self, table: Any) -> Table:
         """Rows in the units that the fit was trained in; ValueError for other tables, TypeError for other things."""
-        if isinstance(table, pd.DataFrame):
+        if not isinstance(table, Table) and is_frame(table):
             return Table.from_frame(table, schema=self.schema, dtype=self.dtype)
         if not isinstance(table, Table):
             raise TypeError(f"table: expected a Table or a DataFrame, got {type(table).__name__}")
