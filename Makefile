@@ -38,8 +38,8 @@ $(INSTALLED): setup.cfg constraints.txt
 demo: $(INSTALLED)  ## GINA and its rivals on a table with values missing not at random
 	@$(BIN)/pyro-mnar demo $(ARGS)
 
-test: $(INSTALLED)  ## all tests, the slow statistical ones too
-	@$(PYTEST) $(ARGS)
+test: $(INSTALLED)  ## all tests, the slow statistical ones too, and annotated shapes and types
+	@THOROUGH=1 $(PYTEST) $(ARGS)
 
 quick: $(INSTALLED)  ## the tests that are not slow
 	@$(PYTEST) -m "not slow" $(ARGS)

@@ -1,18 +1,23 @@
-"""Rules for every test: shapes are checked, float64, a fixed seed, and no test leaves global state changed.
+"""Rules for every test: float64, a fixed seed, and no test leaves global state changed.
 
-The import hook stands before the first import of the package, so beartype checks every annotation.
+``THOROUGH=1``, as `make test` sets it, has beartype check every annotation of the package while quick tests run, and
+Hypothesis try four times as many examples.  That doubles their time, so `make quick` does without.  Slow tests are
+never checked so: they go the same ways thousands of times.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import jaxtyping
 
-jaxtyping.install_import_hook("pyro_mnar", "typechecking.checked")
+THOROUGH = bool(os.environ.get("THOROUGH"))
+if THOROUGH:
+    jaxtyping.install_import_hook("pyro_mnar", "typechecking.checked")  # before the package's first import
 
 import beartype.roar  # noqa: E402
 import hypothesis  # noqa: E402
@@ -32,8 +37,9 @@ with warnings.catch_warnings():
 SEED = 20210
 QUICK_SECONDS = 5  # on an idle machine; what takes longer is listed after a run
 
-hypothesis.settings.register_profile("no deadline", deadline=None)  # a pause of a busy machine is no failure
-hypothesis.settings.load_profile("no deadline")
+# A pause of a busy machine is no failure.
+hypothesis.settings.register_profile("chosen", deadline=None, max_examples=100 if THOROUGH else 25)
+hypothesis.settings.load_profile("chosen")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,6 +58,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section(f"quick tests of more than {QUICK_SECONDS} s: shrink them, or mark them slow")
         for taken, test in slow:
             terminalreporter.write_line(f"{taken:6.1f} s  {test}")
+
+
+@pytest.fixture(autouse=True)
+def no_checks_in_slow_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Of shapes and types, which cost the most where a fit takes thousands of steps."""
+    jaxtyping.config.update("jaxtyping_disable", request.node.get_closest_marker("slow") is not None)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)

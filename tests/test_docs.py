@@ -20,7 +20,11 @@ BLOCK = re.compile(r"^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", re.DOTAL
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 TOLERANCE = 0.05  # of numbers that a page shows: another machine's training is not bit for bit the same
 
-pages = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(DOCS)) for page in PAGES])
+LONG = {"data.md", "sensitivity.md"}  # what takes seconds even with training cut short
+
+
+def pages(some: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("page", some, ids=[str(page.relative_to(DOCS)) for page in some])
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +36,7 @@ def as_a_reader_has_it(float64: None, monkeypatch: pytest.MonkeyPatch, tmp_path:
     torch.set_default_dtype(torch.float64)
 
 
-@pages
+@pages([page for page in PAGES if page.name not in LONG])
 def test_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With training cut short."""
     train = pyro_mnar.fit
@@ -47,7 +51,7 @@ def test_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pages
+@pages(PAGES)
 def test_blocks_print_what_the_page_shows(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for shown, printed in run(page, capsys):
         assert NUMBER.sub("#", shown).split() == NUMBER.sub("#", printed).split()

@@ -133,7 +133,10 @@ def simplified(functional: fx.GraphModule) -> fx.GraphModule:
 
 def operations(function: Callable[..., Any], inputs: Sequence[Tensor], **options: Any) -> fx.GraphModule:
     """What a function does to tensors, as a list of torch's operations."""
-    return internal("torch.fx.experimental.proxy_tensor", "make_fx")(function, **options)(*inputs)
+    context, tracing = (internal("torch._guards", name) for name in ("TracingContext", "tracing"))
+    # A fake tensor describes each operation's result; without a context every one of them would make a mode of its own.
+    with tracing(context(internal("torch._subclasses", "FakeTensorMode")())):
+        return internal("torch.fx.experimental.proxy_tensor", "make_fx")(function, **options)(*inputs)
 
 
 def differ(first: Tensor, second: Tensor) -> bool:

@@ -360,6 +360,7 @@ def test_the_information_policy_beats_random_in_five_of_five_seeds():
             assert areas["information"] < areas["random"], (seed, areas)
 
 
+@pytest.mark.slow
 def test_answers_may_be_words_and_levels():
     random = np.random.default_rng(0)
     ability = random.normal(size=300)

@@ -246,6 +246,7 @@ class TestFileOfRuns:
         assert system.calls == 1
         assert len(found.drop_duplicates(["data", "metric"])) == 4
 
+    @pytest.mark.slow
     def test_a_killed_process_leaves_a_file_to_go_on_with(self, tmp_path: Path) -> None:
         """The process dies by SIGKILL within its third run."""
         program = f"""
@@ -286,6 +287,7 @@ class TestConfiguration:
         assert len({configuration_of(system) for system in others}) == len(others)
         assert configuration_of(baselines.mice()) == configuration_of(baselines.mice())
 
+    @pytest.mark.slow
     def test_is_the_same_in_another_process(self) -> None:
         program = (
             "from pyro_mnar import baselines; from pyro_mnar.experiments.configuration import configuration_of;"
@@ -384,6 +386,7 @@ class TestUCI:
         assert "| mean | 1.820 | 1.82 |" in text
         assert "| not-MIWAE, self-masking |  | 0.74 |" in text
 
+    @pytest.mark.slow
     def test_every_system_runs(self, tmp_path: Path) -> None:
         experiment = brief(on_iris(uci(quick=True)))
         found = run_experiment(experiment, tmp_path, seeds=[0], progress=False)
@@ -438,6 +441,7 @@ class TestSynthetic:
 
 
 class TestAblation:
+    @pytest.mark.slow
     def test_runs(self, tmp_path: Path) -> None:
         experiment = brief(ablation(quick=True, rows=60))
         assert list(experiment.data) == ["A", "B", "C", "breast cancer"]

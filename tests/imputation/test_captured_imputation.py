@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import shutil
@@ -93,8 +94,19 @@ def by_hand(captured: CapturedSampler, batch: Batch, seed: tuple[int, int]) -> R
 # The numbers --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pair", [of_plain_columns, of_kinds, of_bounds, of_own_functions])
-@pytest.mark.parametrize("target", Target)
+PAIRS = [of_plain_columns, of_kinds, of_bounds, of_own_functions]
+QUICK = [  # each pair and each target once; the rest are captured as these are
+    (of_plain_columns, Target.GIVEN_MASK),
+    (of_kinds, Target.GIVEN_TEMPERED_MASK),
+    (of_bounds, Target.GIVEN_MASK),
+    (of_own_functions, Target.WITHOUT_MASK),
+]
+
+
+@pytest.mark.parametrize(
+    ("pair", "target"),
+    [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in itertools.product(PAIRS, Target)],
+)
 def test_the_graph_makes_of_other_rows_and_numbers_what_python_makes_of_them(pair, target):
     fit, table = pair()
     batch = table.batch()
@@ -163,7 +175,9 @@ def test_no_bits_make_a_number_out_of_range(dtype):
 # Chunks -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [7 * 3 * 6 * 4, 2 * 3 * 6, 1])  # seven rows; a row and two draws; a row and a draw
+@pytest.mark.parametrize(  # seven rows; a row and two draws; a row and a draw
+    "size", [pytest.param(7 * 3 * 6 * 4, marks=pytest.mark.slow), 2 * 3 * 6, 1]
+)
 def test_numbers_do_not_depend_on_threads_and_all_rows_and_draws_are_there(size):
     fit, table = of_plain_columns()
     found = []

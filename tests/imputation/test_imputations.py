@@ -386,7 +386,7 @@ def as_seen(frame, table):
 
 @pytest.mark.filterwarnings("ignore:na_values of column.*stands in any row")
 @given(frames())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 5)
 @pytest.mark.filterwarnings("ignore:constant columns")
 def test_frames_come_back_with_observed_bits_dtypes_index_and_columns_kept(frame_and_codes):
     frame, codes = frame_and_codes

@@ -48,7 +48,7 @@ def allowed(graph: MissingnessGraph) -> tuple[Tensor, Tensor]:
     return parents, signs
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=settings.default.max_examples * 3 // 5)
 @given(graph_data(), FORMS)
 def test_every_r_sees_exactly_its_parents(data: dict, form: str) -> None:
     graph = MissingnessGraph.from_dict(data)
@@ -59,7 +59,7 @@ def test_every_r_sees_exactly_its_parents(data: dict, form: str) -> None:
     assert (slopes[:, parents] != 0.0).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=settings.default.max_examples * 3 // 5)
 @given(graph_data())
 def test_it_says_whose_value_causes_another_columns_missingness(data: dict) -> None:
     graph = MissingnessGraph.from_dict(data)
@@ -77,7 +77,7 @@ def test_indicators_of_a_level_count_as_its_column() -> None:
     assert [mechanism.causes_only_own([d]) for d in range(3)] == [False, False, True]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=settings.default.max_examples * 3 // 5)
 @given(graph_data(), FORMS)
 def test_known_signs_hold_whatever_the_parameters(data: dict, form: str) -> None:
     graph = MissingnessGraph.from_dict(data)

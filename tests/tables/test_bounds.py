@@ -222,7 +222,7 @@ def mixed() -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
     return frame, *bounds
 
 
-@pytest.fixture(scope="module", params=[torch.float32, torch.float64])
+@pytest.fixture(scope="module", params=[torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 def imputed(request: pytest.FixtureRequest, mixed: Any) -> tuple[Fit, Imputations]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(request.param)

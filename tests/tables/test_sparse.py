@@ -186,7 +186,7 @@ def test_a_column_without_a_value_has_the_others_units() -> None:
     assert (column.mean, column.std) == pytest.approx((3.0, np.std([1.0, 2.0, 6.0])))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=settings.default.max_examples * 2 // 5)
 @given(data=st.data())
 def test_any_rows_are_those_of_the_dense_table(data: st.DataObject) -> None:
     frame = wide(12, 5, 0.4, seed=data.draw(st.integers(0, 100)))

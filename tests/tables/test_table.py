@@ -271,7 +271,7 @@ def test_held_out_cells_are_missing_for_a_reason_of_their_own():
 
 
 @given(rows=st.integers(1, 60), batch_size=st.integers(1, 70), seed=st.none() | st.integers(0, 9))
-@settings(max_examples=60)
+@settings(max_examples=settings.default.max_examples * 3 // 5)
 def test_batches_hold_every_row_once_in_sizes_that_differ_by_at_most_one(rows, batch_size, seed):
     table = Table.from_numpy(np.arange(rows + 1.0)[:, None], auxiliary=[]).take(range(rows))
     generator = None if seed is None else torch.Generator().manual_seed(seed)
