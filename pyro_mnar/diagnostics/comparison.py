@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 import pyro.poutine as poutine
 import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
 
 from pyro_mnar.diagnostics.probe import scores_mask
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import mechanism_weights
 from pyro_mnar.tables.table import Table
-from pyro_mnar.training.evidence import log_evidence
+from pyro_mnar.training.evidence import log_evidence, mean_and_error, row_weights
 from pyro_mnar.training.fitted import Fit
 
 LEAST_PARTICLES = 1000
@@ -39,10 +41,12 @@ class Comparison:
             row and its paired ``difference_error``; ``gain_of_2k``, what doubling the particles adds (large: the bound
             is loose and the ranking with it).
         per_row: The bounds of every row of the table; ``(rows, fits)``.
+        weight: How often each row counts in the means and their errors, 1 on average; None where every row counts once.
     """
 
     bounds: pd.DataFrame
     per_row: pd.DataFrame
+    weight: Float[NDArray, " rows"] | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """One row a fit: ``bounds``."""
@@ -52,7 +56,7 @@ class Comparison:
         """Every pair: mean of the row-wise difference, its standard error, and their ratio; ``(pairs, 3)``."""
         names = list(self.bounds.index)
         pairs = [(a, b) for at, a in enumerate(names) for b in names[at + 1 :]]
-        rows = {pair: _difference(self.per_row[pair[0]], self.per_row[pair[1]]) for pair in pairs}
+        rows = {pair: _difference(self.per_row[pair[0]], self.per_row[pair[1]], self.weight) for pair in pairs}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index=["fit", "other"])
 
     def __repr__(self) -> str:
@@ -104,18 +108,19 @@ def compare(
     }
     index = tables[first].row_labels
     per_row = pd.DataFrame({name: evidence.log_p for name, evidence in found.items()}, index=index)
-    order = per_row.mean().sort_values(ascending=False).index
+    weight = row_weights(tables[first])
+    means = {name: mean_and_error(per_row[name].to_numpy(), "log_evidence", weight) for name in per_row}
+    order = sorted(means, key=lambda name: -means[name]["log_evidence"])
     rows = {}
     for name in order:
-        of_best = _difference(per_row[name], per_row[order[0]])
+        of_best = _difference(per_row[name], per_row[order[0]], weight)
         rows[name] = {
-            "log_evidence": per_row[name].mean(),
-            "standard_error": _error(per_row[name]),
+            **means[name],
             "difference": of_best["difference"],
             "difference_error": of_best["error"],
-            "gain_of_2k": found[name].gain.mean(),
+            "gain_of_2k": np.average(found[name].gain, weights=weight),
         }
-    return Comparison(pd.DataFrame.from_dict(rows, orient="index"), per_row[list(order)])
+    return Comparison(pd.DataFrame.from_dict(rows, orient="index"), per_row[order], weight)
 
 
 def _check_same(first: str, one: Fit, second: str, other: Fit) -> None:
@@ -163,10 +168,6 @@ def _check_scores_mask(name: str, fit: Fit, table: Table) -> None:
         )
 
 
-def _difference(one: pd.Series, other: pd.Series) -> dict[str, float]:
-    difference, error = float((one - other).mean()), _error(one - other)
+def _difference(one: pd.Series, other: pd.Series, weight: Float[NDArray, " rows"] | None) -> dict[str, float]:
+    difference, error = mean_and_error((one - other).to_numpy(), "difference", weight).values()
     return {"difference": difference, "error": error, "ratio": difference / error if error > 0 else 0.0}
-
-
-def _error(per_row: pd.Series) -> float:
-    return float(per_row.std(ddof=1) / np.sqrt(len(per_row))) if len(per_row) > 1 else float("inf")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from pyro_mnar.diagnostics.importance import TRUSTED, row_weights
-from pyro_mnar.diagnostics.replicates import VALUES, predictive_checks
+from pyro_mnar.diagnostics.replicates import VALUES, Replicates, predictive_checks, replicated
 from pyro_mnar.diagnostics.spread import restart_spread
-from pyro_mnar.diagnostics.training_signs import distance_from_ignorable, ignorable_fit, kl_by_dimension, rise
+from pyro_mnar.diagnostics.training_signs import (
+    distance_from_ignorable,
+    gradient_norm,
+    ignorable_fit,
+    kl_by_dimension,
+    rise,
+)
 from pyro_mnar.imputation import Imputations
 from pyro_mnar.training.fitted import Fit
 
@@ -53,6 +59,8 @@ class Diagnosis:
         kl: KL of each latent dimension from its prior, in nats.
         distances: By column, imputed means of the fit and of an ignorable one, and their distance in observed standard
             deviations.
+        replicates: Tables drawn from the fitted model, by which the predictive checks are made.
+        imputations: What was diagnosed.
     """
 
     findings: tuple[Finding, ...]
@@ -60,11 +68,31 @@ class Diagnosis:
     columns: pd.Series
     checks: pd.DataFrame
     kl: pd.Series
-    distances: pd.DataFrame = field(default_factory=pd.DataFrame)
+    distances: pd.DataFrame
+    replicates: Replicates = field(repr=False)
+    imputations: Imputations = field(repr=False)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a line."""
         return pd.DataFrame(self.findings, columns=list(Finding._fields))
+
+    def to_inference_data(self) -> Any:
+        """One ArviZ object of all of it, as :meth:`Imputations.to_inference_data` makes it.
+
+        ``posterior_predictive`` holds the replicates, ``x`` in the user's units and the mask ``r``, by ``(chain, draw,
+        row, column)``; ``sample_stats`` has effective sample size and k-hat of the rows.
+        """
+        from pyro_mnar.imputation.inference_data import draws_to_inference_data
+
+        given = self.imputations
+        return draws_to_inference_data(
+            given.table,
+            given.cells,
+            given.draws,
+            effective_sample_size=given.effective_sample_size,
+            pareto_k=self.rows.pareto_k,
+            replicated=(self.replicates.table, self.replicates.x, self.replicates.mask),
+        )
 
     def __repr__(self) -> str:
         lines = [
@@ -102,7 +130,8 @@ def diagnose(
     rows = row_weights(fit, table, num_particles=num_particles, seed=seed)
     rows["label"] = table.row_labels[rows.index.to_numpy()]
     columns = _columns_to_distrust(imputations, rows)
-    checks = predictive_checks(fit, table, replicates=replicates, seed=seed)
+    drawn = replicated(fit, table, replicates, seed=seed)
+    checks = predictive_checks(drawn)
     kl = kl_by_dimension(fit, table, seed=seed)
     distances = pd.DataFrame(columns=["imputed", "ignorable", "distance_in_sd"])
     if imputations.cells.size:
@@ -112,14 +141,14 @@ def diagnose(
         _weights(rows, columns, num_particles),
         _repeats(imputations),
         *_predictive(checks),
-        _rising(fit),
+        _rising(fit, gradient_norm(fit, table, seed=seed)),
         _collapse(kl),
         _distance(distances),
     ]
     if fit.members and imputations.cells.size:
         found.append(_restarts(fit, imputations, seed))
     found.sort(key=lambda finding: _ORDER.index(finding.verdict))
-    return Diagnosis(tuple(found), rows, columns, checks, kl, distances)
+    return Diagnosis(tuple(found), rows, columns, checks, kl, distances, drawn, imputations)
 
 
 def _columns_to_distrust(imputations: Imputations, rows: pd.DataFrame) -> pd.Series:
@@ -182,12 +211,14 @@ def _predictive(checks: pd.DataFrame) -> list[Finding]:
     return found
 
 
-def _rising(fit: Fit) -> Finding:
+def _rising(fit: Fit, gradient: tuple[float, float]) -> Finding:
     gained, error = rise(fit)
     subject, advice = "training", "train for more epochs"
     if np.isnan(gained):
         return Finding(LOOK, subject, "fewer than ten epochs are known", advice)
     evidence = f"the bound rose by {gained:.4f} ± {error:.4f} nats a row over the last tenth of the epochs"
+    if np.isfinite(gradient[0]):
+        evidence += f"; its gradient has norm {gradient[0]:.2g} a row, {gradient[1]:.2g} would be noise alone"
     rising = gained > max(0.005, 3 * error)
     return Finding(PROBLEM if gained > max(0.05, 3 * error) else LOOK if rising else FINE, subject, evidence, advice)
 

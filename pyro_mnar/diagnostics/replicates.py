@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.shared import shared_part
 from pyro_mnar.infer.sites import column_distribution, columns_of, mechanism_weight, sample_sites
 from pyro_mnar.tables.table import Table
+from pyro_mnar.training.evidence import row_weights
 from pyro_mnar.training.fitted import Fit
 
 MOST_ROWS, MOST_COLUMNS, MOST_PATTERNS, LEAST_ROWS = 5000, 30, 10, 5
@@ -32,36 +33,58 @@ RATE, PAIR, PATTERN, LINK, VALUES = "missing", "both missing", "pattern", "value
 Statistics = dict[tuple[str, str], float]
 
 
-def predictive_checks(fit: Fit, table: Table, *, replicates: int = 100, seed: int = 0) -> pd.DataFrame:
-    """Compare statistics of the table with those of replicates.
+class Replicates(NamedTuple):
+    """Tables drawn from a fitted model, given u.
+
+    Attributes:
+        table: The rows that they are replicates of.
+        x: Complete rows in standardised units; ``(replicates, rows, columns)``.
+        mask: Which values the model lets be seen; the table's own where it has no mechanism.
+        scores_mask: Whether it has one.
+    """
+
+    table: Table
+    x: Float[NDArray, "replicates rows columns"]
+    mask: Bool[NDArray, "replicates rows columns"]
+    scores_mask: bool
+
+
+def replicated(fit: Fit, table: Table, replicates: int = 100, *, seed: int = 0) -> Replicates:
+    """Draw tables from the model with its mask, given u.
 
     Args:
         fit: A trained model and guide.
         table: Rows in its units; of more than 5,000, as many spread evenly.
         replicates: How many tables to draw.
         seed: Same seed, same numbers.
+    """
+    chosen = np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).astype(int))
+    table = table.take(chosen) if len(chosen) < len(table) else table
+    x, masks = zip(*_drawn(fit, table, replicates, seed), strict=True)
+    own = table.mask.numpy()
+    return Replicates(
+        table, np.stack(x), np.stack([own if mask is None else mask for mask in masks]), masks[0] is not None
+    )
+
+
+def predictive_checks(drawn: Replicates) -> pd.DataFrame:
+    """Compare statistics of a table with those of its replicates.
 
     Returns:
         One row a statistic: ``check``, ``of``, ``observed``, ``replicated`` (mean), ``spread`` (standard deviation over
         replicates), ``p`` (two-sided, by a normal approximation), and ``flagged``: p below 0.01 over the number of
         statistics of its check.  Without the checks of the mask where the model has none.
     """
-    chosen = np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).astype(int))
-    table = table.take(chosen) if len(chosen) < len(table) else table
-    mask = table.mask.numpy()
-    patterns = _frequent(mask)
+    table, mask = drawn.table, drawn.table.mask.numpy()
+    patterns, weight = _frequent(mask), row_weights(table)
     aux = table.aux.double().numpy() if table.schema.auxiliary_source == "named" else np.empty((len(table), 0))
-    own = statistics_of(table, table.x.double().numpy(), mask, aux, patterns)
-    drawn = [
-        statistics_of(table, x, r if r is not None else mask, aux, patterns)
-        for x, r in _replicated(fit, table, replicates, seed)
-    ]
-    scores_mask = next(_replicated(fit, table, 1, seed))[1] is not None
+    own = statistics_of(table, table.x.double().numpy(), mask, aux, patterns, weight)
+    theirs = [statistics_of(table, x, r, aux, patterns, weight) for x, r in zip(drawn.x, drawn.mask, strict=True)]
     rows = []
     for key, value in own.items():
-        if key[0] != VALUES and not scores_mask:
+        if key[0] != VALUES and not drawn.scores_mask:
             continue
-        others = np.array([one[key] for one in drawn if np.isfinite(one.get(key, np.nan))])
+        others = np.array([one[key] for one in theirs if np.isfinite(one.get(key, np.nan))])
         if len(others) > 2 and np.isfinite(value):
             rows.append((*key, value, others.mean(), others.std(ddof=1), _probability(value, others)))
     frame = pd.DataFrame(rows, columns=["check", "of", "observed", "replicated", "spread", "p"])
@@ -75,32 +98,39 @@ def statistics_of(
     mask: Bool[NDArray, "rows columns"],
     aux: Float[NDArray, "rows auxiliaries"],
     patterns: list[Bool[NDArray, " columns"]],
+    weight: Float[NDArray, " rows"] | None,
 ) -> Statistics:
-    """Of a table or a replicate, in standardised units."""
+    """Of a table or a replicate, in standardised units; shares and moments are weighted where rows have weights."""
+
+    def share(which: Bool[NDArray, " rows"]) -> float:
+        return float(np.average(which, weights=weight))
+
     columns = table.schema.columns
     names = [str(name) for name in table.schema.names]
     gaps = [d for d, column in enumerate(columns) if column.incomplete][:MOST_COLUMNS]
-    found: Statistics = {(RATE, names[d]): float((~mask[:, d]).mean()) for d in gaps}
+    found: Statistics = {(RATE, names[d]): share(~mask[:, d]) for d in gaps}
     for d, e in combinations(gaps, 2):
-        found[PAIR, f"{names[d]}, {names[e]}"] = float((~mask[:, d] & ~mask[:, e]).mean())
+        found[PAIR, f"{names[d]}, {names[e]}"] = share(~mask[:, d] & ~mask[:, e])
     if len(gaps) > 1:
         for pattern in patterns:
             missing = ", ".join(name for name, seen in zip(names, pattern, strict=True) if not seen) or "nothing"
-            found[PATTERN, f"missing: {missing}"] = float((mask == pattern).all(1).mean())
+            found[PATTERN, f"missing: {missing}"] = share((mask == pattern).all(1))
     for d in gaps:
         for j, name in enumerate(names[:MOST_COLUMNS]):
             if j != d:
-                found[LINK, f"{name} | {names[d]}"] = _difference(x[:, j], ~mask[:, d], mask[:, j])
+                found[LINK, f"{name} | {names[d]}"] = _difference(x[:, j], ~mask[:, d], mask[:, j], weight)
         for j in range(aux.shape[1]):
-            found[LINK, f"U[{j}] | {names[d]}"] = _difference(aux[:, j], ~mask[:, d], np.ones(len(aux), dtype=bool))
+            found[LINK, f"U[{j}] | {names[d]}"] = _difference(
+                aux[:, j], ~mask[:, d], np.ones(len(aux), dtype=bool), weight
+            )
     for d, name in enumerate(names[:MOST_COLUMNS]):
-        seen = x[mask[:, d], d]
-        found[VALUES, f"mean of {name}"] = float(seen.mean()) if len(seen) else np.nan
-        found[VALUES, f"spread of {name}"] = float(seen.std()) if len(seen) else np.nan
+        mean = _mean(x[:, d], mask[:, d], weight)
+        found[VALUES, f"mean of {name}"] = mean
+        found[VALUES, f"spread of {name}"] = _mean((x[:, d] - mean) ** 2, mask[:, d], weight) ** 0.5
     return found
 
 
-def _replicated(fit: Fit, table: Table, count: int, seed: int) -> Iterator[tuple[Any, Any]]:
+def _drawn(fit: Fit, table: Table, count: int, seed: int) -> Iterator[tuple[Any, Any]]:
     """Complete rows and masks, given u; the mask is None where the model scores none."""
     session = Session(seed, fit.device, fit.store)
     batch = table.batch(fit.device)
@@ -126,10 +156,19 @@ def _frequent(mask: Bool[NDArray, "rows columns"]) -> list[Bool[NDArray, " colum
     return list(patterns[np.argsort(-counts, kind="stable")[:MOST_PATTERNS]])
 
 
-def _difference(values: Float[NDArray, " rows"], missing: NDArray[Any], seen: NDArray[Any]) -> float:
+def _difference(values: Float[NDArray, " rows"], missing: NDArray[Any], seen: NDArray[Any], weight: Any) -> float:
     """Mean of seen values where another column is missing, less that where it is not."""
-    one, other = values[missing & seen], values[~missing & seen]
-    return float(one.mean() - other.mean()) if min(len(one), len(other)) >= LEAST_ROWS else np.nan
+    one, other = missing & seen, ~missing & seen
+    if min(one.sum(), other.sum()) < LEAST_ROWS:
+        return np.nan
+    return _mean(values, one, weight) - _mean(values, other, weight)
+
+
+def _mean(values: Float[NDArray, " rows"], which: Bool[NDArray, " rows"], weight: Any) -> float:
+    """Over some rows, as often as each counts; NaN where none does."""
+    own = None if weight is None else weight[which]
+    counts = which.sum() if own is None else own.sum()
+    return float(np.average(values[which], weights=own)) if counts else np.nan
 
 
 def _probability(value: float, others: Float[NDArray, " replicates"]) -> float:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from numpy.typing import NDArray
 
-from pyro_mnar.imputation import impute
+from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.tables.table import Table
-from pyro_mnar.training.evidence import log_evidence, mean_and_error, standard_errors
+from pyro_mnar.training.evidence import log_evidence, mean_and_error, row_weights, standard_errors
 from pyro_mnar.training.fitted import Fit
 
 MOST_TOLERANCES = 10  # up to which two standard errors count; a difference too noisy to judge is not equality
@@ -78,10 +80,12 @@ def restart_spread(
 
 def bounds_of(fits: list[Fit], table: Table, num_particles: int, tolerance: float, seed: int) -> pd.DataFrame:
     """Bounds of several fits on the same rows, and which are equal to the best; one row a fit."""
+    weight = row_weights(table)
     log_p = np.stack([log_evidence(fit, table, num_particles=num_particles, seed=seed).log_p for fit in fits])
-    below = log_p[log_p.mean(1).argmax()] - log_p
-    frame = pd.DataFrame([mean_and_error(row) for row in log_p])
-    frame["below_best"], frame["below_best_error"] = below.mean(1), standard_errors(below)
+    below = log_p[np.average(log_p, axis=1, weights=weight).argmax()] - log_p
+    frame = pd.DataFrame([mean_and_error(row, weight=weight) for row in log_p])
+    frame["below_best"] = np.average(below, axis=1, weights=weight)
+    frame["below_best_error"] = standard_errors(below, weight)
     frame["equal"] = frame["below_best"] <= np.clip(
         2 * frame["below_best_error"], tolerance, MOST_TOLERANCES * tolerance
     )
@@ -99,7 +103,8 @@ def spread_of(means: pd.DataFrame, equal: pd.Series, table: Table) -> pd.DataFra
 
 
 def imputed_means(fit: Fit, table: Table, *, num_particles: int = 200, seed: int = 0) -> pd.Series:
-    """Mean over its gaps of each column's posterior means, in the user's units; ``(incomplete columns,)``.
+    """Mean over its gaps of each column's posterior means, in the user's units; weighted where rows have weights;
+    ``(incomplete columns,)``.
 
     Raises:
         ValueError: If the table has no cell to impute.
@@ -107,6 +112,16 @@ def imputed_means(fit: Fit, table: Table, *, num_particles: int = 200, seed: int
     imputations = impute(fit, table, num_draws=1, num_particles=num_particles, seed=seed)
     if not imputations.means.size:
         raise ValueError("table: expected a cell to impute, got none")
-    columns = imputations.cells[1]
-    names = table.schema.names
-    return pd.Series({names[d]: imputations.means[columns == d].mean() for d in np.unique(columns)})
+    names, weight = table.schema.names, row_weights(imputations.table)
+    return pd.Series({names[d]: mean for d, mean in means_by_column(imputations, weight).items()})
+
+
+def means_by_column(imputations: Imputations, weight: Float[NDArray, " rows"] | None) -> dict[int, float]:
+    """Mean of the imputed means of each column's gaps, by the column's position."""
+    of_rows, columns = imputations.cells
+    means = {}
+    for d in np.unique(columns).tolist():
+        here = columns == d
+        own = None if weight is None else weight[of_rows[here]]
+        means[d] = float(np.average(imputations.means[here], weights=own))
+    return means

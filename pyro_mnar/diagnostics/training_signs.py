@@ -9,14 +9,18 @@ import pandas as pd
 import pyro.poutine as poutine
 import torch
 from pyro.distributions import Normal
-from torch import nn
+from torch import Tensor, nn
 
+from pyro_mnar.diagnostics.spread import means_by_column
 from pyro_mnar.imputation import impute
 from pyro_mnar.imputation.target import Target
+from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.infer.parameters import trainable_parameters
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import column_distribution, holds_columns, is_shared, stochastic_sites
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training import fit as train
+from pyro_mnar.training.evidence import row_weights
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.restarts import column_of, copied_pair
 
@@ -50,10 +54,30 @@ def rise(fit: Fit) -> tuple[float, float]:
     return float(last.mean() - before.mean()), float(noise * (2 / length) ** 0.5)
 
 
+def gradient_norm(fit: Fit, table: Table, *, draws: int = 20, seed: int = 0) -> tuple[float, float]:
+    """Norm of the gradient of the bound, per row, and the norm that noise of the particles alone would give it.
+
+    Of rows spread evenly over the table, the mean of several draws.  NaN where there is nothing to train.
+    """
+    batch = table.source().take(_spread_evenly(table)).to(fit.device)
+    objective = ImportanceWeightedELBO(5)
+    with Session(seed, fit.device, fit.store).running():
+        objective.particles(fit.model, fit.guide, batch)  # guides may make their parameters when first called
+        parameters = trainable_parameters(fit.model, fit.guide)
+        if not parameters:
+            return np.nan, np.nan
+        drawn = []
+        for _ in range(draws):
+            loss = objective.differentiable_loss(fit.model, fit.guide, batch) / batch.size
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+            drawn.append(torch.cat([g.reshape(-1) for g in gradients if g is not None]).double())
+    found = torch.stack(drawn)
+    return float(found.mean(0).norm()), float((found.var(0).sum() / draws).sqrt())
+
+
 def kl_by_dimension(fit: Fit, table: Table, *, seed: int = 0) -> pd.Series:
     """KL(q(z_h | x_o, r) ‖ p(z_h | u)), mean over rows, of each dimension of a latent with normal guide and prior."""
-    rows = torch.from_numpy(np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).astype(int)))
-    batch = table.source().take(rows).to(fit.device)
+    batch = table.source().take(_spread_evenly(table)).to(fit.device)
     with Session(seed, fit.device, fit.store).running(), torch.no_grad():
         guide_trace = poutine.trace(fit.guide).get_trace(batch)
         model_trace = poutine.trace(poutine.replay(fit.model, trace=guide_trace)).get_trace(batch)
@@ -65,7 +89,9 @@ def kl_by_dimension(fit: Fit, table: Table, *, seed: int = 0) -> pd.Series:
             if isinstance(q, Normal) and isinstance(p, Normal):
                 kl = torch.distributions.kl_divergence(q, p)
                 kl = kl.reshape(len(batch), -1) if kl.dim() else kl.expand(len(batch), 1)
-                found |= {f"{name}[{h}]": value for h, value in enumerate(kl.mean(0).tolist())}
+                counts = kl.new_ones(len(batch)) if batch.weight is None else batch.weight
+                mean = (counts[:, None] * kl).sum(0) / counts.sum()
+                found |= {f"{name}[{h}]": value for h, value in enumerate(mean.tolist())}
     return pd.Series(found, dtype=np.float64, name="kl")
 
 
@@ -83,18 +109,24 @@ def ignorable_fit(fit: Fit, table: Table, *, steps: int = 1000, batch_size: int 
 
 def distance_from_ignorable(fit: Fit, ignorable: Fit, table: Table, *, seed: int = 0) -> pd.DataFrame:
     """Imputed means by column of a fit and of an ignorable one, and their distance in observed standard deviations."""
-    means = []
-    for one in (fit.without_bootstrap(), ignorable):
-        found = impute(one, table, num_draws=1, num_particles=200, seed=seed)
-        columns = found.cells[1]
-        means.append({d: found.means[columns == d].mean() for d in np.unique(columns).tolist()})
+    weight = row_weights(table)
+    means = [
+        means_by_column(impute(one, table, num_draws=1, num_particles=200, seed=seed), weight)
+        for one in (fit.without_bootstrap(), ignorable)
+    ]
     rows = {}
     for d in means[0]:
         column = table.schema.columns[d]
         if column.kind.holds_words:
             continue  # the mean of words' positions means nothing
-        seen = column.decode(table.x[table.mask[:, d], d].double().numpy())
-        spread = float(np.std(np.asarray(seen, dtype=np.float64))) or 1.0
-        mean, other = float(means[0][d]), float(means[1][d])
+        here = table.mask[:, d].numpy()
+        seen = np.asarray(column.decode(table.x[here, d].double().numpy()), dtype=np.float64)
+        own = None if weight is None else weight[here]
+        spread = float(np.average((seen - np.average(seen, weights=own)) ** 2, weights=own)) ** 0.5 or 1.0
+        mean, other = means[0][d], means[1][d]
         rows[column.name] = {"imputed": mean, "ignorable": other, "distance_in_sd": (mean - other) / spread}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["imputed", "ignorable", "distance_in_sd"])
+
+
+def _spread_evenly(table: Table) -> Tensor:
+    return torch.from_numpy(np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).astype(int)))

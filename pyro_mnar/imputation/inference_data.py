@@ -1,26 +1,18 @@
-"""ArviZ objects, for ArviZ below 1.0 (InferenceData) and from 1.0 on (DataTree)."""
+"""Draws, data and diagnostics as one ArviZ object, with labelled dimensions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-import arviz
 import numpy as np
 import pandas as pd
 import xarray
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
+from pyro_mnar.imputation.arviz_groups import from_groups
 from pyro_mnar.tables.table import Table
-
-
-def from_groups(groups: dict[str, dict[str, xarray.DataArray]]) -> Any:
-    """An InferenceData or a DataTree, whichever this ArviZ works with, from groups of labelled arrays."""
-    datasets: dict[str, Any] = {name: xarray.Dataset(variables) for name, variables in groups.items() if variables}
-    if hasattr(arviz, "InferenceData"):
-        return arviz.InferenceData(**datasets)
-    return xarray.DataTree.from_dict(datasets)
 
 
 def draws_to_inference_data(
@@ -30,6 +22,7 @@ def draws_to_inference_data(
     *,
     effective_sample_size: Float[NDArray, " rows"] | None = None,
     pareto_k: pd.Series | None = None,
+    replicated: tuple[Table, Float[NDArray, "draws rows columns"], Bool[NDArray, "draws rows columns"]] | None = None,
 ) -> Any:
     """Draws of every missing entry under ``posterior``, one chain.
 
@@ -45,6 +38,8 @@ def draws_to_inference_data(
         draws: Values of these cells, in the user's units.
         effective_sample_size: Of each row's weights; infinite where nothing is imputed.
         pareto_k: k-hat of rows, by position, such as ``diagnose(...).rows.pareto_k``.
+        replicated: A table and replicates of its rows in standardised units, with their masks, for
+            ``posterior_predictive``.
     """
     schema, frame = table.schema, table.frame
     row_labels, names = _text(frame.index), _text(schema.names)
@@ -61,7 +56,7 @@ def draws_to_inference_data(
         },
     )
     mask = table.mask.numpy()
-    x = np.stack([column.decode(table.x[:, i].numpy()) for i, column in enumerate(schema.columns)], axis=1)
+    x = _decoded(table, table.x.numpy())
     by_cell = {"dims": ("row", "column"), "coords": {"row": row_labels, "column": names}}
     by_row: Any = {"dims": "row", "coords": {"row": row_labels}}
     constants = {
@@ -77,6 +72,7 @@ def draws_to_inference_data(
     return from_groups(
         {
             "posterior": {"x_missing": posterior},
+            "posterior_predictive": {} if replicated is None else _replicates(*replicated),
             "sample_stats": of_rows,
             "observed_data": {
                 "x": xarray.DataArray(np.where(mask, x, np.nan), **by_cell),
@@ -85,6 +81,25 @@ def draws_to_inference_data(
             "constant_data": constants,
         }
     )
+
+
+def _replicates(
+    table: Table, x: Float[NDArray, "draws rows columns"], mask: Bool[NDArray, "draws rows columns"]
+) -> dict[str, xarray.DataArray]:
+    coordinates = {
+        "chain": [0],
+        "draw": np.arange(len(x)),
+        "row": _text(table.frame.index),
+        "column": _text(table.schema.names),
+    }
+    values = {"x": np.stack([_decoded(table, one) for one in x]), "r": mask}
+    dims = ("chain", "draw", "row", "column")
+    return {name: xarray.DataArray(value[None], dims=dims, coords=coordinates) for name, value in values.items()}
+
+
+def _decoded(table: Table, x: Float[NDArray, "rows columns"]) -> NDArray[Any]:
+    """In the user's units; levels by their position."""
+    return np.stack([column.decode(x[:, i]) for i, column in enumerate(table.schema.columns)], axis=1)
 
 
 def _text(labels: Iterable[Any]) -> NDArray[Any]:

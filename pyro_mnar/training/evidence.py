@@ -30,6 +30,7 @@ from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.shared import shared_part
 from pyro_mnar.infer.sites import holds_columns, scored_in
 from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.survey import has_design
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 
@@ -101,15 +102,31 @@ def log_evidence(
     return Evidence(log_p, gain)
 
 
-def mean_and_error(per_row: Float[NDArray, " rows"], name: str = "bound") -> dict[str, float]:
-    """The mean over rows, under a name, and its ``standard_error``."""
-    return {name: float(per_row.mean()), "standard_error": float(standard_errors(per_row))}
+def row_weights(table: Table) -> Float[NDArray, " rows"] | None:
+    """How often each row counts, 1 on average; None where every row counts once."""
+    if not has_design(table.schema):
+        return None
+    weight = table.source().take(torch.arange(len(table))).weight
+    return None if weight is None else weight.double().numpy()
 
 
-def standard_errors(per_row: Float[NDArray, "*fits rows"]) -> Any:
-    """Standard error of the mean over rows, the last dimension."""
+def mean_and_error(
+    per_row: Float[NDArray, " rows"], name: str = "bound", weight: Float[NDArray, " rows"] | None = None
+) -> dict[str, float]:
+    """The mean over rows, under a name, and its ``standard_error``; weighted where rows have weights."""
+    mean = float(np.average(per_row, weights=weight))
+    return {name: mean, "standard_error": float(standard_errors(per_row, weight))}
+
+
+def standard_errors(per_row: Float[NDArray, "*fits rows"], weight: Float[NDArray, " rows"] | None = None) -> Any:
+    """Standard error of the mean over rows, the last dimension; of a weighted one by its linearisation."""
     count = per_row.shape[-1]
-    return per_row.std(-1, ddof=1) / np.sqrt(count) if count > 1 else np.full(per_row.shape[:-1], np.inf)
+    if count < 2:
+        return np.full(per_row.shape[:-1], np.inf)
+    if weight is None:
+        return per_row.std(-1, ddof=1) / np.sqrt(count)
+    apart = weight * (per_row - np.average(per_row, axis=-1, weights=weight)[..., None])
+    return np.sqrt(count / (count - 1) * (apart**2).sum(-1)) / weight.sum()
 
 
 def _log_mean_weight(

@@ -19,7 +19,7 @@ from pyro_mnar.infer.parameters import mirrored_parameters
 from pyro_mnar.infer.session import Session, seeded
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
-from pyro_mnar.training.evidence import log_evidence, mean_and_error
+from pyro_mnar.training.evidence import log_evidence, mean_and_error, row_weights
 from pyro_mnar.training.fitted import Fit, copied_modules
 
 PARTICLES = 100  # of the bounds by which initialisations are compared
@@ -85,10 +85,11 @@ def best_of(
         starts.append(Start(*copied, own, store if member else None, f"start {member + 1} of {count}"))
     done = train(starts)
     members, interrupted = [trained.fit for trained in done], any(trained.interrupted for trained in done)
-    rows = []
+    rows, weight = [], row_weights(judges)
     for member, fitted in enumerate(members):
         bound = log_evidence(fitted, judges, num_particles=PARTICLES, seed=seed).log_p
-        rows.append({"member": member, "seed": starts[member].seed, **mean_and_error(bound, column_of(fitted))})
+        told = mean_and_error(bound, column_of(fitted), weight)
+        rows.append({"member": member, "seed": starts[member].seed, **told})
     report = pd.DataFrame(rows)
     best = int(report[column_of(members[0])].fillna(-np.inf).to_numpy().argmax())
     report["kept"] = report["member"] == best

@@ -10,10 +10,10 @@ import torch
 from pyro.nn import PyroModule
 
 from checks import gina_pair, table_with_gaps
-from pyro_mnar import Fit, Table, diagnose, fit, impute, observe_mask, partially_observed, rows
+from pyro_mnar import Fit, Table, compare, diagnose, fit, impute, observe_mask, partially_observed, rows
 from pyro_mnar.diagnostics.importance import pareto_k, row_weights
-from pyro_mnar.diagnostics.replicates import predictive_checks
-from pyro_mnar.diagnostics.training_signs import kl_by_dimension, rise
+from pyro_mnar.diagnostics.replicates import predictive_checks, replicated
+from pyro_mnar.diagnostics.training_signs import gradient_norm, kl_by_dimension, rise
 
 
 class Regression(PyroModule):
@@ -48,6 +48,10 @@ def fitted(by_u, seed, num_rows=300):
     return fit(Regression(by_u), no_guide, table, seed=seed, compile="eager", **options), table
 
 
+def checks_of(by_u, seed):
+    return predictive_checks(replicated(*fitted(by_u, seed)))
+
+
 def of_missingness(checks):
     return checks[checks.check != "observed values"]
 
@@ -73,21 +77,21 @@ def test_every_row_with_gaps_is_weighed():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_graph_without_an_edge_that_is_there_is_flagged(seed):
-    checks = of_missingness(predictive_checks(*fitted(False, seed)))
+    checks = of_missingness(checks_of(False, seed))
     assert checks.flagged.any()
     assert checks.iloc[0].of == "U[0] | y"
 
 
 def test_the_true_graph_is_not_flagged():
     """A check is flagged by chance with probability 0.01 for each of its kinds, here three."""
-    assert not predictive_checks(*fitted(True, 0)).flagged.any()
+    assert not checks_of(True, 0).flagged.any()
 
 
 @pytest.mark.slow
 def test_missingness_is_judged_right_over_many_seeds():
     """Flagged in 5 of 5 seeds where the edge lacks, in at most 1 of 20 where it is there."""
-    assert all(of_missingness(predictive_checks(*fitted(False, seed))).flagged.any() for seed in range(5))
-    assert sum(of_missingness(predictive_checks(*fitted(True, seed))).flagged.any() for seed in range(20)) <= 1
+    assert all(of_missingness(checks_of(False, seed)).flagged.any() for seed in range(5))
+    assert sum(of_missingness(checks_of(True, seed)).flagged.any() for seed in range(20)) <= 1
 
 
 def test_a_bound_that_rises_is_seen():
@@ -119,3 +123,46 @@ def test_a_diagnosis_says_worst_first_what_to_do():
     assert "let R depend on these columns" in repr(found) and "agree on the law of what is observed" in repr(found)
     # The mechanism knows nothing of y, so an ignorable fit imputes the same.
     assert abs(found.distances.loc["y", "distance_in_sd"]) < 0.1
+
+
+def test_a_diagnosis_lands_in_one_object_of_arviz():
+    result, table = fitted(False, 0, num_rows=40)
+    found = diagnose(result, impute(result, table, num_draws=3), num_particles=500, replicates=20)
+    data = found.to_inference_data()
+    assert data["posterior"]["x_missing"].shape == (1, 3, int((~table.mask).sum()))
+    made = data["posterior_predictive"]
+    assert made["x"].dims == made["r"].dims == ("chain", "draw", "row", "column")
+    np.testing.assert_array_equal(made["r"][0], found.replicates.mask)
+    missing = found.checks[found.checks.check == "missing"]
+    assert float(1 - made["r"].mean()) == pytest.approx(missing.replicated.item())
+    of_y = table.schema.columns[0]
+    np.testing.assert_allclose(made["x"][0, :, :, 0], of_y.mean + of_y.std * found.replicates.x[..., 0], rtol=1e-6)
+    assert set(data["sample_stats"]) == {"effective_sample_size", "pareto_k"}
+
+
+def test_rows_count_as_often_as_their_weights_say():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"u": random.normal(size=60), "w": random.choice([1.0, 2.0], 60)})
+    frame["y"] = frame.u.where(random.random(60) < 0.6)
+    table = Table.from_frame(frame, auxiliary=["u"], weights="w")
+    doubled = table.new_rows(frame.loc[frame.index.repeat(frame.w.astype(int))].reset_index(drop=True).assign(w=1.0))
+    fits = {}
+    for by_u in (True, False):  # masks do not depend on what is missing: their weights have no noise
+        model = Regression(by_u)
+        torch.nn.init.constant_(model.slope, 0.7), torch.nn.init.constant_(model.change, 0.4)
+        fits[str(by_u)] = Fit(model, no_guide, table.schema)
+    weighted, repeated = (compare(fits, rows_).bounds for rows_ in (table, doubled))
+    means = ["log_evidence", "difference"]
+    pd.testing.assert_frame_equal(weighted[means], repeated[means], rtol=1e-9)
+    checks = [predictive_checks(replicated(fits["True"], rows_, 3)) for rows_ in (table, doubled)]
+    checks = [found.set_index(["check", "of"]).observed.sort_index() for found in checks]
+    pd.testing.assert_series_equal(*checks, rtol=1e-9)
+    assert not np.isclose(checks[0]["missing", "y"], frame.y.isna().mean(), atol=1e-3)
+
+
+def test_the_gradient_of_a_trained_fit_is_noise_and_of_an_untrained_one_is_not():
+    result, table = fitted(True, 0)
+    norm, noise = gradient_norm(result, table)
+    untrained, _ = gradient_norm(Fit(Regression(True), no_guide, table.schema), table)
+    assert norm < 0.05 * untrained
+    assert noise < untrained
