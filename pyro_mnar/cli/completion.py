@@ -18,6 +18,7 @@ from pyro_mnar.cli.training import held_out_rows, interrupted, prepare, refuse_t
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.imputation.imputing import DEFAULT_DRAWS
 from pyro_mnar.infer.arguments import device_of
+from pyro_mnar.tables.frame_files import FrameFile, has_format
 from pyro_mnar.tables.text_frame import TextFrame
 from pyro_mnar.training.fitted import Fit
 
@@ -69,7 +70,8 @@ def complete_file(options: argparse.Namespace) -> Outcome:
     num_draws = options.draws or num_fits or DEFAULT_DRAWS
     if num_fits and num_draws > num_fits:
         raise ValueError(f"--draws: expected at most {num_fits}, one from each bootstrap fit, got {num_draws}")
-    names = [*_draw_names(num_draws), "mean.csv", "history.csv"]
+    suffix = options.data.suffix if has_format(options.data) else ".csv"
+    names = [*_draw_names(num_draws, suffix), f"mean{suffix}", "history.csv"]
     folder = OutputFolder(options.out, names, options.data)
     decided: dict[str, Any] = {"fit": str(options.fit)}
     if result is None:
@@ -104,7 +106,9 @@ def told(result: Fit) -> str:
     return f"trained for {result.epochs_done} epochs: {reached} nats per row{bootstrap}"
 
 
-def _files(text: TextFrame, imputations: Imputations, result: Fit, names: list[str]) -> Iterator[tuple[str, bytes]]:
+def _files(
+    text: TextFrame | FrameFile, imputations: Imputations, result: Fit, names: list[str]
+) -> Iterator[tuple[str, bytes]]:
     """Names and bytes of what is written, one at a time."""
     columns = imputations.table.schema.columns
     rows, positions = imputations.cells
@@ -140,6 +144,6 @@ def _about(options: argparse.Namespace, source: Input, result: Fit, imputations:
     }
 
 
-def _draw_names(draws: int) -> list[str]:
+def _draw_names(draws: int, suffix: str) -> list[str]:
     digits = max(2, len(str(draws)))
-    return [f"draw_{number:0{digits}}.csv" for number in range(1, draws + 1)]
+    return [f"draw_{number:0{digits}}{suffix}" for number in range(1, draws + 1)]

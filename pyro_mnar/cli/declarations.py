@@ -16,9 +16,11 @@ import pandas as pd
 import torch
 
 from pyro_mnar.cli.constraint_text import constraint_of
+from pyro_mnar.cli.sources import FileSource, TextSource
 from pyro_mnar.kinds import KINDS, Ordinal
 from pyro_mnar.tables.cell_formats import Numbers
 from pyro_mnar.tables.delimited_text import DelimitedText
+from pyro_mnar.tables.frame_files import FrameFile, has_format, read_file
 from pyro_mnar.tables.frames import REASONS
 from pyro_mnar.tables.row_functions import is_condition
 from pyro_mnar.tables.schema import Schema
@@ -57,6 +59,7 @@ class Declarations:
         weights: Column that says how many people a row stands for.
         cluster: Column of the clusters that were sampled whole.
         strata: Column of the strata.
+        sheet: Of a workbook, the name of a sheet; the first if None.
     """
 
     sep: str | None = None
@@ -80,6 +83,7 @@ class Declarations:
     weights: str | None = None
     cluster: str | None = None
     strata: str | None = None
+    sheet: str | None = None
 
     @classmethod
     def of_options(cls, options: argparse.Namespace) -> Declarations:
@@ -124,6 +128,7 @@ class Declarations:
             thousands=options.thousands,
             na=_words(options.na),
             date_format=dict(_pair(given, "--date-format", "FORMAT", first=True) for given in options.date_format),
+            sheet=options.sheet,
         )
 
     def over(self, others: Declarations) -> Declarations:
@@ -142,17 +147,18 @@ class Declarations:
         merged["kinds"] = {n: v for n, v in merged["kinds"].items() if n in self.kinds or n not in self.order}
         return replace(self, **merged)
 
-    def read(self, path: Path) -> tuple[TextFrame, Table]:
-        """The file's text and values, and its table.
+    def read(self, path: Path) -> tuple[TextFrame | FrameFile, Table]:
+        """The file, with its values, and its table.
 
         Raises:
-            ValueError: As :meth:`pyro_mnar.Table.from_csv`; names the line where a row is wrong.
+            ValueError: As :meth:`pyro_mnar.Table.from_file`; names the line where a row is wrong.
+            ImportError: Likewise.
         """
-        text = self._text(path)
-        self._check_names(text)
+        source = self._source(path)
+        self._check_names(path, source.names)
         kinds: Any = {**{name: _kind(given, name) for name, given in self.kinds.items()}, **self._ordinals()}
-        na_values = self._codes_where_found(text)
-        read = self._frame(text, kinds, (na_values, self.not_applicable, self.by_design))
+        na_values = self._codes_where_found(source)
+        read = self._frame(source, kinds, (na_values, self.not_applicable, self.by_design))
         lower: Any = dict(self.lower)
         upper: Any = dict(self.upper)
         try:
@@ -176,29 +182,30 @@ class Declarations:
                 strata=self.strata,
             )
         except ValueError as error:
-            raise ValueError(_with_lines(error, text)) from None
+            raise ValueError(source.placed(error)) from None
         return read, table
 
-    def read_as(self, path: Path, schema: Schema, dtype: torch.dtype) -> tuple[TextFrame, Table]:
-        """The file's text and values, and its table in the units, kinds and codes of a schema.
+    def read_as(self, path: Path, schema: Schema, dtype: torch.dtype) -> tuple[TextFrame | FrameFile, Table]:
+        """The file, with its values, and its table in the units, kinds and codes of a schema.
 
         Raises:
             ValueError: As :meth:`read`, and if the file lacks a column of the schema.
+            ImportError: As there.
         """
-        text = self._text(path)
+        source = self._source(path)
         kinds = {column.name: column.kind for column in schema.columns}
         codes: list[Any] = [schema.codes_of(reason) for reason in REASONS]
-        read = self._frame(text, kinds, codes)
+        read = self._frame(source, kinds, codes)
         try:
             return read, Table.from_frame(read.frame, schema=schema, dtype=dtype)
         except ValueError as error:
-            raise ValueError(_with_lines(error, text)) from None
+            raise ValueError(source.placed(error)) from None
 
     def values(self, path: Path) -> pd.DataFrame:
         """The file's values, read as declared and encoded for no model."""
-        text = self._text(path)
         kinds: Any = {**{name: _kind(given, name) for name, given in self.kinds.items()}, **self._ordinals()}
-        return self._frame(text, kinds, (self.na_values, self.not_applicable, self.by_design)).frame
+        codes = (self.na_values, self.not_applicable, self.by_design)
+        return self._frame(self._source(path), kinds, codes).frame
 
     def to_plain(self) -> dict[str, Any]:
         """For a JSON file: what differs from what is found by itself."""
@@ -215,21 +222,32 @@ class Declarations:
         }
         return cls(**{**given, **of_tuples})
 
-    def _text(self, path: Path) -> DelimitedText:
-        text = DelimitedText.read(path, separator=self.sep, encoding=self.encoding)
-        for note in text.said:
-            print(f"{path}: {_as_options(note)}")
-        return text
+    def _source(self, path: Path) -> TextSource | FileSource:
+        if not has_format(path):
+            if self.sheet is not None:
+                raise ValueError(f"--sheet: expected a workbook, got {path}")
+            text = DelimitedText.read(path, separator=self.sep, encoding=self.encoding)
+            for note in text.said:
+                print(f"{path}: {_as_options(note)}")
+            return TextSource(text)
+        given = [n for n in ("sep", "encoding", "decimal", "thousands", "date_format") if getattr(self, n)]
+        if given:
+            raise ValueError(f"--{given[0].replace('_', '-')}: expected a file of text, got {path}")
+        return FileSource(read_file(path, sheet=self.sheet))
 
-    def _frame(self, text: DelimitedText, kinds: Any, codes_by_reason: Iterable[Mapping[str, Any]]) -> TextFrame:
-        formats: Any = self.date_format
-        writing = Writing.of(self.decimal or ".", self.thousands, self.na, formats)
+    def _frame(
+        self, source: TextSource | FileSource, kinds: Any, codes_by_reason: Iterable[Mapping[str, Any]]
+    ) -> TextFrame | FrameFile:
         codes: dict[Hashable, list[Any]] = {}
         for reason in codes_by_reason:
             for name, entries in reason.items():
                 codes.setdefault(name, []).extend(() if isinstance(entries, str) else entries)
+        if isinstance(source, FileSource):
+            return source.read(kinds)
+        formats: Any = self.date_format
+        writing = Writing.of(self.decimal or ".", self.thousands, self.na, formats)
         design = [name for name in (self.weights, self.cluster, self.strata) if name is not None]
-        return TextFrame.of(text, writing, kinds, codes, [*self.carry, *design])
+        return TextFrame.of(source.text, writing, kinds, codes, [*self.carry, *design])
 
     def _ordinals(self) -> dict[str, Ordinal]:
         ordinals = {}
@@ -246,22 +264,25 @@ class Declarations:
             ordinals[name] = Ordinal(tuple(map(str, levels)) if are_words else tuple(numbers))
         return ordinals
 
-    def _codes_where_found(self, text: DelimitedText) -> dict[str, tuple[Any, ...]]:
+    def _codes_where_found(self, source: TextSource | FileSource) -> dict[str, tuple[Any, ...]]:
         """The codes of single columns, and those of all columns where they stand."""
         found = {name: tuple(codes) for name, codes in self.na_values.items()}
-        if not self.codes:
-            return found
-        unseen = list(self.codes)
-        columns = [code for code in self.codes if code in text.names]
+        apart = (*self.carry, *self.derived, self.weights, self.cluster, self.strata)
+        if isinstance(source, FileSource):
+            named = {str(name): tuple(codes) for name, codes in source.file.na_values.items() if name not in self.carry}
+            found = {**named, **{name: (*named.get(name, ()), *codes) for name, codes in found.items()}}
+        everywhere = (*self.codes, *(self.na if isinstance(source, FileSource) else ()))
+        columns = [code for code in everywhere if code in source.names]
         if columns:
             raise ValueError(
                 f"--na-values: expected {columns[0]}=CODE,CODE or codes alone, got the column {columns[0]!r}"
             )
-        for at, name in enumerate(text.names):
-            if name in (*self.carry, self.weights, self.cluster, self.strata):
+        unseen = list(everywhere)
+        for name in source.names if everywhere else ():
+            if name in apart and name not in self.derived:
                 continue
-            cells = {cell.strip() for cell in text.contents(at)}
-            here = [code for code in self.codes if any(_says(cell, code) for cell in cells)]
+            cells = source.different(name)
+            here = [code for code in everywhere if any(_says(cell, code) for cell in cells)]
             unseen = [code for code in unseen if code not in here]
             if here:
                 found[name] = (*found.get(name, ()), *(code for code in here if code not in found.get(name, ())))
@@ -269,16 +290,16 @@ class Declarations:
             print(f"--na-values: {', '.join(map(str, unseen))} stands in no cell")
         return found
 
-    def _check_names(self, text: DelimitedText) -> None:
+    def _check_names(self, path: Path, names: Sequence[str]) -> None:
         """Raise ValueError if something is declared of a column that is not there."""
         for each in fields(self):
             given = getattr(self, each.name)
             if each.name in DESIGN and given is not None:
                 given = (given,)
             if isinstance(given, Mapping) or each.name in ("carry", *DESIGN):
-                absent = [name for name in given or () if name not in text.names]
+                absent = [name for name in given or () if name not in names]
                 if absent:
-                    raise ValueError(f"{text.path}: column {absent[0]!r}: expected one of {text.names!r}")
+                    raise ValueError(f"{path}: column {absent[0]!r}: expected one of {list(names)!r}")
 
 
 def value_of(text: str) -> Any:
@@ -287,7 +308,9 @@ def value_of(text: str) -> Any:
     return text if number is None else number
 
 
-def _says(cell: str, code: Any) -> bool:
+def _says(cell: Any, code: Any) -> bool:
+    if not isinstance(cell, str):
+        return not isinstance(code, str) and cell == code
     return cell == str(code) or (not isinstance(code, str) and NUMBERS.read(cell) == code)
 
 
@@ -341,14 +364,3 @@ def _conditions(given: Sequence[str], option: str) -> dict[str, Any]:
 def _as_options(note: str) -> str:
     """A note of the reader, with options as a shell has them."""
     return re.sub(r"\((sep|encoding)= overrules\)", r"(--\1 overrules)", note)
-
-
-def _with_lines(error: ValueError, text: DelimitedText) -> str:
-    """A message that names rows by their position, naming lines of the file."""
-    lines = [record.line for record in text.rows]
-
-    def line_of(match: re.Match[str]) -> str:
-        row = int(match[1])
-        return f"line {lines[row]}" if row < len(lines) else match[0]
-
-    return f"{text.path}: " + re.sub(r"\brow (\d+)", line_of, str(error))

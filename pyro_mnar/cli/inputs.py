@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pyro_mnar.cli.declarations import Declarations
 from pyro_mnar.cli.schema_file import declarations_in
+from pyro_mnar.tables.frame_files import FrameFile
 from pyro_mnar.tables.table import Table
 from pyro_mnar.tables.text_frame import TextFrame
 from pyro_mnar.training.fitted import Fit
@@ -22,13 +23,13 @@ class Input(NamedTuple):
 
     Attributes:
         path: Where it is.
-        text: Its characters and values.
+        text: Its cells and values.
         table: The same, encoded.
         declared: How it was read.
     """
 
     path: Path
-    text: TextFrame
+    text: TextFrame | FrameFile
     table: Table
     declared: Declarations
 

@@ -132,6 +132,7 @@ def add_reading(command: argparse.ArgumentParser) -> None:
     command.add_argument("--decimal", metavar="CHARACTER", help="the decimal point (default .)")
     command.add_argument("--thousands", metavar="CHARACTER", help="what divides thousands (default: nothing)")
     command.add_argument("--encoding", metavar="CODEC", help="such as utf-8 or cp1252 (default: found)")
+    command.add_argument("--sheet", metavar="NAME", help="a sheet of a workbook (default: the first)")
     command.add_argument(
         "--na",
         action="append",

@@ -11,11 +11,12 @@ from typing import Any
 import pandas as pd
 
 from pyro_mnar.cli.declarations import DESIGN, Declarations
+from pyro_mnar.tables.frame_files import FrameFile
 from pyro_mnar.tables.row_functions import is_condition
 from pyro_mnar.tables.table import Table
 from pyro_mnar.tables.text_frame import TextFrame
 
-TEXTS = ("sep", "encoding", "decimal", "thousands")
+TEXTS = ("sep", "encoding", "decimal", "thousands", "sheet")
 LISTS = ("na", "codes", "constraints")
 CODES = ("na_values", "not_applicable", "by_design")
 ROLES = ("model", "auxiliary", "carry", *DESIGN)
@@ -52,13 +53,17 @@ def declarations_in(path: Path) -> Declarations:
     )
 
 
-def draft(read: TextFrame, table: Table, declared: Declarations) -> str:
+def draft(read: TextFrame | FrameFile, table: Table, declared: Declarations) -> str:
     """A schema file, in TOML, that says of a file what was found and declared; a reader changes what is wrong."""
     schema = table.schema
     auxiliaries = {auxiliary.name for auxiliary in schema.auxiliaries} - set(schema.names)
-    lines = [f"# What {read.text.path.name} holds: change what is wrong, and give it to --schema.", ""]
-    lines += [f"sep = {_toml(read.text.separator)}", f"encoding = {_toml(read.text.encoding)}"]
-    lines += [f"decimal = {_toml(declared.decimal or '.')}"]
+    path = read.text.path if isinstance(read, TextFrame) else read.path
+    lines = [f"# What {path.name} holds: change what is wrong, and give it to --schema.", ""]
+    if isinstance(read, TextFrame):
+        lines += [f"sep = {_toml(read.text.separator)}", f"encoding = {_toml(read.text.encoding)}"]
+        lines += [f"decimal = {_toml(declared.decimal or '.')}"]
+    if declared.sheet:
+        lines.append(f"sheet = {_toml(declared.sheet)}")
     if declared.thousands:
         lines.append(f"thousands = {_toml(declared.thousands)}")
     lines += [f"na = {_toml(declared.na)}  # words that are gaps, in every column"]
@@ -92,17 +97,17 @@ def draft(read: TextFrame, table: Table, declared: Declarations) -> str:
     return "\n".join(lines) + "\n"
 
 
-def described(read: TextFrame, table: Table) -> str:
+def described(read: TextFrame | FrameFile, table: Table) -> str:
     """A line for each column: its role or kind, why, how many gaps, the levels."""
     return _told(read, table).to_string(max_colwidth=60)
 
 
-def as_data(read: TextFrame, table: Table) -> dict[str, Any]:
+def as_data(read: TextFrame | FrameFile, table: Table) -> dict[str, Any]:
     """The same as plain data."""
     return {"rows": len(read.frame), "columns": _told(read, table).reset_index().to_dict("records")}
 
 
-def _told(read: TextFrame, table: Table) -> pd.DataFrame:
+def _told(read: TextFrame | FrameFile, table: Table) -> pd.DataFrame:
     kinds = table.schema.describe_kinds()
     auxiliaries = [a.name for a in table.schema.auxiliaries if a.name not in kinds.index]
     named = pd.DataFrame({"kind": "auxiliary", "because": "declared", "levels": ""}, index=auxiliaries)

@@ -283,7 +283,11 @@ def _added(commands: Any, name: str, short: str, long: str, *examples: str) -> a
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("data", type=Path, help="CSV file with a header; empty cells are gaps")
+    command.add_argument(
+        "data",
+        type=Path,
+        help="CSV file with a header, in which empty cells are gaps; or .xlsx, .parquet, .feather, .dta, .sav",
+    )
 
 
 def _add_fit(command: argparse.ArgumentParser, what: str, *, required: bool = False) -> None:

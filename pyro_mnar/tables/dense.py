@@ -28,6 +28,7 @@ class DenseStorage:
         codes: Per column of ``na_values``, the code that stood in each cell (missing where there was none).
         bounds: Least and greatest values of gaps; None where nothing is known of any.
         native: The user's frame as narwhals has it, if it is none of pandas', whose values ``frame`` then holds.
+        file: What the rows were read from, to write completed ones as it was; None if nothing.
     """
 
     rows: Batch
@@ -36,6 +37,7 @@ class DenseStorage:
     codes: pd.DataFrame
     bounds: Bounds | None = None
     native: Any = None
+    file: Any = None
 
     title = "Table"
 
@@ -101,6 +103,7 @@ class DenseStorage:
             codes=self.codes.iloc[rows],
             bounds=None if self.bounds is None else self.bounds.take(rows),
             native=None if self.native is None else self.native[rows.tolist(), :],
+            file=None,
         )
 
     def status(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,12 +24,15 @@ from pyro_mnar.tables.delimited_text import DelimitedText
 from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.description import described
 from pyro_mnar.tables.encoding import encoded, encoded_bounds
+from pyro_mnar.tables.frame_files import filled_rows, has_format, read_file
 from pyro_mnar.tables.frames import REASONS, Cells, codes_by_column
 from pyro_mnar.tables.long_frames import Reading, read_long, read_matrix
 from pyro_mnar.tables.positions import CellPositions, LongNames, Positions, is_mask, positions_of
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.sparse import SparseStorage
 from pyro_mnar.tables.text_frame import TextFrame, Writing
+
+TEXT = (".csv", ".tsv", ".txt", "")  # endings of files of text
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +198,34 @@ class Table:
             kinds = {column.name: column.kind for column in schema.columns}
             given = {reason: {**schema.codes_of(reason), **(cells or {})} for reason, cells in given.items()}
         carry = options.get("carry", ())
-        return cls.from_frame(TextFrame.of(text, writing, kinds, codes_by_column(given), carry).frame, **options)
+        read = TextFrame.of(text, writing, kinds, codes_by_column(given), carry)
+        return cls.from_frame(read.frame, **options)._of_file(read)
+
+    @classmethod
+    def from_file(cls, path: str | PathLike[str], *, sheet: str | None = None, **options: Any) -> Table:
+        """Read a file by its ending: CSV, Excel, Parquet, Feather, Stata or SPSS (extra ``files``).
+
+        Variables all of whose values have labels (Stata, SPSS) are levels by their labels, and codes that the file
+        calls missing are gaps, as ``na_values`` are.  :meth:`write` writes completed frames in the same format.
+
+        Args:
+            path: The file, which ends in ``.csv``, ``.tsv``, ``.txt``, ``.xlsx``, ``.parquet``, ``.feather``,
+                ``.dta`` or ``.sav``.
+            sheet: Of a workbook, the name of a sheet; the first by default.
+            options: As for :meth:`from_csv` for text, else as for :meth:`from_frame`.
+
+        Raises:
+            ValueError: As these, and if the file is not what its ending says.
+            ImportError: If what reads it is not installed; names the extra.
+        """
+        if not has_format(path) and Path(path).suffix.lower() in TEXT:
+            return cls.from_csv(path, **options)
+        file = read_file(path, sheet=sheet)
+        given = {name: codes for name, codes in file.na_values.items() if name not in options.get("carry", ())}
+        if options.get("schema") is not None:
+            given = {}
+        options["na_values"] = {**given, **(options.get("na_values") or {})}
+        return cls.from_frame(file.frame, **options)._of_file(file)
 
     @classmethod
     def from_numpy(cls, array: NDArray[Any], columns: Sequence[Hashable] | None = None, **options: Any) -> Table:
@@ -372,6 +403,37 @@ class Table:
             return Table.from_sparse(frame, columns=self.schema.names, **options)
         names = storage.long_names
         return Table.from_long(frame, row=names.row, column=names.column, value=names.value, **options)
+
+    def write(self, completed: Any, path: str | PathLike[str]) -> None:
+        """Write a completed frame as the file was written that this table was read from: same format, same cells.
+
+        Only gaps have other characters or values than in that file.
+
+        Args:
+            completed: One of :meth:`~pyro_mnar.Imputations.frames`, or the mean.
+            path: A file that is not there yet.
+
+        Raises:
+            ValueError: If the table is of no file, or there is something at ``path``.
+        """
+        storage = self.storage
+        if not isinstance(storage, DenseStorage) or storage.file is None:
+            raise ValueError("write: expected a table of Table.from_file or from_csv, got another")
+        file = storage.file
+        if len(completed) != len(file.frame) or list(completed.columns) != list(file.frame.columns):
+            raise ValueError("write: expected a completed frame of the rows and columns of its file")
+        imputed = {name: filled_rows(file.frame[name], completed[name]) for name in file.frame.columns}
+        levels = {column.name for column in self.schema.columns if column.kind.has_levels}
+        content = file.written(completed, imputed, levels)
+        if Path(path).is_symlink() or Path(path).exists():
+            raise ValueError(f"write: {path} is there: choose another name")
+        Path(path).write_bytes(content)
+
+    def _of_file(self, file: Any) -> Table:
+        """The same table, with the file that it was read from."""
+        if not isinstance(self.storage, DenseStorage):
+            return self
+        return replace(self, storage=replace(self.storage, file=file))
 
     def bounded(self, *, lower: CellBounds | None = None, upper: CellBounds | None = None) -> Table:
         """The same rows, with bounds of single gaps: answers such as "above 10", which no mechanism scores.
