@@ -34,6 +34,7 @@ from pyro_mnar.models.decoding import (
 )
 from pyro_mnar.primitives import observe_events, observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.blocks import EVENTS
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
@@ -116,7 +117,7 @@ class GINA(PyroModule):
             z = pyro.sample("z", self.prior(batch.aux))
             if self.blocks is not None:
                 chances, events, batch = self.blocks(batch)
-                observe_events("r_blocks", chances, events)
+                observe_events(EVENTS, chances, events)
             r_given = partial(log_odds, self.mechanism, z=z, batch=batch)
             own = own_value_mechanism(self.mechanism, self.summed_columns, r_given)
             x = partially_observed("x", self.decoder(z), batch, mechanism=own)

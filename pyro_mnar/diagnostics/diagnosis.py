@@ -17,6 +17,7 @@ from pyro_mnar.diagnostics.training_signs import (
     ignorable_fit,
     kl_by_dimension,
     rise,
+    still_rises,
 )
 from pyro_mnar.imputation import Imputations
 from pyro_mnar.training.fitted import Fit
@@ -219,8 +220,8 @@ def _rising(fit: Fit, gradient: tuple[float, float]) -> Finding:
     evidence = f"the bound rose by {gained:.4f} ± {error:.4f} nats a row over the last tenth of the epochs"
     if np.isfinite(gradient[0]):
         evidence += f"; its gradient has norm {gradient[0]:.2g} a row, {gradient[1]:.2g} would be noise alone"
-    rising = gained > max(0.005, 3 * error)
-    return Finding(PROBLEM if gained > max(0.05, 3 * error) else LOOK if rising else FINE, subject, evidence, advice)
+    verdict = PROBLEM if still_rises(gained, error, 0.05) else LOOK if still_rises(gained, error) else FINE
+    return Finding(verdict, subject, evidence, advice)
 
 
 def _collapse(kl: pd.Series) -> Finding:

@@ -23,6 +23,7 @@ from pyro_mnar.imputation.generation import generated_rows
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.shared import shared_part
 from pyro_mnar.infer.sites import column_distribution, columns_of, mechanism_weight, sample_sites
+from pyro_mnar.tables.blocks import EVENTS, members_of
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.evidence import row_weights
 from pyro_mnar.training.fitted import Fit
@@ -148,6 +149,10 @@ def _drawn(fit: Fit, table: Table, count: int, seed: int) -> Iterator[tuple[Any,
                 seen = torch.rand_like(logits) < logits.sigmoid()
                 modelled = (batch.mask_modelled & batch.incomplete)[:, at]
                 mask[:, at] = torch.where(modelled, seen, mask[:, at])
+            if EVENTS in trace.nodes:  # columns that the model has go missing together
+                events = trace.nodes[EVENTS]["value"].to(dtype=torch.bool)
+                members = members_of(table.schema.blocks, table.schema.names).to(events.device)
+                mask &= ~(events.unsqueeze(-1) & members & batch.mask_modelled.unsqueeze(-2)).any(-2)
         yield x.cpu().double().numpy(), mask.cpu().numpy() if scored else None
 
 

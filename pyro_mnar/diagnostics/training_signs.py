@@ -75,6 +75,11 @@ def gradient_norm(fit: Fit, table: Table, *, draws: int = 20, seed: int = 0) -> 
     return float(found.mean(0).norm()), float((found.var(0).sum() / draws).sqrt())
 
 
+def still_rises(gained: float, error: float, least: float = 0.005) -> bool:
+    """Whether a :func:`rise` is more than noise, and more than so many nats a row; False where none is known."""
+    return gained > max(least, 3 * error)
+
+
 def kl_by_dimension(fit: Fit, table: Table, *, seed: int = 0) -> pd.Series:
     """KL(q(z_h | x_o, r) ‖ p(z_h | u)), mean over rows, of each dimension of a latent with normal guide and prior."""
     batch = table.source().take(_spread_evenly(table)).to(fit.device)

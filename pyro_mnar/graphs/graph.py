@@ -17,7 +17,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pyro_mnar.graphs import drawing, files, separation
+from pyro_mnar.graphs import drawing, files, picture, separation
 from pyro_mnar.graphs.compilation import mechanism_of
 from pyro_mnar.graphs.nodes import Edge, Nodes, edge_of
 from pyro_mnar.graphs.presets import PRESETS, Rule, always_observed
@@ -265,10 +265,12 @@ class MissingnessGraph:
         return separation.figure_of(self.dag)
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw it with matplotlib, on ``ax`` or on a figure of its own; returns the Axes.  Edges that every graph has
-        (U → Z → X) are grey.
+        """Draw it with matplotlib, on ``ax`` or on a figure of its own; returns the Axes.
+
+        Edges that every graph has (U → Z → X) are pale, those whose sign is known red.  More than seven columns stand
+        below each other.
         """
-        return drawing.plot(self.dag, ax)
+        return picture.plot(self.dag, ax)
 
     def to_dot(self) -> str:
         """Graphviz source."""

@@ -1,13 +1,22 @@
 """Where a picture goes, and the colours that all share: blue for what was seen, orange for what was imputed.
 
-The two differ in lightness too, so they stay apart in grey, and both stand out on white and on black.
+The two differ in lightness too, so they stay apart in grey, and all stand out on white and on black.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+
+from pyro_mnar.imputation import Imputations
+
 SEEN, IMPUTED, NOT_APPLICABLE = "#3274a1", "#f0a04b", "#d0d0d0"
+OTHER = "#8c6bb1"  # of what is compared with: an ignorable fit, another start
+QUIET = "#8a8a8a"  # lines to read the others by
 
 
 def axes_or_new(ax: Any, *, width: float = 5.0, height: float = 3.2) -> Any:
@@ -17,3 +26,30 @@ def axes_or_new(ax: Any, *, width: float = 5.0, height: float = 3.2) -> Any:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def cells_of(imputations: Imputations, column: Hashable) -> tuple[int, Bool[NDArray, " cells"]]:
+    """A column's position, and which of the imputed cells are its own.
+
+    Raises:
+        ValueError: If the column has no imputed cell.
+    """
+    schema = imputations.table.schema
+    position = schema.names.index(column) if column in schema.names else -1
+    here = imputations.cells[1] == position
+    if not here.any():
+        drawn = [schema.names[at] for at in np.unique(imputations.cells[1])]
+        raise ValueError(f"column {column!r}: expected one with imputed cells, of {drawn!r}")
+    return position, here
+
+
+def seen_of(imputations: Imputations, position: int) -> Float[NDArray, " cells"]:
+    """A column's observed values, in the user's units."""
+    its = imputations.table.schema.columns[position]
+    values = its.read(imputations.table.frame[its.name])
+    return values[imputations.table.mask[:, position].numpy()]
+
+
+def shares_of(values: Float[NDArray, " values"], points: Float[NDArray, " levels"]) -> Float[NDArray, " levels"]:
+    """How often each level is among the values."""
+    return (values[:, None] == points).mean(0) if len(values) else np.zeros(len(points))

@@ -1,4 +1,4 @@
-"""What was imputed beside what was seen."""
+"""What was imputed beside what was seen, and beside what an ignorable fit imputes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
 
 from pyro_mnar.imputation import Imputations
-from pyro_mnar.plots.axes import IMPUTED, SEEN, axes_or_new
+from pyro_mnar.plots.axes import IMPUTED, OTHER, SEEN, axes_or_new, cells_of, seen_of, shares_of
+from pyro_mnar.tables.schema import Column
 
 BINS = 30
+EXTREMES = 0.0005  # share of the values at each end that the bins may leave out: one of 1e6 would hide the others
+MOST_LETTERS = 36  # of all levels together, to stand level
 
 
 def imputed_against_observed(imputations: Imputations, column: Hashable, ax: Any = None) -> Any:
@@ -26,29 +31,64 @@ def imputed_against_observed(imputations: Imputations, column: Hashable, ax: Any
     Raises:
         ValueError: If the column has no imputed cell.
     """
-    schema = imputations.table.schema
-    position = schema.names.index(column) if column in schema.names else -1
-    here = imputations.cells[1] == position
-    if not here.any():
-        drawn = [schema.names[at] for at in np.unique(imputations.cells[1])]
-        raise ValueError(f"column {column!r}: expected one with imputed cells, of {drawn!r}")
-    ax, its = axes_or_new(ax), schema.columns[position]
-    seen = its.read(imputations.table.frame[column])[imputations.table.mask[:, position].numpy()]
-    drawn = imputations.draws[:, here].ravel()
-    if its.kind.has_levels:
-        points = np.asarray(its.kind.points, dtype=float)
-        at = np.arange(len(points))
-        for shift, values, colour, label in ((-0.2, seen, SEEN, "observed"), (0.2, drawn, IMPUTED, "imputed")):
-            share = (values[:, None] == points).mean(0)
-            ax.bar(at + shift, share, width=0.4, color=colour, label=label)
-        ax.set_xticks(at, [str(level) for level in its.kind.levels])
+    position, here = cells_of(imputations, column)
+    its, seen = imputations.table.schema.columns[position], seen_of(imputations, position)
+    ax = axes_or_new(ax)
+    _distributions(ax, its, {"observed": seen, "imputed": imputations.draws[:, here].ravel()})
+    ax.set_title(f"{column}: {len(seen):,} observed, {int(here.sum()):,} imputed")
+    return ax
+
+
+def imputed_against_ignorable(
+    imputations: Imputations, ignorable: Imputations, column: Hashable, ax: Any = None
+) -> Any:
+    """What rests on the mechanism: a column's draws beside those of a fit that ignores why values are missing.
+
+    Args:
+        imputations: Of the fit.
+        ignorable: Of another one to the same table, such as of ``models.PartialVAE`` or ``models.Ignorable``.
+        column: A column with gaps.
+        ax: Axes to draw on; by default a figure of its own.
+
+    Raises:
+        ValueError: If the column has no imputed cell in one of them.
+    """
+    position, here = cells_of(imputations, column)
+    other, there = cells_of(ignorable, column)
+    its = imputations.table.schema.columns[position]
+    if ignorable.table.schema.columns[other].kind != its.kind:
+        raise ValueError(f"column {column!r}: expected the same kind in both imputations")
+    drawn, without = imputations.draws[:, here].ravel(), ignorable.draws[:, there].ravel()
+    ax = axes_or_new(ax)
+    parts = {"observed": seen_of(imputations, position), "imputed": drawn, "imputed, cause ignored": without}
+    _distributions(ax, its, parts)
+    shift = "" if its.kind.holds_words else f": the cause moves the mean by {drawn.mean() - without.mean():+.3g}"
+    ax.set_title(f"{column}{shift}")
+    return ax
+
+
+def _distributions(ax: Any, column: Column, parts: dict[str, Float[NDArray, " values"]]) -> None:
+    """Histograms of numbers, or bars of levels, in the order of the parts."""
+    colours = dict(zip(parts, (SEEN, IMPUTED, OTHER), strict=False))
+    if column.kind.has_levels:
+        points = np.asarray(column.kind.points, dtype=float)
+        at, width = np.arange(len(points)), 0.8 / len(parts)
+        for number, (label, values) in enumerate(parts.items()):
+            shift = (number - (len(parts) - 1) / 2) * width
+            ax.bar(at + shift, shares_of(values, points), width=width, color=colours[label], label=label)
+        names = [str(level) for level in column.kind.levels]
+        is_wide = max(map(len, names)) * len(names) > MOST_LETTERS
+        ax.set_xticks(at, names, rotation=30 if is_wide else 0, ha="right" if is_wide else "center")
         ax.set_ylabel("share")
     else:
-        edges = np.histogram_bin_edges(np.concatenate([seen, drawn]), BINS)
-        ax.hist(seen, edges, density=True, color=SEEN, alpha=0.8, label="observed")
-        ax.hist(drawn, edges, density=True, histtype="step", linewidth=2, color=IMPUTED, label="imputed")
+        whole = np.concatenate(list(parts.values()))
+        low, high = np.quantile(whole, [EXTREMES, 1 - EXTREMES])
+        edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
+        for number, (label, values) in enumerate(parts.items()):
+            style: dict[str, Any] = {"alpha": 0.75} if number == 0 else {"histtype": "step", "linewidth": 2}
+            if number == 2:
+                style["linestyle"] = "--"
+            ax.hist(np.clip(values, low, high), edges, density=True, color=colours[label], label=label, **style)
         ax.set_ylabel("density")
-    ax.set_xlabel(str(column))
-    ax.set_title(f"{column}: {len(seen):,} observed, {int(here.sum()):,} imputed")
+    ax.set_xlabel(str(column.name))
     ax.legend(frameon=False)
-    return ax

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from pyro_mnar.plots.axes import IMPUTED, SEEN, axes_or_new
+from pyro_mnar.diagnostics.training_signs import rise, still_rises
+from pyro_mnar.plots.axes import IMPUTED, OTHER, SEEN, axes_or_new
 from pyro_mnar.training import Fit
 
 SHOWN = 0.8  # share of the epochs, the last ones, that the vertical axis is made for
 
 
 def bound_curve(fit: Fit, ax: Any = None) -> Any:
-    """The bound by epoch, of training rows and of those held out; its rise at the start may leave the picture.
+    """The bound by epoch, of training rows, of those held out and of other restarts; its rise at the start may leave
+    the picture.  Where it still rises at the end, the title says so.
 
     Args:
         fit: With a history.
@@ -29,6 +31,12 @@ def bound_curve(fit: Fit, ax: Any = None) -> Any:
     ax = axes_or_new(ax)
     late = history.iloc[int((1 - SHOWN) * len(history)) :]
     low, high = late[names].min(axis=None), history[names].max(axis=None)
+    # The member that was kept has the fit's own history.
+    others = [one.history for one in fit.members if not one.history.equals(history)]
+    for number, other in enumerate(others):
+        label = f"{len(others)} other start{'s' * (len(others) > 1)}" if number == 0 else None
+        ax.plot(other["epoch"], other[names[0]], color=OTHER, linewidth=0.8, alpha=0.6, label=label)
+        low = min(low, other[names[0]].iloc[len(other) // 2 :].min())
     for name in names:
         held_out = name.startswith("held_out")
         ax.plot(
@@ -36,14 +44,16 @@ def bound_curve(fit: Fit, ax: Any = None) -> Any:
             history[name],
             color=IMPUTED if held_out else SEEN,
             linestyle="--" if held_out else "-",
-            linewidth=1.2,
+            linewidth=1.4,
             label="held-out rows" if held_out else "training rows",
         )
     margin = 0.08 * (high - low) or 1.0
     if np.isfinite([low, high]).all():
         ax.set_ylim(low - margin, high + margin)
+    gained, error = rise(fit)
     ax.set_xlabel("epoch")
     ax.set_ylabel(f"{names[0]}, nats per row")
-    ax.set_title("Bound while training")
+    ended = f"still rising: {gained:+.3f} at the end" if still_rises(gained, error) else "while training"
+    ax.set_title(f"{names[0].capitalize()} {ended}")
     ax.legend(frameon=False, loc="lower right")
     return ax

@@ -110,6 +110,7 @@ class Sensitivity:
             ax.axvline(0.0, color="0.6", linewidth=0.8, zorder=0)
         ax.set_yticks(place, labels)
         ax.set_xlabel(f"{coefficient} ({self.scenarios[0].pooled.confidence:.0%} interval)")
+        ax.set_title(f"{coefficient} under each assumption")
         return ax
 
     def __repr__(self) -> str:

@@ -68,7 +68,7 @@ class TippingPoint:
         if ax is None:
             from matplotlib.figure import Figure
 
-            ax = Figure(layout="constrained").add_subplot()
+            ax = Figure(figsize=(5.6, 3.6), layout="constrained").add_subplot()
         curve = self.curve.sort_values("delta")
         ax.fill_between(curve["delta"], curve["lower"], curve["upper"], color="C0", alpha=0.2, linewidth=0)
         ax.plot(curve["delta"], curve["estimate"], color="C0")
@@ -77,7 +77,8 @@ class TippingPoint:
         if self.found:
             error = self.monte_carlo_error
             ax.axvline(self.delta, color="C3", label=f"{self.conclusion} changes at {self.delta:.3g} ± {error:.1g}")
-            ax.legend()
+            ax.legend(frameon=False)
+        ax.set_title(f"{self.coefficient}, the missing values moved")
         ax.set(xlabel="delta", ylabel=f"{self.coefficient} ({self.at.confidence:.0%} interval)")
         return ax
 

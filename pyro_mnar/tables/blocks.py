@@ -20,6 +20,7 @@ LEAST_SHARE = 0.02  # of all rows
 LEAST_RATIO = 4.0  # rows that lack all of the columns, over those that lack half of them or more, but not all;
 #                    and of the latter, those that there would be were the gaps independent, over those that there are
 MOST_PATTERNS = 30  # of the most frequent ones, whose intersections are looked at
+EVENTS = "r_blocks"  # name of the site that scores whether a row lacks all of a block
 SAME = 0.9  # correlation from which two columns say the same, and are missing together whatever the cause
 
 Missing = Bool[NDArray, "rows columns"]

@@ -14,6 +14,8 @@ from pyro_mnar import Fit, Table, compare, diagnose, fit, impute, observe_mask, 
 from pyro_mnar.diagnostics.importance import pareto_k, row_weights
 from pyro_mnar.diagnostics.replicates import predictive_checks, replicated
 from pyro_mnar.diagnostics.training_signs import gradient_norm, kl_by_dimension, rise
+from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.models import GINA
 
 
 class Regression(PyroModule):
@@ -166,3 +168,20 @@ def test_the_gradient_of_a_trained_fit_is_noise_and_of_an_untrained_one_is_not()
     untrained, _ = gradient_norm(Fit(Regression(True), no_guide, table.schema), table)
     assert norm < 0.05 * untrained
     assert noise < untrained
+
+
+def test_columns_that_go_missing_together_do_so_in_replicates():
+    """Of 400 rows 80 lack a page of three: replicates lack it as often, not three times a third."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(400, 4)), columns=list("abcd"))
+    frame.loc[:79, ["a", "b", "c"]] = np.nan
+    table = Table.from_frame(frame, auxiliary=[])
+    with pytest.warns(UserWarning, match="go missing together"):
+        model = GINA(table, latent_dim=1, seed=0)
+    with torch.no_grad():
+        model.blocks.log_odds.fill_(np.log(0.2 / 0.8))
+        for name, parameter in model.mechanism.named_parameters():
+            parameter.fill_(9.0 if "intercept" in name else 0.0)  # no other gaps
+    checks = predictive_checks(replicated(Fit(model, ZeroImpute(table, 1, seed=0), table.schema), table, 50))
+    pattern = checks[checks.of == "missing: a, b, c"].iloc[0]
+    assert pattern.observed == 0.2 and abs(pattern.replicated - 0.2) < 4 * 0.02 / 50**0.5

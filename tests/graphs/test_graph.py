@@ -318,6 +318,6 @@ def test_plot_draws_on_a_figure_of_its_own_or_on_yours() -> None:
     graph = MissingnessGraph([("R[age]", "R[income]"), ("Z", "R[age]"), ("age", "R[age]", {"sign": 1})], NAMES, **HOLES)
     ax = graph.plot()
     ax.figure.canvas.draw()
-    assert {text.get_text() for text in ax.texts} >= {"R[income]", "Z", "region", "low → missing"}
+    assert {text.get_text() for text in ax.texts} >= {"R[income]", "Z", "region", "low goes\nmissing"}
     mine = mpl.figure.Figure().subplots()
     assert graph.plot(mine) is mine
