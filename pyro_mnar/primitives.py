@@ -181,7 +181,8 @@ def observe_mask(
             link has this name, or a distribution is no Bernoulli or has a link too.
     """
     call = _Call(name, batch.positions(columns, name), batch)
-    logits = _log_odds(name, logits, link_of(link))
+    link = link_of(link)
+    logits = _log_odds(name, logits, link)
     if weight < 0:
         raise ValueError(f"weight of the mechanism: expected at least 0, got {weight}")
     if logits.shape[-1:] != (len(call.columns),):
@@ -189,7 +190,7 @@ def observe_mask(
             f"site {name!r}: expected logits of shape (..., rows, {len(call.columns)}), one for each column of"
             f" {call.names}, got shape {tuple(logits.shape)}"
         )
-    part, mask = MaskPart(call.columns, weight), call.at(batch.mask).to(logits.dtype)
+    part, mask = MaskPart(call.columns, weight, link.name), call.at(batch.mask).to(logits.dtype)
     if weight == 0:  # what pyro.deterministic makes, with a mark
         infer: Any = {"_deterministic": True}  # Pyro's type lists other keys alone
         pyro.sample(name, RowPart(dist.Delta(mask).mask(False), part), obs=mask, infer=infer)

@@ -49,10 +49,12 @@ class MaskPart:
     Attributes:
         columns: Positions of the columns.
         weight: β, the power to which p(R|X,Z) enters the weight; 0 if it is left out.
+        link: Name of the link that the model was written with.
     """
 
     columns: tuple[int, ...]
     weight: float
+    link: str = "logit"
 
 
 Part = MissingPart | ObservedPart | MaskPart

@@ -8,21 +8,20 @@ are taken.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, cast
+from dataclasses import replace
+from typing import Any, cast
 
 import pyro
 import pyro.poutine as poutine
 import torch
-from jaxtyping import Bool, Float
-from pyro.distributions import MaskedDistribution, constraints
+from pyro.distributions import constraints
 from torch import Tensor
 
 from pyro_mnar.graphs.graph import MissingnessGraph
-from pyro_mnar.graphs.nodes import Nodes
+from pyro_mnar.graphs.points import Cause, MaskLogOdds, Point, Roles, causes_of, nodes_of
 from pyro_mnar.infer.parameters import mirrored_parameters, perturbed, trainable_parameters
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.sites import Site, columns_of, mechanism_weight, missing_sites, sample_sites
+from pyro_mnar.infer.sites import Site, sample_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 
@@ -66,14 +65,14 @@ def missingness_graph_of(
     """
     if num_points < 1 or perturbation < 0:
         raise ValueError(f"expected num_points from 1 and perturbation from 0, got {num_points} and {perturbation}")
-    nodes, aux_nodes = _nodes(batch, latent)
+    nodes, aux_nodes = nodes_of(batch, latent)
     batch = batch.batch() if isinstance(batch, Table) else batch
     batch = batch.take(torch.arange(min(len(batch), MOST_ROWS), device=batch.x.device))
     batch = replace(batch, mask_modelled=torch.ones_like(batch.mask))
     edges: set[tuple[Hashable, Hashable]] = set()
     with Session(seed, batch.x.device, _store_without(model)).running():
-        roles = _Roles.of(poutine.trace(model).get_trace(batch), sites or {}, nodes)
-        probe = _Probe(model, batch, roles, list(_causes(nodes, aux_nodes)))
+        roles = Roles.of(poutine.trace(model).get_trace(batch), sites or {}, nodes)
+        probe = _Probe(model, batch, roles, list(causes_of(nodes, aux_nodes)))
         with perturbed(trainable_parameters(model), perturbation):
             for _ in range(-(-num_points // len(batch))):
                 edges |= probe.edges_seen()
@@ -86,99 +85,12 @@ def missingness_graph_of(
     return MissingnessGraph.of_nodes(nodes, sorted(edges, key=lambda edge: (order[edge[1]], order[edge[0]])))
 
 
-class _Cause(NamedTuple):
-    """A node, and where its values enter: a field of :class:`_Point` and columns there (all, of the latents)."""
-
-    node: Hashable
-    field: str
-    columns: list[int]
-
-
-@dataclass(frozen=True, eq=False)
-class _Point:
-    """Values of all that could cause an R, one point a row."""
-
-    x: Float[Tensor, "rows columns"]
-    aux: Float[Tensor, "rows auxiliaries"]
-    mask: Bool[Tensor, "rows columns"]
-    latents: dict[str, Tensor]
-    parameters: dict[str, Tensor]  # latents outside the plate
-
-    def moved(self, cause: _Cause, there: _Point) -> _Point:
-        """With one cause's values from another point."""
-        if cause.field == "latents":
-            return replace(self, latents=there.latents)
-        values = getattr(self, cause.field).clone()
-        values[:, cause.columns] = getattr(there, cause.field)[:, cause.columns]
-        return replace(self, **{cause.field: values})
-
-    def with_slopes(self) -> _Point:
-        """With leaves to differentiate with respect to."""
-        latents = {name: v.clone().requires_grad_(v.is_floating_point()) for name, v in self.latents.items()}
-        return replace(self, x=self.x.clone().requires_grad_(), aux=self.aux.clone().requires_grad_(), latents=latents)
-
-
-@dataclass(frozen=True)
-class _Roles:
-    """What the model's sites are.
-
-    Attributes:
-        masks: Of each mask site, the R node of each of its columns (None: cannot go missing).
-        values: Of each site that stands for X, the positions of its columns; those that follow ``batch.x`` by
-            themselves are left out.
-        latents: Sites of Z.
-        parameters: Other latent sites.
-    """
-
-    masks: dict[str, list[str | None]]
-    values: dict[str, list[int]]
-    latents: list[str]
-    parameters: list[str]
-
-    @classmethod
-    def of(cls, trace: poutine.Trace, sites: Mapping[str, Any], nodes: Nodes) -> _Roles:
-        found, missing = sample_sites(trace), missing_sites(trace)
-        masks: dict[str, list[str | None]] = {}
-        values: dict[str, list[int]] = {}
-        for name, site in found.items():
-            if name in sites:
-                pass
-            elif mechanism_weight(site):
-                columns = [nodes.columns[d] for d in columns_of(site)]
-                masks[name] = [nodes.r(column) if column in nodes.incomplete else None for column in columns]
-            elif name in missing:
-                values[name] = columns_of(site)
-        for name, named in sites.items():
-            if name not in found:
-                raise ValueError(f"sites: expected sites of the model, {sorted(found)!r}, got {name!r}")
-            names = named if isinstance(named, list) else [named]
-            roles = {nodes.role(node) for node in names}
-            shape = found[name]["value"].shape
-            if roles not in ({"R"}, {"X"}) or (len(names) > 1 and shape[-1:] != (len(names),)):
-                raise ValueError(
-                    f"site {name!r} of shape {tuple(shape)}: expected an R or a column for each of its columns, got"
-                    f" {named!r}"
-                )
-            if roles == {"R"}:
-                masks[name] = names
-            else:
-                values[name] = [nodes.columns.index(node) for node in names]
-        if not masks:
-            raise ValueError(
-                f"the model has no site made by observe_mask (of weight above 0) among {sorted(found)!r}: name its"
-                " mask, as in sites={'r': ['R[income]', 'R[age]']}"
-            )
-        plates = {frame for name in masks for frame in found[name]["cond_indep_stack"]}
-        free = [n for n, s in found.items() if n not in masks and n not in values and not s["is_observed"]]
-        latents = [n for n in free if not plates or plates & set(found[n]["cond_indep_stack"])]
-        return cls(masks, values, latents, [name for name in free if name not in latents])
-
-
 class _Probe:
     """Runs the model at chosen points and compares log-odds."""
 
-    def __init__(self, model: Callable[[Batch], Any], batch: Batch, roles: _Roles, causes: list[_Cause]) -> None:
+    def __init__(self, model: Callable[[Batch], Any], batch: Batch, roles: Roles, causes: list[Cause]) -> None:
         self.model, self.batch, self.roles = model, batch, roles
+        self._log_odds = MaskLogOdds(model, batch, roles)
         self.causes = [cause for cause in causes if cause.field != "latents" or roles.latents]
         self.r_nodes = [r for named in roles.masks.values() for r in named]
 
@@ -198,7 +110,7 @@ class _Probe:
                 }
         return {(parent, r) for parent, r in edges | self._slopes(here, rounding) if r is not None}
 
-    def _slopes(self, here: _Point, rounding: float) -> set[tuple[Hashable, Hashable]]:
+    def _slopes(self, here: Point, rounding: float) -> set[tuple[Hashable, Hashable]]:
         edges: set[tuple[Hashable, Hashable]] = set()
         with torch.enable_grad():
             point = here.with_slopes()
@@ -223,19 +135,11 @@ class _Probe:
                             edges.add((cause.node, r))
         return edges
 
-    def _log_odds(self, point: _Point) -> Float[Tensor, "rows masks"]:
-        batch = replace(self.batch, x=point.x, aux=point.aux, mask=point.mask)
-        values = {name: point.x[:, at].reshape(self._shapes[name]) for name, at in self.roles.values.items()}
-        model = poutine.condition(self.model, data={**point.latents, **point.parameters, **values})
-        sites = sample_sites(poutine.trace(model).get_trace(batch))
-        return torch.cat([_log_odds_of(sites[n], len(batch), len(r)) for n, r in self.roles.masks.items()], dim=-1)
-
-    def _draw(self) -> _Point:
+    def _draw(self) -> Point:
         """A point per row: around the data where numbers are real, or else values that data or model have taken."""
         batch = self.batch
         with torch.no_grad():
             sites = sample_sites(poutine.trace(self.model).get_trace(batch))
-        self._shapes = {name: sites[name]["value"].shape for name in self.roles.values}
         x, is_real = batch.x.clone(), True
         for name, at in self.roles.values.items():
             drawn = sites[name]["value"].detach().reshape(len(batch), len(at)).to(x.dtype)
@@ -243,7 +147,7 @@ class _Probe:
             is_real = is_real and _is_real(sites[name]["fn"].support)
         pool = torch.cat([x, *(self._drawn_x(sites, x) if not is_real else [])])
         mask = (torch.rand_like(batch.x) < 0.5) | ~batch.incomplete
-        return _Point(
+        return Point(
             x=_around(x) if is_real else _resampled(pool, len(batch)),
             aux=_resampled(batch.aux, len(batch))
             if bool((batch.aux == batch.aux.round()).all())
@@ -259,39 +163,6 @@ class _Probe:
         for name, at in self.roles.values.items():
             drawn[:, at] = sites[name]["fn"].sample().reshape(len(x), len(at)).to(x.dtype)
         yield drawn
-
-
-def _nodes(batch: Batch | Table, latent: str) -> tuple[Nodes, list[Hashable | None]]:
-    """The nodes, and which of them each auxiliary variable is."""
-    if isinstance(batch, Table):
-        nodes, schema = Nodes.of_schema(batch.schema, latent), batch.schema
-        if schema.auxiliary_source == "mask":
-            return nodes, [nodes.r(column.name) if column.incomplete else None for column in schema.columns]
-        return nodes, [auxiliary.name for auxiliary in schema.auxiliaries for _ in range(auxiliary.width)]
-    columns = range(batch.num_columns)
-    aux = [f"U{at}" for at in range(batch.aux.shape[-1])]
-    incomplete = tuple(d for d in columns if batch.incomplete[d])
-    return Nodes(tuple(columns), incomplete, tuple((name, 1) for name in aux), latent), list(aux)
-
-
-def _causes(nodes: Nodes, aux_nodes: list[Hashable | None]) -> Iterator[_Cause]:
-    for at, column in enumerate(nodes.columns):
-        yield _Cause(column, "x", [at])
-        if column in nodes.incomplete:
-            yield _Cause(nodes.r(column), "mask", [at])
-    for name in dict.fromkeys(name for name in aux_nodes if name is not None):
-        yield _Cause(name, "aux", [at for at, other in enumerate(aux_nodes) if other == name])
-    yield _Cause(nodes.latent, "latents", [])
-
-
-def _log_odds_of(site: Site, rows: int, columns: int) -> Float[Tensor, "rows columns"]:
-    fn = site["fn"]
-    while fn.event_shape or isinstance(fn, MaskedDistribution):
-        if not hasattr(fn, "base_dist"):
-            raise ValueError(f"site {site['name']!r}: expected a distribution over 0 and 1 for each column, got {fn}")
-        fn = fn.base_dist
-    one = torch.ones(site["fn"].shape(), dtype=site["value"].dtype, device=site["value"].device)
-    return (fn.log_prob(one) - fn.log_prob(torch.zeros_like(one))).reshape(rows, columns)
 
 
 def _is_real(support: Any) -> bool:

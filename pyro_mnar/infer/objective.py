@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pyro.poutine as poutine
 import torch
@@ -35,7 +35,7 @@ from pyro_mnar.infer.level_dependence import sites_that_move_weights
 from pyro_mnar.infer.pair import check_shapes, explain
 from pyro_mnar.infer.parameters import check_parameters
 from pyro_mnar.infer.shared import OverParticles, covers, shared_part
-from pyro_mnar.infer.sites import Site, is_shared, mechanism_weights, stochastic_sites
+from pyro_mnar.infer.sites import Site, is_shared, is_summed_out, mechanism_weights, stochastic_sites
 from pyro_mnar.infer.undrawn import WithoutDrawing
 from pyro_mnar.infer.weights import TracePair, bound_of
 from pyro_mnar.primitives import ROWS
@@ -200,6 +200,35 @@ class ImportanceWeightedELBO(ELBO):
             model_trace = poutine.trace(poutine.replay(over_particles(model), trace=trace)).get_trace(*args, **kwargs)
             moved = TracePair(model_trace, run.guide_trace, run.guide_trace, self.plate, over_particles.dim)
             return Particles(moved.log_weights(), moved.scale, model_trace, run.guide_trace, self.plate)
+
+    def reweighed(
+        self, run: Particles, model: Callable, *args: Any, moving: frozenset[str] = frozenset(), **kwargs: Any
+    ) -> Float[Tensor, "particles rows"]:
+        """Log-weights of the same draws at other parameters of the model than they were drawn at, with gradients.
+
+        Draws and the guide's densities stay what they are.  What was proposed from the model is weighed by its density
+        over the one that it was drawn from.
+
+        Args:
+            run: Of :meth:`particles`, with the same model and arguments.
+            model: The model.
+            *args: The model's arguments.
+            moving: Sites whose draws move the weight although their values were to be summed out
+                (:func:`~pyro_mnar.infer.level_dependence.sites_that_move_weights`).
+            **kwargs: The same.
+        """
+        over_particles = self._over_particles()
+        model_trace = poutine.trace(poutine.replay(over_particles(model), trace=run.model_trace)).get_trace(
+            *args, **kwargs
+        )
+        now = TracePair(model_trace, run.guide_trace, run.guide_trace, self.plate, over_particles.dim)
+        log_weights = now.log_weights()
+        for site in now.from_model:
+            if site["name"] in moving or not is_summed_out(site):
+                with torch.no_grad():
+                    proposed = now.log_prob(cast(Site, run.model_trace.nodes[site["name"]]))
+                log_weights = log_weights + now.log_prob(site) - proposed
+        return log_weights
 
     def is_bound(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> bool:
         """Whether -loss bounds log p(x_o, r): see :attr:`Particles.is_bound`."""

@@ -86,6 +86,12 @@ def mechanism_weight(site: Mapping[str, Any]) -> float | None:
     return part.weight if isinstance(part, MaskPart) else None
 
 
+def link_of_mask(site: Mapping[str, Any]) -> str:
+    """Name of the link that a site of R was written with; ``"logit"`` for sites that no primitive made."""
+    part = part_of(site)
+    return part.link if isinstance(part, MaskPart) else "logit"
+
+
 def scored_in(fn: RowPart, kept: Bool[Tensor, " columns"]) -> RowPart:
     """A marked site's distribution, of whose columns only those that are kept are scored.
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import pyro
@@ -27,6 +27,9 @@ from pyro_mnar.tables.table import Table
 from pyro_mnar.training import files
 from pyro_mnar.training.particle_gain import ParticleGain
 from pyro_mnar.training.recipes import pair_of, recipe_of
+
+if TYPE_CHECKING:
+    from pyro_mnar.summaries.fit_summary import FitSummary
 
 _CONSTRAINTS = {
     name: constraint
@@ -56,6 +59,8 @@ class Fit:
             :func:`~pyro_mnar.impute` draws; their spread is the uncertainty of the parameters.
         interrupted: Whether Ctrl-C ended the training early.
         notes: Plain data to keep with the fit, as JSON has it: the command line notes how it read the table.
+        num_rows: Rows that were trained on, 0 if nobody noted it.
+        table: These rows, as long as the fit lives; not saved.
     """
 
     model: Callable[[Batch], Any]
@@ -69,6 +74,8 @@ class Fit:
     particle_gain: ParticleGain | None = field(default=None, repr=False)
     interrupted: bool = field(default=False, repr=False)
     notes: dict[str, Any] = field(default_factory=dict, repr=False)
+    num_rows: int = field(default=0, repr=False)
+    table: Table | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for role, one in (("model", self.model), ("guide", self.guide)):
@@ -83,7 +90,8 @@ class Fit:
     @classmethod
     def from_svi(cls, model: Callable[[Batch], Any], guide: Callable[[Batch], Any], table: Table) -> Fit:
         """What plain ``SVI`` trained; call it where Pyro's parameter store still holds the parameters."""
-        return cls(model, guide, table.schema, store=dict(pyro.get_param_store().get_state()))
+        store = dict(pyro.get_param_store().get_state())
+        return cls(model, guide, table.schema, store=store, num_rows=len(table), table=table)
 
     @classmethod
     def from_posterior(cls, model: Callable[[Batch], Any], samples: Mapping[str, Any], table: Table) -> Fit:
@@ -102,7 +110,8 @@ class Fit:
             TypeError: If ``samples`` is no mapping.
         """
         guide = PosteriorDraws.of(model, flat_samples(samples), table.batch())
-        return cls(model, guide, table.schema, store=dict(pyro.get_param_store().get_state()))
+        store = dict(pyro.get_param_store().get_state())
+        return cls(model, guide, table.schema, store=store, num_rows=len(table), table=table)
 
     def __repr__(self) -> str:
         epochs = f"{len(self.history)} epochs" if len(self.history) else "no history"
@@ -110,6 +119,29 @@ class Fit:
         fits = f", {len(self.bootstrap)} bootstrap fits" if self.bootstrap else ""
         note = ", interrupted" if self.interrupted else ""
         return f"Fit({model}, {guide}, {self.schema.num_columns} columns, {epochs}{fits}{note})"
+
+    def __str__(self) -> str:
+        from pyro_mnar.summaries.training_words import training_lines, training_warnings
+
+        lines = [*training_lines(self), *(f"Warning: {warning}" for warning in training_warnings(self))]
+        return "\n".join([*lines, "summary() says what being missing depends on, and how strongly"])
+
+    def summary(self, table: Table | pd.DataFrame | None = None, *, seed: int = 0) -> FitSummary:
+        """What the fit says, in words: how strongly being missing depends on what, noise, latents, bound, warnings.
+
+        Takes seconds where intervals come from the curvature of the bound; they come from the bootstrap if there is
+        one.  :func:`~pyro_mnar.summaries.summarise` says how all is measured.
+
+        Args:
+            table: The rows that were trained on, which a loaded fit does not have.
+            seed: Same seed, same summary.
+
+        Raises:
+            ValueError: If the table is another than the fit's.
+        """
+        from pyro_mnar.summaries.fit_summary import summarise
+
+        return summarise(self, table, seed=seed)
 
     @property
     def epochs_done(self) -> int:
@@ -165,6 +197,7 @@ class Fit:
             "particle_gain": None if self.particle_gain is None else asdict(self.particle_gain),
             "interrupted": self.interrupted,
             "notes": self.notes,
+            "num_rows": self.num_rows,
         }
         files.write(path, {"fits": list(tensors)}, plain)
 
@@ -294,6 +327,7 @@ def _told(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "particle_gain": particle_gain,
         "interrupted": data.get("interrupted", False),
+        "num_rows": data.get("num_rows", 0),
         "notes": dict(data.get("notes", {})),
     }
 

@@ -167,6 +167,7 @@ def fit(
         point, interrupted = plan.run(Start(model, guide, seed))
     else:
         point, interrupted = best_of(restarts, plan.run_all, model, guide, table, validation or table, seed)
+    point.table, point.num_rows = table, len(table)
     if len(point.history) and not interrupted and device.type != "meta":
         point.particle_gain = particle_gain(
             point.model,
