@@ -18,9 +18,12 @@ from pyro_mnar.cli.training import held_out_rows, interrupted, prepare, refuse_t
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.imputation.imputing import DEFAULT_DRAWS
 from pyro_mnar.infer.arguments import device_of
+from pyro_mnar.summaries import summarise
 from pyro_mnar.tables.frame_files import FrameFile, has_format
 from pyro_mnar.tables.text_frame import TextFrame
 from pyro_mnar.training.fitted import Fit
+
+MOST_SENTENCES = 4  # of a summary, beside the line of the training
 
 
 def fit_file(options: argparse.Namespace) -> Outcome:
@@ -100,10 +103,16 @@ def last_bound(result: Fit) -> dict[str, float]:
 
 
 def told(result: Fit) -> str:
-    """How a training ended, in a line or two."""
+    """How a training ended, and the first lines of what it found: how strongly being missing depends on what."""
     reached = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in last_bound(result).items())
     bootstrap = f"; {len(result.bootstrap)} bootstrap fits" if result.bootstrap else ""
-    return f"trained for {result.epochs_done} epochs: {reached} nats per row{bootstrap}"
+    summary = summarise(result, with_intervals=bool(result.bootstrap))  # those from curvature would take seconds
+    sentences = [f"warning: {warning}" for warning in summary.warnings] + summary.sentences()
+    more = (
+        [f"and {len(sentences) - MOST_SENTENCES} lines more (Fit.summary)"] if len(sentences) > MOST_SENTENCES else []
+    )
+    lines = [f"trained for {result.epochs_done} epochs: {reached} nats per row{bootstrap}"]
+    return "\n".join([*lines, *sentences[:MOST_SENTENCES], *more])
 
 
 def _files(
