@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyro_mnar.infer import ImportanceWeightedELBO, shared_latents
     from pyro_mnar.nn import Groups
     from pyro_mnar.primitives import OwnValueMechanism, observe_mask, partially_observed, propose_missing, rows
-    from pyro_mnar.reports import Report, report
+    from pyro_mnar.reports import Report, report, report_trial
     from pyro_mnar.scenarios import (
         Sensitivity,
         TippingPoint,
@@ -79,6 +79,7 @@ __all__ = [
     "pool_scalar",
     "propose_missing",
     "report",
+    "report_trial",
     "restart_spread",
     "rows",
     "search_twins",
@@ -110,7 +111,7 @@ _NAMES_OF_ROOMS = {
     "infer": ("ImportanceWeightedELBO", "shared_latents"),
     "nn": ("Groups",),
     "primitives": ("OwnValueMechanism", "observe_mask", "partially_observed", "propose_missing", "rows"),
-    "reports": ("Report", "report"),
+    "reports": ("Report", "report", "report_trial"),
     "scenarios": (
         "Sensitivity",
         "TippingPoint",

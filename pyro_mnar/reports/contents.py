@@ -92,16 +92,20 @@ def assumptions(fit: Fit, table: Table, imputations: Imputations) -> Section:
     return Section("Assumptions", tuple(blocks))
 
 
+def software(settings: Mapping[str, Any], seeds: Mapping[str, Any]) -> pd.DataFrame:
+    """Versions, settings and seeds, a row each."""
+    told: dict[str, Any] = {"python": platform.python_version()}
+    told |= {name: metadata.version(name) for name in LIBRARIES}
+    told |= {**settings, **{f"seed of {what}": seed for what, seed in seeds.items()}}
+    return pd.DataFrame({"": [_text(value) for value in told.values()]}, index=list(told))
+
+
 def computation(fit: Fit, imputations: Imputations, seeds: Mapping[str, Any]) -> Section:
     """Software, training, draws and seeds: what it takes to do it again."""
-    versions = {"python": platform.python_version()}
-    versions |= {name: metadata.version(name) for name in LIBRARIES}
     settings: dict[str, Any] = {"draws": imputations.num_draws}
     number = next((name for name in ("bound", "objective") if name in fit.history), None)
     if number is not None:
         settings |= {"epochs": len(fit.history), f"{number} at the end, nats per row": fit.history[number].iloc[-1]}
-    settings |= {f"seed of {what}": seed for what, seed in seeds.items()}
-    told = pd.DataFrame({"": [_text(value) for value in (versions | settings).values()]}, index=[*versions, *settings])
     own = (
         "Every draw is from a fit of its own to bootstrap weights of the rows."
         if imputations.from_bootstrap
@@ -109,7 +113,7 @@ def computation(fit: Fit, imputations: Imputations, seeds: Mapping[str, Any]) ->
         if imputations.from_posterior
         else "Every draw was made at the same parameters: intervals leave their uncertainty out and are too narrow."
     )
-    blocks: list[Block] = [told, own]
+    blocks: list[Block] = [software(settings, seeds), own]
     if not seeds:
         blocks.append("Seeds were not noted.")
     if number is not None and len(fit.history) > 1:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pyro_mnar import plots
+from pyro_mnar.diagnostics.diagnosis import CAUTION, Diagnosis
 from pyro_mnar.diagnostics.identifiability import IdentifiabilityReport
 from pyro_mnar.imputation.imputations import Imputations
 from pyro_mnar.imputation.pooled import Pooled
@@ -102,7 +104,7 @@ def report(
         sensitivity: Of :func:`pyro_mnar.sensitivity`.
         tipping: Of :func:`pyro_mnar.tipping_point`, one or several.
         identifiability: Of :func:`pyro_mnar.check_identifiability`.
-        diagnostics: A frame, or an object with ``to_frame()`` or that prints itself.
+        diagnostics: Of :func:`pyro_mnar.diagnose`; or a frame, or an object with ``to_frame()`` or that prints itself.
         seeds: Of what was run, such as ``{"fit": 0, "impute": 1}``.
         title: The heading.
 
@@ -118,24 +120,24 @@ def report(
     if table.schema.names != fit.schema.names:
         raise ValueError(f"imputations: expected the fit's columns {fit.schema.names!r}, got {table.schema.names!r}")
     tips = [tipping] if isinstance(tipping, TippingPoint) else list(tipping)
-    results = {"": pooled} if isinstance(pooled, Pooled) else dict(pooled or {})
+    found = {"": pooled} if isinstance(pooled, Pooled) else dict(pooled or {})
     sections = [
         contents.missing_data(table),
         contents.assumptions(fit, table, imputations),
         contents.computation(fit, imputations, seeds or {}),
         contents.imputed_values(imputations),
     ]
-    if results:
-        sections.append(_results(results))
+    if found:
+        sections.append(results(found))
     if diagnostics is not None:
-        sections.append(Section("Diagnostics", (_shown(diagnostics),)))
+        sections.append(Section("Diagnostics", _shown(diagnostics)))
     if identifiability is not None:
         sections.append(_identifiability(identifiability))
     if sensitivity is not None or tips:
         sections.append(_sensitivity(sensitivity, tips))
     given = {
-        "the pooled analysis: imputations.pool(analysis)": bool(results),
-        "diagnostics of the weights, the mask and the training": diagnostics is not None,
+        "the pooled analysis: imputations.pool(analysis)": bool(found),
+        "diagnostics of the weights, the mask and the training: diagnose(fit, imputations)": diagnostics is not None,
         "what the data can tell and what is only assumed: check_identifiability(fit, table)": identifiability
         is not None,
         "results under other assumptions: sensitivity(analysis, scenarios)": sensitivity is not None,
@@ -147,9 +149,10 @@ def report(
     return Report(title, tuple(sections))
 
 
-def _results(results: Mapping[str, Pooled]) -> Section:
+def results(found: Mapping[str, Pooled]) -> Section:
+    """Pooled results by name, each with what its draws are enough for."""
     blocks: list[Block] = []
-    for name, pooled in results.items():
+    for name, pooled in found.items():
         blocks += [*([f"{name}:"] if name else []), pooled.to_frame()]
         enough = int(pooled.draws_needed.max(initial=0))
         verdict = "which these are" if pooled.num_draws >= enough else "so these are too few"
@@ -160,6 +163,10 @@ def _results(results: Mapping[str, Pooled]) -> Section:
             " information on a coefficient is missing."
         )
         blocks += [pooled.note] if pooled.note else []
+    if len(found) > 1:
+        named = [set(map(str, pooled.names)) - {"Intercept", "const"} for pooled in found.values()]
+        for name in sorted(set.intersection(*named)):
+            blocks.append(Picture.of(plots.forest(found, name), f"{name} in each analysis."))
     return Section("Pooled results", tuple(blocks))
 
 
@@ -188,14 +195,27 @@ def _sensitivity(found: Sensitivity | None, tips: Sequence[TippingPoint]) -> Sec
         for name in found.scenarios[0].pooled.names:
             if str(name).lower() not in ("intercept", "const"):
                 blocks.append(Picture.of(found.plot(name), f"{name} under each assumption."))
+    return Section("Sensitivity", (*blocks, *tipping_points(tips)))
+
+
+def tipping_points(tips: Sequence[TippingPoint]) -> list[Block]:
+    """Each in words and as a picture."""
+    blocks: list[Block] = []
     for tip in tips:
         blocks += [f"{tip!r}.", Picture.of(tip.plot(), f"{tip.coefficient} by delta.")]
-    return Section("Sensitivity", tuple(blocks))
+    return blocks
 
 
-def _shown(found: Any) -> Block:
+def _shown(found: Any) -> tuple[Block, ...]:
+    if isinstance(found, Diagnosis):
+        blocks: list[Block] = [found.to_frame().set_index("subject"), CAUTION]
+        if len(found.rows):
+            blocks.append(Picture.of(plots.pareto_k(found), "Tails of the importance weights, by row."))
+        if len(found.checks):
+            blocks.append(Picture.of(plots.predictive_checks(found), "Statistics of the table among its replicates."))
+        return tuple(blocks)
     if isinstance(found, pd.DataFrame):
-        return found
+        return (found,)
     if callable(getattr(found, "to_frame", None)):
-        return found.to_frame()
-    return Listing(str(found))
+        return (found.to_frame(),)
+    return (Listing(str(found)),)

@@ -66,6 +66,13 @@ _RULES: dict[str, Callable[..., Means]] = {
     "last mean carried forward": _carried,
 }
 REFERENCES = tuple(_RULES)
+MEANINGS = {  # in words, what a patient's mean is after dropout
+    "MAR": "as others of the own arm who had been alike until then",
+    "jump": "the control arm's mean, at once",
+    "copy": "the control arm's mean, which counts as the patient's before dropout too",
+    "copy increments": "the own mean at the last visit, then the control arm's changes",
+    "last mean carried forward": "the own arm's mean at the last visit",
+}
 
 
 def references_of(trial: Trial, given: str | Mapping[Hashable, str] | pd.Series) -> NDArray[Any]:

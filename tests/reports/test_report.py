@@ -13,7 +13,18 @@ import pandas as pd
 import pytest
 import torch
 
-from pyro_mnar import Fit, Imputations, Table, check_identifiability, fit, impute, report, sensitivity, tipping_point
+from pyro_mnar import (
+    Fit,
+    Imputations,
+    Table,
+    check_identifiability,
+    diagnose,
+    fit,
+    impute,
+    report,
+    sensitivity,
+    tipping_point,
+)
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.models import Ignorable, PartialVAE, SelfMasking
 
@@ -150,7 +161,7 @@ def test_saved_files_hold_the_report(trained: Fit, drawn: Imputations, tmp_path:
     assert (tmp_path / "supplement.html").read_text(encoding="utf-8") == written.to_html()
     links = re.findall(r"\]\((supplement_files/\d\d\.png)\)", (tmp_path / "supplement.md").read_text(encoding="utf-8"))
     assert sorted(links) == sorted(f"supplement_files/{p.name}" for p in (tmp_path / "supplement_files").iterdir())
-    assert len(links) == 3
+    assert len(links) == 4  # two columns, the training, and A beside B
     with pytest.raises(ValueError, match=re.escape("path: expected an ending .html or .md, got 'report.pdf'")):
         written.save("report.pdf")
 
@@ -163,3 +174,12 @@ def test_refuses_what_does_not_go_together(trained: Fit, drawn: Imputations) -> 
     apart = fit(model, ZeroImpute(other, 1, seed=0), other, epochs=1, progress=False)
     with pytest.raises(ValueError, match=re.escape("expected the fit's columns ['z'], got ['<a|b>', 'ill']")):
         report(apart, drawn)
+
+
+def test_a_diagnosis_is_shown_with_its_pictures(trained: Fit, drawn: Imputations) -> None:
+    found = diagnose(trained, drawn, num_particles=500, replicates=10, ignorable=trained)
+    page = report(trained, drawn, diagnostics=found)
+    (section,) = (section for section in page.sections if section.title == "Diagnostics")
+    table, caution, *pictures = section.blocks
+    assert isinstance(table, pd.DataFrame) and list(table.index) == [finding.subject for finding in found.findings]
+    assert "Nothing here proves a fit right" in str(caution) and len(pictures) == 2
