@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from pyro_mnar.imputation.imputations import HELD_FIXED, OF_BOOTSTRAP
 from pyro_mnar.infer.arguments import device_of
 from pyro_mnar.reports import report
 from pyro_mnar.scenarios import Sensitivity, TippingPoint, sensitivity, tipping_point
+from pyro_mnar.tables.schema import Schema
+from pyro_mnar.tables.survey import SurveyDesign, design_columns, design_of
 from pyro_mnar.training.fitted import Fit
 
 
@@ -35,7 +38,16 @@ def pool(options: argparse.Namespace) -> Outcome:
         print(f"{options.folder}: made by a training that was interrupted after {manifest['epochs']} epochs")
     note = OF_BOOTSTRAP if manifest.get("from_bootstrap") else HELD_FIXED
     frames = _frames(options.folder, manifest)
-    pooled = pool_frames(frames, options.formula, confidence=options.confidence, note=note)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(f"{options.folder}: expected completed tables, found none")
+    pooled = pool_frames(
+        chain([first], frames),
+        options.formula,
+        confidence=options.confidence,
+        note=note,
+        design=_design(first, Declarations.from_plain(manifest["reading"])),
+    )
     print(pooled)
     return Outcome({"formula": options.formula, "draws": pooled.num_draws, **_coefficients(pooled), "note": note})
 
@@ -154,6 +166,12 @@ def _delta(given: str, option: str = "--delta", what: str = "NUMBER,NUMBER") -> 
 
 def _coefficients(pooled: Pooled) -> dict[str, Any]:
     return {"coefficients": records(pooled.to_frame())}
+
+
+def _design(frame: pd.DataFrame, declared: Declarations) -> SurveyDesign | None:
+    """How the rows were sampled, if the run was told; completed tables have the same rows."""
+    columns = tuple(design_columns(declared.weights, declared.cluster, declared.strata))
+    return design_of(frame, Schema((), (), "none", others=columns)) if columns else None
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -95,6 +95,23 @@ def test_tables_that_were_changed_are_not_pooled(folder, tmp_path, capsys):
     assert "draw_02.csv" in capsys.readouterr().err
 
 
+def test_pooled_regressions_have_the_survey_s_weights(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": random.normal(45, 12, 60).round(1), "people": random.choice([1, 9], 60)})
+    frame["income"] = (frame["age"] * np.where(frame["people"] == 9, 3, 1) + random.normal(size=60)).round(2)
+    frame.loc[::7, "income"] = np.nan
+    frame.to_csv(tmp_path / "survey.csv", index=False)
+    arguments = ["--weights", "people", "--auxiliary", "age", "--epochs", 1, "--draws", 3, "--out", tmp_path / "done"]
+    assert run("impute", tmp_path / "survey.csv", *arguments, *RUNNING) == 0
+    found = json_of(capsys, "pool", tmp_path / "done", FORMULA)
+    told = pd.DataFrame(found["coefficients"]).set_index("coefficient")["estimate"]
+    slopes = []
+    for at in (1, 2, 3):
+        draw = pd.read_csv(tmp_path / "done" / f"draw_0{at}.csv")
+        slopes.append(np.polyfit(draw["age"], draw["income"], 1, w=np.sqrt(draw["people"]))[0])
+    assert told["age"] == pytest.approx(np.mean(slopes), rel=1e-9)
+
+
 def test_fits_are_compared_on_rows_that_none_saw(folder, tmp_path, capsys):
     fits = [folder / "own.fit", folder / "latent.fit"]
     found = json_of(capsys, "compare", folder / "survey.csv", *fits, *RUNNING)
