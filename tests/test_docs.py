@@ -59,6 +59,35 @@ def test_blocks_print_what_the_page_shows(page: Path, capsys: pytest.CaptureFixt
         np.testing.assert_allclose(*numbers, rtol=0.05, atol=TOLERANCE)
 
 
+ROOT = DOCS.parent
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page, as links name them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=[str(page.relative_to(ROOT)) for page in TEXTS])
+def test_links_lead_somewhere(page: Path) -> None:
+    for place, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        target = (page.parent / place).resolve() if place else page
+        assert target.exists(), f"{page.name}: {place} is not there"
+        assert not anchor or target.suffix != ".md" or anchor in anchors(target), f"{page.name}: {place}#{anchor}"
+
+
+def test_the_paper_s_parts_are_in_files_that_are_there() -> None:
+    named = re.findall(r"`([\w/]+\.py)`", (DOCS / "paper_to_code.md").read_text(encoding="utf-8"))
+    assert len(named) > 60 and not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_every_page_can_be_found() -> None:
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    assert not [page.name for page in DOCS.rglob("*.md") if page.name != "README.md" and page.name not in index]
+
+
 def run(page: Path, capsys: pytest.CaptureFixture[str] | None = None) -> list[tuple[str, str]]:
     """Run a page's blocks in one namespace; returns what it shows beside what was printed."""
     names: dict[str, Any] = {}
