@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pyro_mnar.kinds.written import cure_of_words
+
 EPOCH, DAY = pd.Timestamp("1970-01-01"), pd.Timedelta(days=1)
 NANOSECOND_DAYS = (-106_751.0, 106_751.0)  # the whole days that a date of nanoseconds can hold
 MICROSECONDS = 86_400_000_000  # in a day
@@ -33,11 +35,7 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
             # In a file, one word turns a whole column into text: name the word, not the first number beside it.
             words = wrong & pd.to_numeric(values.astype(str), errors="coerce").isna().to_numpy()
             at = int((words if words.any() else wrong).argmax())
-            cure = (
-                "a complete column of text can be an auxiliary one"
-                if words.any()
-                else f"numbers written as text: pandas.to_numeric(frame[{name!r}])"
-            )
+            cure = cure_of_words(values, name, has_words=bool(words.any()))
             raise ValueError(
                 f"column {name!r}: expected numbers, got {cell(values, at)!r} in row {row_label(values, at)!r} ({cure})"
             )

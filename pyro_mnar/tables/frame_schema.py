@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Literal
 
@@ -13,6 +14,7 @@ from pyro_mnar.kinds.choice import choice_of
 from pyro_mnar.kinds.identifiers import why_carried
 from pyro_mnar.kinds.numbers import told_whole
 from pyro_mnar.kinds.suspects import codes_among
+from pyro_mnar.kinds.written import meant_by
 from pyro_mnar.tables.moments import Moments
 from pyro_mnar.tables.schema import OtherColumn, Schema
 from pyro_mnar.tables.summary import ColumnSummary, Roles, auxiliary_of, schema_of_columns
@@ -39,12 +41,27 @@ def schema_of_frame(
         ValueError: As there.
     """
     roles = Roles.of(list(frame.columns), auxiliary, kinds, others)
-    unlearnable = {name: why_carried(frame[name], name) for name in roles.modelled if roles.kinds.get(name) is None}
+    undeclared = [name for name in roles.modelled if roles.kinds.get(name) is None]
+    meant = {name: meant_by(frame[name], name) for name in undeclared}
+    reasons = {name: why for name in undeclared if (why := why_carried(frame[name], name))}
+    unlearnable = {name: "; ".join(filter(None, (why, meant[name]))) for name, why in reasons.items()}
     roles = roles.without(unlearnable, stacklevel=stacklevel + 1)
     columns = [_summary(frame[name], name, roles.kinds.get(name)) for name in roles.modelled]
+    _warn_of_text(roles.modelled, meant, stacklevel=stacklevel + 1)
     complete = [column.name for column in columns if column.is_complete and roles.source == "complete"]
     auxiliaries = tuple(auxiliary_of(frame[name], name, roles.kinds.get(name)) for name in (*roles.named, *complete))
     return schema_of_columns(columns, auxiliaries, roles.source, roles.others, stacklevel=stacklevel + 1)
+
+
+def _warn_of_text(modelled: Sequence[Hashable], meant: Mapping[Hashable, str], *, stacklevel: int) -> None:
+    """Name columns of text whose words are taken for levels, and say numbers or dates."""
+    said = {name: meant[name] for name in modelled if meant.get(name)}
+    if said:
+        warnings.warn(
+            f"taken for levels: {'; '.join(f'{name!r} ({what})' for name, what in said.items())}."
+            f" kinds={{{next(iter(said))!r}: 'categorical'}} says so without a warning",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def _summary(values: pd.Series, name: Hashable, given: str | Kind | None) -> ColumnSummary:

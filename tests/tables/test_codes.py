@@ -153,3 +153,41 @@ class TestLevels:
         frame = pd.DataFrame({"price": ["1.5", "2", "3"], "x": [0.5, 1.5, 2.0]})
         with pytest.raises(ValueError, match=r"'1.5' in row 0 \(numbers written as text: pandas.to_numeric"):
             Table.from_frame(frame)
+
+    @pytest.mark.parametrize(
+        ("cells", "said", "kind"),
+        [
+            (["2021-01-02", "2021-03-04"], "pandas.to_datetime(frame['c'], format='ISO8601')", "datetime"),
+            (["14/03/2021", "02/03/2021"], "pandas.to_datetime(frame['c'], format='%d/%m/%Y')", "datetime"),
+            (["03-14-2021", "02-03-2021"], "pandas.to_datetime(frame['c'], format='%m-%d-%Y')", "datetime"),
+            (["12%", "7.5%"], "pandas.to_numeric(frame['c'].str.strip(' %'))", "continuous"),
+            (["$1,234.5", "$2"], "pandas.to_numeric(frame['c'].str.strip(' $').str.replace(',', ''))", "continuous"),
+            (["1,5", "2,25"], "pandas.to_numeric(frame['c'].str.replace(',', '.'))", "continuous"),
+        ],
+    )
+    def test_text_that_says_numbers_or_dates_names_what_reads_it(self, cells: list[str], said: str, kind: str) -> None:
+        frame = pd.DataFrame({"x": np.linspace(-1, 1, 40), "c": cells * 20})
+        with pytest.warns(UserWarning, match=rf"taken for levels: 'c' \(.*: {re.escape(said)}\)"):
+            Table.from_frame(frame, auxiliary=["x"])
+        read = eval(said, {"pandas": pd, "frame": frame})  # what the message says, word by word
+        assert Table.from_frame(frame.assign(c=read), auxiliary=["x"]).schema.kinds["c"] == kind
+        assert Table.from_frame(frame, auxiliary=["x"], kinds={"c": "categorical"}).schema.kinds["c"] == "categorical"
+
+    def test_text_of_which_every_row_says_another_is_carried_with_the_same_words(self) -> None:
+        days = [f"2021-{1 + day // 28:02}-{1 + day % 28:02}" for day in range(60)]
+        frame = pd.DataFrame({"x": np.linspace(-1, 1, 60), "day": days})
+        with pytest.warns(UserWarning, match=r"'day' \(60 different words in 60 rows; dates as text: pandas"):
+            Table.from_frame(frame)
+
+    @pytest.mark.parametrize(
+        ("cells", "said"),
+        [
+            (["?", "1.5", "2", "3", "?"], r"'\?' in row 0 \(na_values={'c': \['\?'\]} makes such words gaps\)"),
+            (["1,200", "900", "1,000", "2"], r"'1,200' in row 0 \(numbers with thousands: pandas.to_numeric"),
+            (["01210", "75001", "01000"], r"\(digits after a zero, as of postcodes: kinds={'c': 'categorical'}"),
+            ([[1], [2], [3]], r"got \[1\] in row 0 \(carry=\['c'\] keeps what is no single value\)"),
+        ],
+    )
+    def test_words_among_numbers_name_their_cure(self, cells: list[Any], said: str) -> None:
+        with pytest.raises(ValueError, match=said):
+            Table.from_frame(pd.DataFrame({"c": cells, "x": range(len(cells))}), auxiliary=["x"])
