@@ -273,6 +273,14 @@ class Imputations(ImputedCells):
         columns = ["below", "above", "least_seen", "greatest_seen", "said"]
         return pd.DataFrame(list(rows.values()), index=index, columns=columns)
 
+    def plot(self, column: Hashable, ax: Any = None) -> Any:
+        """A column's draws beside its observed values: :func:`pyro_mnar.plots.imputed_against_observed`; returns the
+        Axes.
+        """
+        from pyro_mnar.plots.imputed import imputed_against_observed
+
+        return imputed_against_observed(self, column, ax)
+
     def to_inference_data(self, pareto_k: pd.Series | None = None) -> Any:
         """An ArviZ object of draws, observed data and auxiliary constants, with named dimensions.
 

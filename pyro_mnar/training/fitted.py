@@ -143,6 +143,12 @@ class Fit:
 
         return summarise(self, table, seed=seed)
 
+    def plot(self, ax: Any = None) -> Any:
+        """The bound by epoch: :func:`pyro_mnar.plots.bound_curve`; returns the Axes."""
+        from pyro_mnar.plots.training import bound_curve
+
+        return bound_curve(self, ax)
+
     @property
     def epochs_done(self) -> int:
         """Number of epochs that were finished."""

@@ -35,6 +35,7 @@ def test_the_bound_is_that_of_the_history() -> None:
     for line, name in zip(ax.lines, ("bound", "held_out_bound"), strict=True):
         np.testing.assert_array_equal(line.get_xydata(), history[["epoch", name]])
     assert ax.get_ylabel() == "bound, nats per row"
+    assert result.plot(ax) is ax
     with pytest.raises(ValueError, match="fit: expected one with a history, got none"):
         bound_curve(Fit(result.model, result.guide, result.schema))
 
@@ -62,6 +63,7 @@ def test_densities_are_on_the_axes_given_and_integrate_to_one() -> None:
     given = Figure().subplots()
     ax = imputed_against_observed(imputations(), "income", ax=given)
     assert ax is given and ax.get_title() == "income: 3 observed, 3 imputed"
+    assert imputations().plot("income").get_title() == ax.get_title()
     area = sum(bar.get_height() * bar.get_width() for bar in ax.containers[0])
     assert area == pytest.approx(1)
     with pytest.raises(ValueError, match=r"column 'age': expected one with imputed cells, of \['income', 'town'\]"):
