@@ -19,7 +19,7 @@ PYTEST = OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/pytest --quiet --numprocesses 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test quick coverage bench lint format types notebooks check-notebooks wheel-check clean distclean
+.PHONY: help setup demo test quick coverage bench lint format types notebooks check-notebooks wheel-check docs clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ check-notebooks: $(INSTALLED)  ## do the pairs agree? do the sources run (with S
 
 wheel-check: $(INSTALLED)  ## build sdist and wheel, import every module outside the checkout
 	@$(BIN)/python .ci/wheel_check.py
+
+docs: $(INSTALLED)  ## the documentation site, into build/html; a warning is an error
+	@$(BIN)/python .ci/site.py
 
 clean:  ## remove what the other targets made, except .venv
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov

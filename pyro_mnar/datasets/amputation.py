@@ -82,10 +82,10 @@ def ampute(
 
     The score of column d is a weighted sum over the parents of R[d]: columns in standard deviations from their mean (a
     level of text, a category or a boolean counts as a random number of its own), latents as they are, R of other
-    columns as 0 or 1 in standard deviations from its mean.  Along an edge declared nonlinear, v·|v| stands for a value
-    v where the sign is known, and v² − 1 (both ends go missing) where it is not.  High scores go missing.  Every column
-    draws its weights and its holes from a random stream of its own, so what is no parent of R[d] does not touch column
-    d.
+    columns as 0 or 1 in standard deviations from its mean.  Along an edge declared nonlinear, v·``|v|`` stands for a
+    value v where the sign is known, and v² − 1 (both ends go missing) where it is not.  High scores go missing.  Every
+    column draws its weights and its holes from a random stream of its own, so what is no parent of R[d] does not touch
+    column d.
 
     Args:
         data: A complete frame; or one with its latents (:class:`Complete`), if the graph needs them; or a generator of

@@ -20,7 +20,7 @@ class Groups(nn.Module):
     """The levels of a complete column, and which of them each row has.
 
     A plate over the levels holds their effects; it stands outside the row plate, so each effect counts once and all
-    rows of its group share it.  Rows carry their group with them, in minibatches, held-out parts and new tables alike.
+    rows of its group share it.  Rows carry their group with them, in minibatches, held-out parts and new tables alike::
 
         interviewer = Groups(table, "interviewer")
 
