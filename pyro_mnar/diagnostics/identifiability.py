@@ -84,7 +84,7 @@ def check_identifiability(
         table: The rows it is for.
         search: Whether to search for twins, which refits the model four times.
         seed: Same seed, same report.
-        **search_options: As for :func:`~pyro_mnar.diagnostics.twins.search_twins`: ``fresh``, ``epochs``,
+        **search_options: As for :func:`~pyro_mnar.diagnostics.twins.search_twins`: ``fresh``, ``profile``, ``epochs``,
             ``batch_size``, ``num_particles``, ``learning_rate``, ``tolerance``, ``least_difference``, ``progress``.
 
     Returns:

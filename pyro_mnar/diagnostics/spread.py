@@ -80,8 +80,14 @@ def restart_spread(
 
 def bounds_of(fits: list[Fit], table: Table, num_particles: int, tolerance: float, seed: int) -> pd.DataFrame:
     """Bounds of several fits on the same rows, and which are equal to the best; one row a fit."""
-    weight = row_weights(table)
     log_p = np.stack([log_evidence(fit, table, num_particles=num_particles, seed=seed).log_p for fit in fits])
+    return equal_bounds(log_p, tolerance, row_weights(table))
+
+
+def equal_bounds(
+    log_p: Float[NDArray, "fits rows"], tolerance: float, weight: Float[NDArray, " rows"] | None = None
+) -> pd.DataFrame:
+    """The same from the bounds of every row."""
     below = log_p[np.average(log_p, axis=1, weights=weight).argmax()] - log_p
     frame = pd.DataFrame([mean_and_error(row, weight=weight) for row in log_p])
     frame["below_best"] = np.average(below, axis=1, weights=weight)
