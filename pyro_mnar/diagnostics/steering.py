@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float
 from pyro.distributions import constraints
 from torch import Tensor
 
-from pyro_mnar.distributions import Levels
 from pyro_mnar.infer.estimators import ESTIMATORS
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.sites import columns_of, is_summed_out, missing_sites
@@ -63,7 +62,7 @@ class Steered(ImportanceWeightedELBO):
         gaps = self._gaps(batch).to(batch.dtype)
         site = next(s for s in missing_sites(run.model_trace).values() if self.column in columns_of(s))
         value = site["value"]
-        if is_summed_out(site) and not isinstance(site["fn"].base_dist.fn, Levels):
+        if is_summed_out(site):
             value = site["fn"].base_dist.fn.mean.expand_as(value)  # of draws that the weight does not depend on
         imputed = value[..., columns_of(site).index(self.column)]
         means = (run.log_weights().softmax(0) * imputed.reshape(-1, len(batch))).sum(0)
