@@ -479,6 +479,16 @@ class Table:
         self.schema.check_hidden(columns)
         return Table(self.schema, self.storage.hide(rows, columns))
 
+    def gaps(self) -> pd.DataFrame:
+        """Every gap, one line each, as ``impute(fit, table, cells=table.gaps())`` takes them: its row and its column.
+
+        Raises:
+            ValueError: If the table is sparse and too large to be shown as a dense one.
+        """
+        rows, columns = (~self.mask & self.applicable).numpy().nonzero()
+        names, labels = self.long_names, pd.Index(self.schema.names, tupleize_cols=False)
+        return pd.DataFrame({names.row: self.row_labels[rows], names.column: labels[columns]})
+
     def gaps_by_design(self) -> Table:
         """The same rows, with no gap that the mechanism explains: nobody chose to withhold a value."""
         return Table(self.schema, self.storage.gaps_by_design())

@@ -328,3 +328,12 @@ def test_marks_that_are_no_booleans_are_not_taken_for_codes(marks):
 def test_reasons_are_given_by_column(reason):
     with pytest.raises(TypeError, match=reason):
         Table.from_frame(pd.DataFrame({"a": [1.0, None]}), auxiliary=[], **{reason: -99})
+
+
+def test_gaps_are_listed_by_row_and_column():
+    frame = pd.DataFrame({"a": [1.0, None, 3.0, 4.0], "b": [None, 2.0, None, 1.0]}, index=["x", "y", "z", "w"])
+    table = Table.from_frame(frame, auxiliary=[], not_applicable={"b": [False, False, True, False]})
+    assert table.gaps().to_dict("list") == {"row": ["x", "y"], "column": ["b", "a"]}
+    lines = pd.DataFrame({"who": ["p", "q"], "when": [1, 2], "pain": [3.0, 4.0]})
+    table = Table.from_long(lines, row="who", column="when", value="pain", units="table", auxiliary=[])
+    assert table.gaps().to_dict("list") == {"who": ["p", "q"], "when": [2, 1]}
