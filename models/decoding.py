@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyro
 from torch import Tensor, nn
 
 from pyro_mnar import mechanisms
@@ -71,6 +72,14 @@ def default_mechanism(schema: Schema, latent_dim: int, mechanism: Any, graph: Mi
     if graph is not None:
         return graph.mechanism(latent_dim, indicators=indicators)
     return mechanisms.build(mechanism, schema.num_columns, latent_dim)
+
+
+def score_prior(mechanism: nn.Module) -> None:
+    """Score the prior of a mechanism's slopes, if it has one: once for the table, so outside the rows."""
+    log_prior = getattr(mechanism, "log_prior", None)
+    value = log_prior() if callable(log_prior) else None
+    if value is not None:
+        pyro.factor("prior_of_slopes", value)
 
 
 def check_discrete(discrete: str, decoder: nn.Module | None, numbers: str = "sampled") -> None:

@@ -30,6 +30,7 @@ from pyro_mnar.models.decoding import (
     default_mechanism,
     default_prior,
     own_value_mechanism,
+    score_prior,
     summed_columns,
 )
 from pyro_mnar.primitives import observe_events, observe_mask, partially_observed, rows
@@ -113,6 +114,7 @@ class GINA(PyroModule):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
+        score_prior(self.mechanism)
         with rows(batch):
             z = pyro.sample("z", self.prior(batch.aux))
             if self.blocks is not None:

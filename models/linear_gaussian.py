@@ -19,6 +19,7 @@ from torch import nn
 
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.mechanisms import SelfMasking
+from pyro_mnar.mechanisms.declared import KnownSlopes
 from pyro_mnar.models.decoding import (
     check_discrete,
     default_latent_dim,
@@ -26,6 +27,7 @@ from pyro_mnar.models.decoding import (
     default_prior,
     linear_decoder,
     own_value_mechanism,
+    score_prior,
     summed_columns,
 )
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
@@ -48,6 +50,7 @@ class LinearGaussian(PyroModule):
         *,
         latent_dim: int | None = None,
         sign: int | Sequence[int] = 0,
+        slope: KnownSlopes = None,
         decoder: nn.Module | None = None,
         mechanism_weight: float = 1.0,
         discrete: str = "summed",
@@ -62,7 +65,7 @@ class LinearGaussian(PyroModule):
         with seeded(seed):
             self.prior = default_prior(schema, self.latent_dim)
             self.decoder = decoder or linear_decoder(schema, self.latent_dim, discrete=discrete)
-            mechanism = partial(self.mechanism_class, sign=sign)
+            mechanism = partial(self.mechanism_class, sign=sign, slope=slope)
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, None)
         # The weight of R is part of what is integrated, so a tempered one is drawn for.
         summed = summed_columns(schema, self.mechanism, discrete, numbers) if mechanism_weight == 1 else frozenset()
@@ -70,6 +73,7 @@ class LinearGaussian(PyroModule):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
+        score_prior(self.mechanism)
         with rows(batch):
             z = pyro.sample("z", self.prior(batch.aux))
             r_given = partial(self.mechanism, z=z)

@@ -23,6 +23,7 @@ class SelfMasking(LinearGaussian):
         latent_dim: H, as for :class:`~pyro_mnar.models.GINA`.
         sign: What is known of the slopes: -1 if high values go missing, +1 if low ones do, 0 if unknown; one number, or
             one per column.
+        slope: Slopes that are known, or have a prior, as for :class:`~pyro_mnar.mechanisms.SelfMasking`.
         decoder: p(X|Z): a module from z to a column-wise distribution; by default linear with learned noise.
         mechanism_weight: β, as for :class:`~pyro_mnar.models.GINA`.
         discrete: What becomes of missing levels in the gradient, as for :class:`~pyro_mnar.models.GINA`.

@@ -33,7 +33,7 @@ def mechanism_of(
         indicators: Of columns whose levels have no order, which then enter by these.
 
     Raises:
-        ValueError: If a number is below one, the form is none of those, or such a column's edge has a sign.
+        ValueError: If a number is below one, the form is none of those, or such a column's edge has a sign or a slope.
     """
     if form not in FORMS[:2]:
         raise ValueError(f"form: expected 'linear' or 'nonlinear', got {form!r}")
@@ -41,18 +41,26 @@ def mechanism_of(
     columns: dict[Hashable, int] = {nodes.r(name): d for d, name in enumerate(nodes.columns)}
     shape = (len(nodes.columns), at[nodes.inputs[-1]].stop)
     parents, signs, nonlinear = np.zeros(shape, bool), np.zeros(shape, int), np.zeros(shape, bool)
+    slopes = np.full(shape, np.nan)
     for edge in edges:
         if nodes.is_r(edge.child):
             here = columns[edge.child], at[edge.parent]
             parents[here], signs[here], nonlinear[here] = True, edge.sign, (edge.form or form) == "nonlinear"
+            slopes[here] = np.nan if edge.slope is None else edge.slope
     if indicators is not None and len(indicators):
-        signed = [nodes.columns[d] for d in indicators.positions if signs[:, d].any()]
+        signed = [nodes.columns[d] for d in indicators.positions if (signs[:, d] != 0).any() or _known(slopes[:, d])]
         if signed:
-            raise ValueError(f"column {signed[0]!r}: its levels have no order, so its edges have no sign")
-        parents, signs, nonlinear = (
-            _by_indicators(m, indicators, len(columns) + latent_dim) for m in (parents, signs, nonlinear)
+            raise ValueError(f"column {signed[0]!r}: its levels have no order, so its edges have no sign and no slope")
+        parents, signs, nonlinear, slopes = (
+            _by_indicators(m, indicators, len(columns) + latent_dim) for m in (parents, signs, nonlinear, slopes)
         )
-    return GraphMechanism(parents, signs, nonlinear, latent_dim=latent_dim, hidden=hidden, indicators=indicators)
+    return GraphMechanism(
+        parents, signs, nonlinear, slopes, latent_dim=latent_dim, hidden=hidden, indicators=indicators
+    )
+
+
+def _known(slopes: Shaped[NDArray, " columns"]) -> bool:
+    return bool(np.isfinite(slopes).any())
 
 
 def _by_indicators(

@@ -56,7 +56,8 @@ def _with_knowledge(dag: nx.DiGraph, parent: Hashable, child: Hashable) -> str:
 
 def _knowledge(dag: nx.DiGraph, parent: Hashable, child: Hashable) -> str:
     data, signs = dag.edges[parent, child], R_SIGNS if dag.nodes[parent]["role"] == "R" else SIGNS
-    return ", ".join(text for text in (signs.get(data["sign"]), data["form"]) if text)
+    slope = "" if data["slope"] is None else f"slope {data['slope']:g}"
+    return ", ".join(text for text in (signs.get(data["sign"]), slope or data["form"]) if text)
 
 
 def _quoted(name: Hashable) -> str:

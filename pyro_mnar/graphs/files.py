@@ -19,7 +19,9 @@ def to_dict(nodes: Nodes, edges: Iterable[Edge]) -> dict[str, Any]:
     """
     declared = []
     for edge in edges:
-        known = {name: value for name, value in (("sign", edge.sign), ("form", edge.form)) if value}
+        known: dict[str, Any] = {"slope": edge.slope}  # which says sign and form too
+        if edge.slope is None:
+            known = {name: value for name, value in (("sign", edge.sign), ("form", edge.form)) if value}
         declared.append([edge.parent, edge.child, *([known] if known else [])])
     return {**nodes.to_dict(), "edges": declared}
 

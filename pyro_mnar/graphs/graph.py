@@ -36,8 +36,8 @@ class MissingnessGraph:
     It is a value: no method changes it.  Graphs are equal if their nodes and edges are.
 
     Args:
-        edges: Pairs ``(parent, child)``, triples with knowledge, ``("income", "R[income]", {"sign": "high", "form":
-            "linear"})``, or :class:`Edge`.  An R that no edge enters is caused by nothing.
+        edges: Pairs ``(parent, child)``, triples with knowledge, ``("income", "R[income]", {"sign": "high", "slope":
+            0.5})``, or :class:`Edge`.  An R that no edge enters is caused by nothing.
         table: The table or schema whose columns these are, or names of columns.  Without it the columns are those that
             the edges name, and :meth:`on` matches them to a table later.
         incomplete: Where no table says it, the columns that can go missing: by default all the names given, or, where
@@ -94,7 +94,7 @@ class MissingnessGraph:
     @classmethod
     def mcar(cls, table: Columns, **options: Any) -> MissingnessGraph:
         """Nothing causes it (Figure 1 a).  ``options`` are ``incomplete``, ``auxiliaries``, ``latent`` as for the
-        class, and ``form``, known of every edge into an R.
+        class, and ``form`` and ``slope``, known of every edge into an R.
         """
         return cls.of_rule(PRESETS["mcar"].rule, table, **options)
 
@@ -170,7 +170,14 @@ class MissingnessGraph:
 
     @classmethod
     def of_rule(
-        cls, rule: Rule, table: Columns, *, sign: int | str | None = None, form: str | None = None, **options: Any
+        cls,
+        rule: Rule,
+        table: Columns,
+        *,
+        sign: int | str | None = None,
+        form: str | None = None,
+        slope: float | None = None,
+        **options: Any,
     ) -> MissingnessGraph:
         """The graph in which a rule gives the parents of every R.
 
@@ -179,6 +186,7 @@ class MissingnessGraph:
             table: As for the class.
             sign: Known of every edge, as for :class:`Edge`.
             form: Known of every edge, as for :class:`Edge`.
+            slope: Known of every edge, as for :class:`Edge`.
             **options: ``incomplete``, ``auxiliaries``, ``latent``, as for the class.
 
         Raises:
@@ -188,7 +196,7 @@ class MissingnessGraph:
         if not nodes.columns:
             raise ValueError("expected a table, a schema or names of columns, got no columns")
         edges = [
-            Edge(parent, nodes.r(column), sign=sign, form=form)
+            Edge(parent, nodes.r(column), sign=sign, form=form, slope=slope)
             for column in nodes.incomplete
             for parent in rule(nodes, column)
         ]
@@ -203,6 +211,7 @@ class MissingnessGraph:
         *,
         sign: int | str | None = None,
         form: str | None = None,
+        slope: float | None = None,
     ) -> MissingnessGraph:
         """The graph with more known of the edges from ``parent`` to the R node ``child`` (None: of any).
 
@@ -211,6 +220,7 @@ class MissingnessGraph:
             child: As in an edge, ``"R[income]"``.
             sign: As for :class:`Edge`; what is not given stays as it was.
             form: As for :class:`Edge`.
+            slope: As for :class:`Edge`; beside a sign that is known, its size.
 
         Raises:
             ValueError: If there is no such edge, or the knowledge makes no sense for it.
@@ -220,6 +230,8 @@ class MissingnessGraph:
             known["sign"] = sign
         if form is not None:
             known["form"] = form
+        if slope is not None:
+            known["slope"] = slope
         chosen = {
             edge
             for edge in self.edges

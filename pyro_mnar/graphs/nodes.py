@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,15 +28,18 @@ class Edge:
         sign: Of the effect on the log-odds of being *observed*, other parents held fixed: -1 where high values go
             missing (also written ``"high"``), +1 where low values do (``"low"``), 0 if unknown.
         form: ``"linear"`` or ``"nonlinear"`` in those log-odds; None if unknown.
+        slope: The effect itself, where it is known: change of those log-odds per standard deviation of the parent (per
+            level of one indicator; seen against missing, of another R).  Beside a sign, its size.
 
     Raises:
-        ValueError: If sign or form is none of these.
+        ValueError: If sign or form is none of these, or the slope is no number or contradicts them.
     """
 
     parent: Hashable
     child: Hashable
     sign: int | str | None = 0
     form: str | None = None
+    slope: float | None = None
 
     def __post_init__(self) -> None:
         arrow = f"{self.parent} → {self.child}"
@@ -45,7 +49,20 @@ class Edge:
             )
         if self.form not in FORMS:
             raise ValueError(f"{arrow}: expected form 'linear', 'nonlinear' or None, got {self.form!r}")
-        object.__setattr__(self, "sign", SIGNS[self.sign])
+        sign = SIGNS[self.sign]
+        if self.slope is not None:
+            is_number = isinstance(self.slope, (int, float)) and not isinstance(self.slope, bool)
+            if not is_number or not math.isfinite(self.slope):
+                raise ValueError(f"{arrow}: expected a number as slope, got {self.slope!r}")
+            if self.form == "nonlinear":
+                raise ValueError(f"{arrow}: expected no slope of a nonlinear edge, got {self.slope!r}")
+            if sign > 0 > self.slope:
+                raise ValueError(f"{arrow}: expected a slope from 0 beside sign 'low' (+1), got {self.slope!r}")
+            slope = float(sign * abs(self.slope) if sign else self.slope)
+            object.__setattr__(self, "slope", slope)
+            object.__setattr__(self, "form", "linear")
+            sign = (slope > 0) - (slope < 0)
+        object.__setattr__(self, "sign", sign)
 
 
 @dataclass(frozen=True)
@@ -186,17 +203,19 @@ class Nodes:
                 f"{arrow}: missingness causes neither X nor Z nor U (data settings D1 and D2); only another R"
             )
         if child != "R" and (edge.sign or edge.form):
-            raise ValueError(f"{arrow}: sign and form can be declared of edges into an R only")
+            raise ValueError(f"{arrow}: sign, form and slope can be declared of edges into an R only")
         if child == "U":
             raise ValueError(f"{arrow}: U is conditioned on, so the graph says nothing of what causes it")
         if child == "Z":
             raise ValueError(
                 f"{arrow}: columns come from Z, so this makes a cycle (a column that Z depends on is an auxiliary)"
             )
-        if edge.sign and parent == "Z":
-            raise ValueError(f"{arrow}: expected no sign, for the latent has no direction of its own")
-        if edge.sign and dict(self.auxiliaries).get(edge.parent, 1) > 1:
-            raise ValueError(f"{arrow}: expected no sign, for {edge.parent!r} has more than two levels and no order")
+        if (edge.sign or edge.slope is not None) and parent == "Z":
+            raise ValueError(f"{arrow}: expected no sign and no slope, for the latent has no direction of its own")
+        if (edge.sign or edge.slope is not None) and dict(self.auxiliaries).get(edge.parent, 1) > 1:
+            raise ValueError(
+                f"{arrow}: expected no sign and no slope, for {edge.parent!r} has more than two levels and no order"
+            )
 
     def check_covers(self, others: Nodes) -> None:
         """Refuse a table with a column that goes missing and is not among those that were named."""
@@ -209,8 +228,8 @@ class Nodes:
     def dag(self, edges: Iterable[Edge]) -> nx.DiGraph:
         """The whole graph, with the edges that every graph has (``implied``).
 
-        Nodes carry ``role`` and ``given`` (never missing), R nodes the column they are ``of``; edges ``sign`` and
-        ``form``.
+        Nodes carry ``role`` and ``given`` (never missing), R nodes the column they are ``of``; edges ``sign``, ``form``
+        and ``slope``.
 
         Raises:
             ValueError: If there is a cycle.
@@ -223,9 +242,12 @@ class Nodes:
             dag.add_node(column, role="X", given=column in given)
         for column in self.incomplete:
             dag.add_node(self.r(column), role="R", given=True, of=column)
-        dag.add_edges_from(((u, self.latent) for u in self._u_nodes), implied=True, sign=0, form=None)
-        dag.add_edges_from(((self.latent, column) for column in self.columns), implied=True, sign=0, form=None)
-        dag.add_edges_from((e.parent, e.child, {"sign": e.sign, "form": e.form, "implied": False}) for e in edges)
+        dag.add_edges_from(((u, self.latent) for u in self._u_nodes), implied=True, sign=0, form=None, slope=None)
+        dag.add_edges_from(
+            ((self.latent, column) for column in self.columns), implied=True, sign=0, form=None, slope=None
+        )
+        known = ((e, {"sign": e.sign, "form": e.form, "slope": e.slope}) for e in edges)
+        dag.add_edges_from((e.parent, e.child, {**its, "implied": False}) for e, its in known)
         if not nx.is_directed_acyclic_graph(dag):
             cycle = [str(parent) for parent, _ in nx.find_cycle(dag)]
             raise ValueError(f"expected no cycle, got {' → '.join([*cycle, cycle[0]])}")
@@ -290,8 +312,10 @@ def edge_of(item: Any) -> Edge:
             f"edge: expected (parent, child) or (parent, child, {{'sign': ..., 'form': ...}}), got {item!r}"
         )
     known = {} if len(item) == 2 else item[2]
-    if not set(known) <= {"sign", "form"}:
-        raise ValueError(f"{item[0]} → {item[1]}: expected knowledge of 'sign' and 'form', got {sorted(known)!r}")
+    if not set(known) <= {"sign", "form", "slope"}:
+        raise ValueError(
+            f"{item[0]} → {item[1]}: expected knowledge of 'sign', 'form' and 'slope', got {sorted(known)!r}"
+        )
     return Edge(item[0], item[1], **known)
 
 

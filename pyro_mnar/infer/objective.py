@@ -203,11 +203,12 @@ class ImportanceWeightedELBO(ELBO):
 
     def reweighed(
         self, run: Particles, model: Callable, *args: Any, moving: frozenset[str] = frozenset(), **kwargs: Any
-    ) -> Float[Tensor, "particles rows"]:
+    ) -> tuple[Float[Tensor, "particles rows"], Float[Tensor, ""] | float]:
         """Log-weights of the same draws at other parameters of the model than they were drawn at, with gradients.
 
         Draws and the guide's densities stay what they are.  What was proposed from the model is weighed by its density
-        over the one that it was drawn from.
+        over the one that it was drawn from.  Beside them, the density of what stands outside the rows, such as the
+        prior of a slope.
 
         Args:
             run: Of :meth:`particles`, with the same model and arguments.
@@ -228,7 +229,7 @@ class ImportanceWeightedELBO(ELBO):
                 with torch.no_grad():
                     proposed = now.log_prob(cast(Site, run.model_trace.nodes[site["name"]]))
                 log_weights = log_weights + now.log_prob(site) - proposed
-        return log_weights
+        return log_weights, now.shared()
 
     def is_bound(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> bool:
         """Whether -loss bounds log p(x_o, r): see :attr:`Particles.is_bound`."""

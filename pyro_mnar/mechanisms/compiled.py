@@ -36,6 +36,7 @@ class GraphMechanism(nn.Module):
         parents: Which inputs cause each R; ``(columns, inputs)``, inputs being x, z, r, u in this order.
         signs: -1, 0 or 1 for each of these; ``(columns, inputs)``.
         nonlinear: Which of these enter the network; ``(columns, inputs)``.
+        slopes: Slopes that are known, NaN where they are to be learned; ``(columns, inputs)``.
         latent_dim: H.
         hidden: Hidden units per column.
         indicators: Makes further inputs of x, which stand between z and r; without, there are none.
@@ -51,9 +52,11 @@ class GraphMechanism(nn.Module):
     _own_parents: Bool[Tensor, " columns"]
     _own_signs: Int[Tensor, " columns"]
     _own_nonlinear: Bool[Tensor, " columns"]
+    _own_known: Float[Tensor, " columns"]
     _other_parents: Bool[Tensor, "columns used"]
     _other_signs: Int[Tensor, "columns used"]
     _other_nonlinear: Bool[Tensor, "columns used"]
+    _other_known: Float[Tensor, "columns used"]
     _used: Int[Tensor, " used"]
 
     def __init__(
@@ -61,6 +64,7 @@ class GraphMechanism(nn.Module):
         parents: Bool[ndarray, "columns inputs"],
         signs: Int[ndarray, "columns inputs"],
         nonlinear: Bool[ndarray, "columns inputs"],
+        slopes: Float[ndarray, "columns inputs"] | None = None,
         *,
         latent_dim: int,
         hidden: int,
@@ -84,6 +88,12 @@ class GraphMechanism(nn.Module):
             self.register_buffer(f"_own_{name}", torch.from_numpy(values[range(columns), range(columns)]))
             self.register_buffer(f"_other_{name}", torch.from_numpy((values * across)[:, used]))
         self.register_buffer("_used", torch.from_numpy(used))
+        known = np.full(parents.shape, np.nan) if slopes is None else slopes
+        numbers = torch.tensor(known, dtype=torch.get_default_dtype())
+        own, other = numbers.diagonal().clone(), numbers[:, used.tolist()]
+        itself = torch.arange(columns)[:, None] == self._used  # a column among the others' causes is none of its own's
+        self.register_buffer("_own_known", own, persistent=False)
+        self.register_buffer("_other_known", other.masked_fill(itself, torch.nan), persistent=False)
 
         self.intercept = nn.Parameter(torch.zeros(columns))
         self.raw_own_slope = nn.Parameter(torch.zeros(columns))
@@ -115,7 +125,14 @@ class GraphMechanism(nn.Module):
     @property
     def own_slope(self) -> Float[Tensor, " columns"]:
         """Slope of each column's linear part in its own value, zero where the graph has no such edge."""
-        return _signed(self.raw_own_slope, self._own_signs, self._own_parents)
+        learned = _signed(self.raw_own_slope, self._own_signs, self._own_parents)
+        return torch.where(self._own_known.isnan(), learned, self._own_known)
+
+    @property
+    def other_slope(self) -> Float[Tensor, "columns used"]:
+        """Slopes of each column's linear part in the inputs that some R has beside its own column."""
+        learned = _signed(self.raw_other_slope, self._other_signs, self._other_parents)
+        return torch.where(self._other_known.isnan(), learned, self._other_known)
 
     def forward(
         self,
@@ -137,7 +154,7 @@ class GraphMechanism(nn.Module):
         """
         others = self._others(x, z, mask, aux)
         logits = self.intercept + self.own_slope * x
-        logits = logits + others @ _signed(self.raw_other_slope, self._other_signs, self._other_parents).T
+        logits = logits + others @ self.other_slope.T
         return logits + self._network(x, others) if self.has_network else logits
 
     def _columns_causing_others(self, parents: Bool[ndarray, "columns inputs"]) -> frozenset[int]:

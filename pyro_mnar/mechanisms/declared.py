@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 from pyro_mnar.mechanisms.parents import Mechanism, Parents
@@ -21,6 +22,7 @@ from pyro_mnar.tables.batch import Batch
 
 Values = Float[Tensor, "*batch columns"]
 Latent = Float[Tensor, "*batch latent_dim"]
+KnownSlopes = float | Distribution | Sequence[float | Distribution | None] | None
 
 
 class Constant(Mechanism):
@@ -55,11 +57,13 @@ class SelfMasking(Mechanism):
         sign: What is known of the slopes: ``-1`` if high values go missing, ``+1`` if low ones do, 0 if unknown; one
             number, or one per column.
         slope: Slopes that are known, change of the log-odds per standard deviation of the column: one number, or one
-            per column, None for those to be learned.  A sign of the same column says which way.
+            per column, None for those to be learned.  A sign of the same column says which way.  A distribution in
+            place of a number is a prior of that slope, sign included: it is learned, and the models' objective holds
+            the prior's density (the mode of the posterior, MAP).
 
     Raises:
-        ValueError: If a sign is none of -1, 0 and 1, there are not as many signs or slopes as columns, or a slope is
-            negative where there is a sign.
+        ValueError: If a sign is none of -1, 0 and 1, there are not as many signs or slopes as columns, a slope is
+            negative where there is a sign, or a prior is no density of one number.
     """
 
     parents = Parents(own=True)
@@ -74,14 +78,14 @@ class SelfMasking(Mechanism):
         latent_dim: int = 0,
         *,
         sign: int | Sequence[int] = 0,
-        slope: float | Sequence[float | None] | None = None,
+        slope: KnownSlopes = None,
     ) -> None:
         super().__init__()
         signs = [sign] * num_columns if isinstance(sign, int) else list(sign)
         if len(signs) != num_columns or not set(signs) <= {-1, 0, 1}:
             raise ValueError(f"sign: expected -1, 0 or 1, once or for each of {num_columns} columns, got {sign!r}")
         self.register_buffer("sign", torch.tensor(signs))
-        known = _known_slopes(slope, signs)
+        known, self.priors = _known_slopes(slope, signs)
         self.register_buffer("is_known", torch.tensor([number is not None for number in known]), persistent=False)
         self.register_buffer("known_slope", torch.tensor([number or 0.0 for number in known]), persistent=False)
         self.intercept = nn.Parameter(torch.zeros(num_columns))
@@ -102,6 +106,12 @@ class SelfMasking(Mechanism):
         """b_d, of all columns."""
         return self.slope
 
+    def log_prior(self) -> Float[Tensor, ""] | None:
+        """Summed log-density of the slopes that have a prior; None if none has one."""
+        if not self.priors:
+            return None
+        return torch.stack([prior.log_prob(self.slope[column]) for column, prior in self.priors.items()]).sum()
+
     def forward(self, x: Values, z: Latent) -> Values:
         """Log-odds of being observed."""
         return self.intercept + self.slope * x
@@ -114,7 +124,7 @@ class LatentDependent(SelfMasking):
         num_columns: D.
         latent_dim: H.
         sign: What is known of the slopes b_d, as for :class:`SelfMasking`.
-        slope: Slopes b_d that are known, likewise.
+        slope: Slopes b_d that are known, or have a prior, likewise.
     """
 
     parents = Parents(own=True, latent=True)
@@ -125,7 +135,7 @@ class LatentDependent(SelfMasking):
         latent_dim: int,
         *,
         sign: int | Sequence[int] = 0,
-        slope: float | Sequence[float | None] | None = None,
+        slope: KnownSlopes = None,
     ) -> None:
         super().__init__(num_columns, sign=sign, slope=slope)
         self.of_latent = nn.Linear(latent_dim, num_columns, bias=False)
@@ -177,16 +187,29 @@ class General(Mechanism):
         return self.network(torch.cat([x, z], dim=-1))
 
 
-def _known_slopes(slope: float | Sequence[float | None] | None, signs: Sequence[int]) -> list[float | None]:
-    """Known slopes of all columns, None where they are to be learned."""
+def _known_slopes(slope: KnownSlopes, signs: Sequence[int]) -> tuple[list[float | None], dict[int, Distribution]]:
+    """Known slopes of all columns, None where they are to be learned, and the priors of some of these, by position."""
     slopes = list(slope) if isinstance(slope, Sequence) else [slope] * len(signs)
     if len(slopes) != len(signs):
         raise ValueError(f"slope: expected one number, or one for each of {len(signs)} columns, got {slope!r}")
-    for number, sign in zip(slopes, signs, strict=True):
-        if number is not None and sign and number < 0:
-            raise ValueError(f"slope: expected its size, from 0, where the sign is given, got {number} and sign {sign}")
-    pairs = zip(slopes, signs, strict=True)
-    return [None if number is None else float(number) * (sign or 1) for number, sign in pairs]
+    known: list[float | None] = []
+    priors: dict[int, Distribution] = {}
+    for column, (given, sign) in enumerate(zip(slopes, signs, strict=True)):
+        if isinstance(given, Distribution):
+            priors[column] = _checked_prior(given)
+        elif given is not None and sign and given < 0:
+            raise ValueError(f"slope: expected its size, from 0, where the sign is given, got {given} and sign {sign}")
+        known.append(None if given is None or isinstance(given, Distribution) else float(given) * (sign or 1))
+    return known, priors
+
+
+def _checked_prior(prior: Distribution) -> Distribution:
+    if prior.batch_shape.numel() != 1 or prior.event_shape.numel() != 1:
+        shapes = f"batch shape {tuple(prior.batch_shape)} and event shape {tuple(prior.event_shape)}"
+        raise ValueError(f"slope: expected a distribution of one number, got {shapes}; a list has one for each column")
+    if prior.support is not None and prior.support.is_discrete:
+        raise ValueError(f"slope: expected a distribution with a density, got {type(prior).__name__}")
+    return prior
 
 
 DECLARED = (Constant, SelfMasking, LatentDependent, FullyConnected, General)

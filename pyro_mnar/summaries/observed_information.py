@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -174,16 +174,16 @@ class _Curvature:
 
     def score(self) -> Float[Tensor, "3 parameters"]:
         """The gradient, by each set of particles and by both together."""
-        total = 0.0
-        for batch, sets in self.draws:
+        total: Any = 0.0
+        for number, (batch, sets) in enumerate(self.draws):
             with torch.enable_grad():
-                first, second = (
-                    self.objective.reweighed(run, self.fit.model, batch, moving=self.moving).logsumexp(0)
-                    for run in sets
+                (first, prior), (second, _) = (
+                    self.objective.reweighed(run, self.fit.model, batch, moving=self.moving) for run in sets
                 )
-                evidence = torch.stack([first.sum(), second.sum(), torch.logaddexp(first, second).sum()])
-            total = total + _slopes(evidence, self.parameters)
-        return self.factor * torch.as_tensor(total)
+                first, second = first.logsumexp(0), second.logsumexp(0)
+                both = torch.stack([first.sum(), second.sum(), torch.logaddexp(first, second).sum()])
+                total = total + _slopes(self.factor * both + (prior if number == 0 else 0.0), self.parameters)
+        return total
 
     def at(self, chosen: Int[Tensor, " chosen"]) -> Float[Tensor, "3 chosen chosen"]:
         """-∂² in the chosen parameters, by differences of the gradient, made symmetric."""
