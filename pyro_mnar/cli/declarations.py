@@ -267,7 +267,7 @@ class Declarations:
     def _codes_where_found(self, source: TextSource | FileSource) -> dict[str, tuple[Any, ...]]:
         """The codes of single columns, and those of all columns where they stand."""
         found = {name: tuple(codes) for name, codes in self.na_values.items()}
-        apart = (*self.carry, *self.derived, self.weights, self.cluster, self.strata)
+        apart: tuple[Any, ...] = (*self.carry, *self.derived, self.weights, self.cluster, self.strata)
         if isinstance(source, FileSource):
             named = {str(name): tuple(codes) for name, codes in source.file.na_values.items() if name not in self.carry}
             found = {**named, **{name: (*named.get(name, ()), *codes) for name, codes in found.items()}}

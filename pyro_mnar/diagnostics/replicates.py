@@ -149,9 +149,10 @@ def _drawn(fit: Fit, table: Table, count: int, seed: int) -> Iterator[tuple[Any,
                 seen = torch.rand_like(logits) < logits.sigmoid()
                 modelled = (batch.mask_modelled & batch.incomplete)[:, at]
                 mask[:, at] = torch.where(modelled, seen, mask[:, at])
-            if EVENTS in trace.nodes:  # columns that the model has go missing together
-                events = trace.nodes[EVENTS]["value"].to(dtype=torch.bool)
-                members = members_of(table.schema.blocks, table.schema.names).to(events.device)
+            members = members_of(table.schema.blocks, table.schema.names)
+            if members is not None and EVENTS in trace.nodes:  # columns that the model has go missing together
+                events = torch.as_tensor(trace.nodes[EVENTS]["value"], dtype=torch.bool)
+                members = members.to(events.device)
                 mask &= ~(events.unsqueeze(-1) & members & batch.mask_modelled.unsqueeze(-2)).any(-2)
         yield x.cpu().double().numpy(), mask.cpu().numpy() if scored else None
 

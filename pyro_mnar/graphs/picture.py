@@ -45,7 +45,8 @@ def plot(dag: nx.DiGraph, ax: Any = None) -> Any:
     ax.set_xlim(min(across) - margin[0], max(across) + margin[0])
     ax.set_ylim(min(down) - margin[1], max(down) + margin[1])
     boxes = {}
-    for name, role in dag.nodes(data="role"):
+    roles: dict[str, str] = dict(dag.nodes.data("role"))
+    for name, role in roles.items():
         style = {"boxstyle": "round,pad=0.35", "facecolor": COLOURS[role], "edgecolor": "#333333", "linewidth": 1.0}
         shown = _shown(name, wrapped=not layout.goes_right)
         text = ax.text(*layout.at[name], shown, ha="center", va="center", fontsize=size, color="#111111", bbox=style)
@@ -133,7 +134,7 @@ def _legend(ax: Any, dag: nx.DiGraph) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    roles = {role for _, role in dag.nodes(data="role")}
+    roles: set[str] = set(dict(dag.nodes.data("role")).values())
     marks: list[Any] = [
         Patch(facecolor=COLOURS[role], edgecolor="#333333", label=MEANINGS[role]) for role in "UZXR" if role in roles
     ]

@@ -405,7 +405,8 @@ def _average_applicable(
         rank[of_column] = np.arange(int(of_column.sum()))
     for at in np.flatnonzero(is_blank.any(0)).tolist():
         position = int(cells[1, at])
-        kind, kept = table.schema.columns[position].kind, draws[~is_blank[:, at], at]
+        kind: Any = table.schema.columns[position].kind
+        kept = draws[~is_blank[:, at], at]
         most_have_one = 2 * len(kept) > len(draws)
         means[at] = kept.mean() if most_have_one else np.nan
         if position in shares:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pyro.poutine as poutine
 import torch
-from pyro.distributions import LogNormal, Normal, StudentT
 from torch import nn
+from torch.distributions import LogNormal, Normal, StudentT
 
 from pyro_mnar.graphs.nodes import listed
 from pyro_mnar.infer.session import Session

@@ -43,7 +43,7 @@ def encoded(
     upper: CellBounds | None = None,
     constraints: Sequence[RowConstraint] = (),
     carry: Collection[Hashable] = (),
-    derived: Mapping[Hashable, Any] | None = None,
+    derived: Mapping[Any, Any] | None = None,
     standardize: bool | Mapping[Hashable, bool] = True,
     weights: Hashable | None = None,
     cluster: Hashable | None = None,

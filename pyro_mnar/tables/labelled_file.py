@@ -98,7 +98,8 @@ def read(path: Path) -> LabelledFile:
     import pyreadstat
 
     reader = pyreadstat.read_dta if path.suffix.lower() == ".dta" else pyreadstat.read_sav
-    raw, told = reader(path, user_missing=True)
+    read_file: Any = reader(path, user_missing=True)
+    raw, told = read_file
     frame, labels, na_values = {}, {}, {}
     for at, name in enumerate(raw.columns):
         of_column = told.variable_value_labels.get(name, {})

@@ -149,7 +149,7 @@ def names_in(text: str, what: str) -> tuple[str, ...]:
     called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     for node in ast.walk(tree):
         is_mathematics = isinstance(node, ast.Call) and getattr(node.func, "id", None) in MATHEMATICS
-        if not isinstance(node, (*_OPERATORS, ast.Name)) and not (is_mathematics and not node.keywords):
+        if not isinstance(node, (*_OPERATORS, ast.Name)) and not (is_mathematics and not getattr(node, "keywords", ())):
             raise ValueError(
                 f"{what}: {text!r}: expected columns, numbers, operators and {', '.join(MATHEMATICS)}, got"
                 f" {ast.unparse(node)!r}"

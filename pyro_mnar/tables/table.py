@@ -64,7 +64,7 @@ class Table:
         upper: CellBounds | None = None,
         constraints: Sequence[RowConstraint] = (),
         carry: Collection[Hashable] = (),
-        derived: Mapping[Hashable, Any] | None = None,
+        derived: Mapping[Any, Any] | None = None,
         standardize: bool | Mapping[Hashable, bool] = True,
         weights: Hashable | None = None,
         cluster: Hashable | None = None,
