@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,7 +53,9 @@ class OutputFolder:
                 raise ValueError(f"--out: {place} is there, and not of an earlier run: choose another folder")
             if _digest(place) not in known[name]:
                 raise ValueError(f"--out: {place} was changed after it was written: move it, or choose another folder")
-        left = {place.name for place in path.glob("draw_*")} - set(names)
+        left = {place.name for place in path.glob("draw_*.*") if re.fullmatch(r"draw_\d+\.\w+", place.name)} - set(
+            names
+        )
         if left:
             raise ValueError(f"--out: {path} holds {min(left)} of another run, which would stay beside these draws")
         with self._unfinished():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds.written import cure_of_words
 
-EPOCH, DAY = pd.Timestamp("1970-01-01"), pd.Timedelta(days=1)
+DAY = pd.Timedelta(days=1)
 NANOSECOND_DAYS = (-106_751.0, 106_751.0)  # the whole days that a date of nanoseconds can hold
 MICROSECONDS = 86_400_000_000  # in a day
 
@@ -25,7 +25,9 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
     if isinstance(values.dtype, pd.CategoricalDtype):
         raise ValueError(f"column {name!r}: expected numbers, got categories {values.cat.categories.tolist()!r}")
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        return ((values.dt.tz_localize(None) - EPOCH) / DAY).to_numpy(dtype=np.float64)
+        # Not by subtraction: pandas 2 counts it in nanoseconds, and overflows without a word before 1677.
+        moments = values.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
+        return np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / MICROSECONDS)
     if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_complex_dtype(values.dtype):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,7 +135,9 @@ class Dates:
         if not self.pattern and ISO_DATE.fullmatch(text) is None:
             return None
         try:
-            return pd.to_datetime(text, format=self.pattern or "ISO8601")
+            if self.pattern:
+                return pd.to_datetime(text, format=self.pattern)
+            return pd.Timestamp(dt.datetime.fromisoformat(text))  # which, unlike text, knows years before 1677
         except ValueError:
             return None
 

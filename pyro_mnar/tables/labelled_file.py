@@ -53,7 +53,7 @@ class LabelledFile:
             values = [None if pd.isna(value) else _plain(value) for value in completed[name].iloc[rows].tolist()]
             values = [numbers.get(value, value) for value in values] if numbers else values
             is_number = pd.api.types.is_numeric_dtype(done[name].dtype)
-            column = done[name] if is_number else done[name].astype(object)
+            column = done[name].copy() if is_number else done[name].astype(object)
             column.iloc[rows] = [np.nan if value is None else value for value in values] if is_number else values
             done[name] = column
         return self._bytes(done)
