@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyro
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mnar import mechanisms
@@ -21,6 +22,7 @@ from pyro_mnar.tables.schema import Schema
 
 DISCRETE = ("summed", "sampled", "straight-through")
 NUMBERS = ("sampled", "summed")
+CURVATURE = 0.1  # standard deviation of the prior of the network's last layer
 
 
 def default_latent_dim(schema: Schema) -> int:
@@ -32,6 +34,19 @@ def default_decoder(schema: Schema, latent_dim: int, *, hidden: int = 10, discre
     """A linear map plus a network that starts at zero, then each column's kind; noise learned if it is not also U."""
     likelihood, width = likelihood_of(schema, straight_through=discrete == "straight-through")
     return Decoder(ResidualMLP([latent_dim, hidden, width]), likelihood)
+
+
+def shrinkage_of(decoder: Decoder) -> Float[Tensor, ""]:
+    """Log prior of the default decoder's maps, without its constant, so that it only ever lowers a bound.
+
+    Loadings are normal with variance 1/H, under which a column's own variance is about one; the network's last layer is
+    held near zero, so that few rows are fitted by the linear map and many bend it.
+    """
+    network = cast(ResidualMLP, decoder.network)
+    first, *_, last = (layer for layer in network.correction if isinstance(layer, nn.Linear))
+    width = network.linear.in_features
+    squares = width * (network.linear.weight.square().sum() + first.weight.square().sum())
+    return -0.5 * (squares + last.weight.square().sum() / CURVATURE**2)
 
 
 def linear_decoder(schema: Schema, latent_dim: int, *, discrete: str = "summed") -> nn.Module:

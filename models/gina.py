@@ -19,6 +19,7 @@ from torch import nn
 
 from pyro_mnar import mechanisms
 from pyro_mnar.graphs.graph import MissingnessGraph
+from pyro_mnar.graphs.likely import likely_causes
 from pyro_mnar.graphs.nodes import listed
 from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.session import seeded
@@ -31,11 +32,13 @@ from pyro_mnar.models.decoding import (
     default_prior,
     own_value_mechanism,
     score_prior,
+    shrinkage_of,
     summed_columns,
 )
 from pyro_mnar.primitives import observe_events, observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.blocks import EVENTS
+from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
@@ -53,12 +56,17 @@ class GINA(PyroModule):
         table: The table (or its schema) that the model is for.
         latent_dim: H; by default one less than the number of columns, at most 32 and at least 1.
         mechanism: p(R|X,Z): a class of :mod:`pyro_mnar.mechanisms` or anything that makes a module of
-            ``(num_columns, latent_dim)``, or the module itself; by default :class:`~pyro_mnar.mechanisms.SelfMasking`,
-            except for columns that are missing together (``table.schema.blocks``): these gaps are one event that
-            nothing in the row causes.
-            One that names its parents (:class:`~pyro_mnar.mechanisms.Mechanism`) has missing values summed out.
+            ``(num_columns, latent_dim)``, or the module itself.  One that names its parents
+            (:class:`~pyro_mnar.mechanisms.Mechanism`) has missing values summed out.  Where neither a mechanism nor a
+            graph is declared, a dense table says what is likely (:func:`~pyro_mnar.graphs.likely.likely_causes`): a
+            column's own values, complete columns or nothing; what was taken stands in :attr:`causes`.  A schema alone
+            and a sparse table say nothing: then :class:`~pyro_mnar.mechanisms.SelfMasking`.
         graph: A missingness graph to compile to the mechanism, instead of ``mechanism``; edges X → X are left to the
             latent (Lemma 1).
+        blocks: Whether columns that are missing together (``table.schema.blocks``) are one event that nothing in the
+            row causes; by default where nothing is declared.
+        shrinkage: Whether normal priors shrink the default decoder's maps, so that it does not overfit tables of few
+            rows; by default where nothing is declared.
         decoder: p(X|Z): a module from z to a column-wise distribution; by default a linear map plus a small network,
             with noise learned for each column that does not serve as U.
         prior: p(Z|U): a module from u to a distribution; by default a factorised normal whose mean and scale a linear
@@ -72,6 +80,10 @@ class GINA(PyroModule):
             are then not pulled towards zero by few particles, training takes about twice as long, and imputation many
             times (ten special functions a cell).
         seed: Of the initial parameters; None draws them from torch's global generator.
+
+    Attributes:
+        causes: What the table made likely of the causes of its gaps; None where they were declared, or nothing was
+            there to judge by.
 
     Raises:
         ValueError: If both ``mechanism`` and ``graph`` are given, the graph does not fit the table, or ``discrete`` is
@@ -87,6 +99,8 @@ class GINA(PyroModule):
         graph: MissingnessGraph | None = None,
         decoder: nn.Module | None = None,
         prior: nn.Module | None = None,
+        blocks: bool | None = None,
+        shrinkage: bool | None = None,
         mechanism_weight: float = 1.0,
         discrete: str = "summed",
         numbers: str = "sampled",
@@ -99,15 +113,28 @@ class GINA(PyroModule):
         if mechanism is not None and graph is not None:
             raise ValueError("mechanism, graph: expected one of them, got both")
         check_discrete(discrete, decoder, numbers)
+        if shrinkage and decoder is not None:
+            raise ValueError("shrinkage, decoder: expected one of them, got both; shrink the decoder in a model around")
+        is_declared = mechanism is not None or graph is not None
+        has_blocks = bool(schema.blocks) and (not is_declared if blocks is None else blocks)
+        self.shrinkage = decoder is None and (not is_declared if shrinkage is None else shrinkage)
+        self.causes = None
+        if not is_declared and isinstance(table, Table) and isinstance(table.storage, DenseStorage):
+            self.causes = likely_causes(table)
+            graph = self.causes.graph
+            self.read_off_data = {"graph": graph, "blocks": has_blocks, "shrinkage": self.shrinkage}
         self.graph = graph.on(schema) if graph is not None else None
-        self.blocks = Blocks(schema) if schema.blocks and mechanism is None and graph is None else None
-        if self.blocks is not None:
+        self.blocks = Blocks(schema) if has_blocks else None
+        if self.blocks is not None and blocks is None:
             warnings.warn(ONE_CAUSE.format("; ".join(map(listed, schema.blocks))), stacklevel=3)  # past `remembered`
         with seeded(seed):
             self.prior = prior or default_prior(schema, self.latent_dim)
             self.decoder = decoder or default_decoder(schema, self.latent_dim, discrete=discrete)
             mechanism = mechanism or mechanisms.SelfMasking
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, self.graph)
+        if self.causes is not None:
+            self.causes.say()
+            self.causes.put_intercepts(self.mechanism, schema)
         # The weight of R is part of what is integrated, so a tempered one is drawn for.
         summed = summed_columns(schema, self.mechanism, discrete, numbers) if mechanism_weight == 1 else frozenset()
         self.summed_columns = summed
@@ -115,6 +142,8 @@ class GINA(PyroModule):
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
         score_prior(self.mechanism)
+        if self.shrinkage:
+            pyro.factor("shrinkage", shrinkage_of(self.decoder))
         with rows(batch):
             z = pyro.sample("z", self.prior(batch.aux))
             if self.blocks is not None:

@@ -170,8 +170,8 @@ def add_training(command: argparse.ArgumentParser) -> None:
     cause.add_argument(
         "--mechanism",
         choices=MECHANISMS,
-        help="who causes the missingness; by default each column's own value, and one cause for columns that go missing"
-        " together",
+        help="who causes the missingness; by default what the table makes likely, which is printed, and one cause for"
+        " columns that go missing together",
     )
     cause.add_argument(
         "--graph",

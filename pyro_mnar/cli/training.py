@@ -94,6 +94,8 @@ def prepare(options: argparse.Namespace, source: Input) -> Prepared:
         )
 
     lines = [*described(source), *(f"why values are missing: {graph!r}".splitlines())]
+    if model.causes is not None:
+        lines += ["found in the table (--mechanism or --graph overrules):", *str(model.causes).splitlines()]
     decided = {
         "rows": len(table),
         "missing": int((~table.mask & table.applicable).sum()),
@@ -101,7 +103,7 @@ def prepare(options: argparse.Namespace, source: Input) -> Prepared:
         "others": {str(other.name): other.role for other in table.schema.others},
         "auxiliary": [str(auxiliary.name) for auxiliary in table.schema.auxiliaries],
         "missing_together": [list(map(str, block)) for block in table.schema.blocks],
-        "mechanism": options.mechanism or options.graph or "self-masking",
+        "mechanism": options.mechanism or options.graph or ("self-masking" if model.causes is None else "likely"),
         "causes": {str(name): list(map(str, graph.parents(name))) for name in graph.nodes.incomplete},
         **settings,
     }

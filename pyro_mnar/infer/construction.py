@@ -13,8 +13,9 @@ _KEPT = "_constructor_arguments"
 def remembered(cls: Class) -> Class:
     """Let instances keep the arguments that they were made with; a class decorator.
 
-    A table is kept as its schema, so that no model holds on to data.  Instances of subclasses keep nothing unless the
-    subclass is decorated too: it may take other arguments.
+    A table is kept as its schema, so that no model holds on to data; what the constructor read off the data in place
+    of an argument, it leaves in ``read_off_data``, by the argument's name.  Instances of subclasses keep nothing unless
+    the subclass is decorated too: it may take other arguments.
     """
     make = cls.__init__
     signature = inspect.signature(make)
@@ -24,6 +25,7 @@ def remembered(cls: Class) -> Class:
         make(self, *args, **options)
         arguments = dict(signature.bind(self, *args, **options).arguments)
         del arguments["self"]
+        arguments |= self.__dict__.get("read_off_data", {})
         if "table" in arguments:
             arguments["table"] = getattr(arguments["table"], "schema", arguments["table"])
         remember(self, cls, arguments)

@@ -196,7 +196,7 @@ def test_gina_takes_a_mechanism_or_a_graph() -> None:
         GINA(table, mechanism=FullyConnected, graph=graph)
     with pytest.raises(ValueError, match="column 'x2': goes missing"):
         GINA(table, graph=MissingnessGraph.self_masking(["x0", "x1"]))
-    assert isinstance(GINA(table).mechanism, SelfMasking)
+    assert isinstance(GINA(table.schema).mechanism, SelfMasking)  # which holds no gaps to judge by
     assert GINA(table, graph=MissingnessGraph([("x0", "R[x0]")])).graph.nodes.columns == ("x0", "x1", "x2")
 
 

@@ -71,8 +71,8 @@ def gina(**options: Any) -> Fitted:
 
 
 def gina_self_masking(**options: Any) -> Fitted:
-    """GINA told that each value decides on its own gap (the models' default mechanism), sign of the slopes free."""
-    return _fitted("GINA, self-masking", GINA, 20, options)
+    """GINA told that each value decides on its own gap, sign of the slopes free."""
+    return _fitted("GINA, self-masking", partial(GINA, mechanism=SelfMasking), 20, options)
 
 
 def i_not_miwae(**options: Any) -> Fitted:

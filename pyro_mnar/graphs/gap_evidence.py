@@ -1,0 +1,266 @@
+"""What the data say of one column's gaps: that nothing causes them, that complete columns do, or the values themselves.
+
+Three laws of a column's values y and gaps, given complete columns w, compared by their likelihoods (Schwarz 1978):
+
+    nothing            p(y | w) · σ(a)^r (1 - σ(a))^{1-r}
+    complete columns   p(y | w) · σ(a + γᵀw)^r (1 - σ(a + γᵀw))^{1-r},   few γ other than zero
+    its own value      p(y | w) · Φ(k (c - y)) where seen, ∫ p(y | w) Φ(k (y - c)) dy where not
+
+with p(y | w) = Σ_j π_j N(y; βᵀw + m_j, s_j²), normal mixtures about a regression on w and its squares, so that a
+skewed column, which under a single normal law looks like one whose high values are missing, is taken for what it is.
+Under all three the mixture is the same, so that the third cannot win by a better law of the values alone.
+
+The third says how gaps depend on w as well: through βᵀw alone.  Where it explains them worse than the second or the
+first does, whatever it gains comes from the shape of the values, and it is not believed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+
+HALF_LOG_TWO_PI = 0.5 * np.log(2 * np.pi)
+STEEPNESS = (0.7, 4.0)  # k to start from, in standard deviations of the column
+LOG_STEEPNESS = (-3.0, 5.0)
+LEAST_SPREAD = 0.1  # of a component, over that of the seen values: narrower it would be an atom
+RIDGE = 1.0  # precision of a normal prior on β
+MOST_CAUSES = 8  # complete columns that explain one column's gaps
+COMPONENTS = 2
+
+Vector = Float[NDArray, " rows"]
+Predictors = Float[NDArray, "rows predictors"]
+
+
+class GapEvidence(NamedTuple):
+    """What is said of a column's gaps.
+
+    Attributes:
+        causes: Positions of the predictors that explain the gaps best; empty where nothing does.
+        given: Log-likelihood under these less that under no cause, in nats, less the price of the slopes.
+        own: The same of the own value, less that of the better of the other two: above 0 it is the likeliest.
+        of_mask: Log-likelihood of the gaps alone given the predictors, less that of the better of the other two.
+        price: What ``own`` has paid for the slope, in nats; ``of_mask`` has not.
+        slope: Change of the log-odds of being observed per unit of the column, if its own value is the cause.
+        middle: Where in the column these log-odds are zero.
+    """
+
+    causes: tuple[int, ...]
+    given: float
+    own: float
+    of_mask: float
+    price: float
+    slope: float
+    middle: float
+
+
+def gap_evidence(y: Vector, seen: Bool[NDArray, " rows"], predictors: Predictors) -> GapEvidence:
+    """Compare the three laws.
+
+    Args:
+        y: The column, of spread about one; any number in the gaps.
+        seen: Where it is seen; at least two different values are.
+        predictors: Complete columns, of spread about one.
+    """
+    r = seen.astype(np.float64)
+    price = 0.5 * np.log(len(y))
+    nothing = _logistic(r, predictors[:, :0])
+    causes, given = _causes(r, predictors, nothing)
+    design = _with_squares(predictors)
+
+    plain = _Law(np.where(seen, y, 0.0), seen, design, masks_itself=False)
+    values = max(plain.maximum(start, 200)[1] for start in plain.starts())
+    best, law, sign = None, None, 1
+    for each in (1, -1):  # high values go missing, or low ones
+        turned = _Law(each * np.where(seen, y, 0.0), seen, design, masks_itself=True)
+        for found in (turned.maximum(start, 30) for start in turned.starts()):
+            if best is None or found[1] > best[1]:
+                best, law, sign = found, turned, each
+    assert best is not None and law is not None
+    theta, both = law.maximum(best[0], 200)
+    mask = law.of_mask(theta)
+    steepness, middle = float(np.exp(theta[-2])), float(sign * theta[-1])
+    return GapEvidence(
+        tuple(causes),
+        given - nothing,
+        both - price - values - max(given, nothing),
+        mask - max(given, nothing),
+        price,
+        -sign * LOGIT_OF_PROBIT * steepness,
+        middle,
+    )
+
+
+LOGIT_OF_PROBIT = 1.702  # Φ(x) ≈ σ(1.702 x), to 0.01 (Haley 1952)
+
+
+class _Law:
+    """The joint law of a column and its gaps, high values missing; parameters β, m, log s, log-odds of π, log k, c."""
+
+    def __init__(self, y: Vector, seen: Bool[NDArray, " rows"], design: Predictors, *, masks_itself: bool) -> None:
+        self.y, self.seen, self.design, self.masks_itself = y[seen], seen, design, masks_itself
+        self.of_seen, self.of_gaps = design[seen], design[~seen]
+        self.spread = float(self.y.std()) or 1.0
+        self.width = design.shape[1]
+
+    def starts(self) -> list[NDArray[np.float64]]:
+        """Least squares, its residuals split in a narrow and a wide component on either side."""
+        ones = np.ones((len(self.y), 1))
+        joined = np.concatenate([self.of_seen, ones], axis=1)
+        ridge = np.diag([*[RIDGE] * self.width, 1e-6])
+        *beta, level = np.linalg.solve(joined.T @ joined + ridge, joined.T @ self.y)
+        rest = self.y - joined @ np.array([*beta, level])
+        scale = float(rest.std()) + LEAST_SPREAD * self.spread
+        side = 1.0 if (rest**3).mean() > 0 else -1.0  # where the tail is
+        base = [
+            *beta,
+            level - 0.2 * side * scale,
+            level + 0.8 * side * scale,
+            np.log(0.75 * scale),
+            np.log(1.2 * scale),
+        ]
+        base = [*base, -0.5]
+        if not self.masks_itself:
+            return [np.array(base)]
+        return [np.array([*base, np.log(k / self.spread), np.quantile(self.y, 0.9)]) for k in STEEPNESS]
+
+    def maximum(self, start: NDArray[np.float64], steps: int) -> tuple[NDArray[np.float64], float]:
+        """Parameters and log-likelihood, with weak priors that keep them finite."""
+        from scipy.optimize import minimize
+
+        free = [(None, None)] * (self.width + COMPONENTS)
+        bounds = [*free, *[(np.log(LEAST_SPREAD * self.spread), 3.0)] * COMPONENTS, (-3.0, 3.0)]
+        if self.masks_itself:
+            low, high = LOG_STEEPNESS
+            bounds += [(low - np.log(self.spread), high - np.log(self.spread)), (None, None)]
+        found = minimize(self._loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps})
+        return found.x, -float(found.fun)
+
+    def of_mask(self, theta: NDArray[np.float64]) -> float:
+        """Log-likelihood of which values are missing, given the predictors alone."""
+        log_missing = np.minimum(self._log_missing(self._parts(theta), self.design)[1], -1e-9)
+        return float(np.where(self.seen, np.log1p(-np.exp(log_missing)), log_missing).sum())
+
+    def _parts(self, theta: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        w, j = self.width, COMPONENTS
+        beta, middle, log_scale = theta[:w], theta[w : w + j], theta[w + j : w + 2 * j]
+        odds = np.array([0.0, theta[w + 2 * j]])
+        return beta, middle, log_scale, odds - np.logaddexp(*odds), theta[w + 2 * j + 1 :]
+
+    def _log_missing(
+        self, parts: tuple[NDArray[np.float64], ...], design: Predictors
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Joint log p(missing, component | w) and log p(missing | w)."""
+        from scipy.special import log_ndtr
+
+        beta, middle, log_scale, log_share, (log_k, c) = parts
+        k = np.exp(log_k)
+        away = (design @ beta)[:, None] + middle - c
+        joint = log_share + log_ndtr(k * away / np.sqrt(1 + (k * np.exp(log_scale)) ** 2))
+        return joint, np.logaddexp(joint[:, 0], joint[:, 1])
+
+    def _loss(self, theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Negative log-likelihood with its priors, and its gradient."""
+        from scipy.special import log_ndtr
+
+        beta, middle, log_scale, log_share, of_mask = parts = self._parts(theta)
+        scale, share = np.exp(log_scale), np.exp(log_share)
+        error = (self.y[:, None] - (self.of_seen @ beta)[:, None] - middle) / scale
+        joint = log_share - log_scale - 0.5 * error**2 - HALF_LOG_TWO_PI
+        each = np.logaddexp(joint[:, 0], joint[:, 1])
+        weight = np.exp(joint - each[:, None])
+        total, pull = each.sum(), weight * error / scale
+        d_beta, d_middle = self.of_seen.T @ pull.sum(1), pull.sum(0)
+        d_scale, d_odds = (weight * (error**2 - 1)).sum(0), (weight[:, 1] - share[1]).sum()
+        d_mask = np.zeros(0)
+        if self.masks_itself:
+            log_k, c = of_mask
+            k = np.exp(log_k)
+            below = k * (c - self.y)
+            mills = _mills(below)
+            joint, each = self._log_missing(parts, self.of_gaps)
+            weight = np.exp(joint - each[:, None])
+            away = (self.of_gaps @ beta)[:, None] + middle - c
+            root = np.sqrt(1 + (k * scale) ** 2)
+            pull = weight * _mills(k * away / root) * k / root
+            total += log_ndtr(below).sum() + each.sum()
+            d_beta, d_middle = d_beta + self.of_gaps.T @ pull.sum(1), d_middle + pull.sum(0)
+            d_scale = d_scale - (pull * away * (k * scale / root) ** 2).sum(0)
+            d_odds = d_odds + (weight[:, 1] - share[1]).sum()
+            d_mask = np.array(
+                [(mills * below).sum() + (pull * away / root**2).sum(), k * mills.sum() - pull.sum() - c / 9]
+            )
+            total -= c**2 / 18
+        total -= (
+            0.5 * RIDGE * beta @ beta + (middle @ middle + log_scale @ log_scale) / 8 + theta[self._odds_at] ** 2 / 4
+        )
+        gradient = np.concatenate(
+            [
+                d_beta - RIDGE * beta,
+                d_middle - middle / 4,
+                d_scale - log_scale / 4,
+                [d_odds - theta[self._odds_at] / 2],
+                d_mask,
+            ]
+        )
+        return -float(total), -gradient
+
+    @property
+    def _odds_at(self) -> int:
+        return self.width + 2 * COMPONENTS
+
+
+def _with_squares(predictors: Predictors) -> Float[NDArray, "rows twice"]:
+    """Predictors and their squares, held within three standard deviations, so that regressions may bend."""
+    squares = predictors**2
+    squares = squares - squares.mean(0)
+    spread = squares.std(0)
+    bent = np.clip(squares[:, spread > 0] / spread[spread > 0], -3, 3)
+    return np.concatenate([predictors, bent], axis=1)
+
+
+def _causes(r: Vector, predictors: Predictors, nothing: float) -> tuple[list[int], float]:
+    """Predictors taken in one after the other as long as they pay, and the log-likelihood less their price.
+
+    The price of one is that of a slope and of the choice among all (the extended criterion of Chen & Chen 2008).
+    """
+    rows, width = predictors.shape
+    price = 0.5 * np.log(rows) + np.log(max(width, 1))
+    chosen: list[int] = []
+    best = nothing
+    while len(chosen) < min(width, MOST_CAUSES):
+        others = [at for at in range(width) if at not in chosen]
+        tried = {at: _logistic(r, predictors[:, [*chosen, at]]) for at in others}
+        next_one = max(tried, key=lambda at: tried[at])
+        score = tried[next_one] - price * (len(chosen) + 1)
+        if score <= best:
+            break
+        chosen, best = [*chosen, next_one], score
+    return chosen, best
+
+
+def _logistic(r: Vector, predictors: Predictors) -> float:
+    """Maximum of the log-likelihood of a logistic regression, by Newton's method; a weak prior keeps slopes finite."""
+    from scipy.special import expit, log_expit
+
+    design = np.concatenate([predictors, np.ones((len(r), 1))], axis=1)
+    precision = np.diag([*[0.1] * predictors.shape[1], 1e-6])
+    beta = np.zeros(design.shape[1])
+    for _ in range(25):
+        chance = expit(design @ beta)
+        curvature = design.T @ (design * (chance * (1 - chance) + 1e-9)[:, None]) + precision
+        step = np.linalg.solve(curvature, design.T @ (r - chance) - precision @ beta)
+        beta = beta + step
+        if np.abs(step).max() < 1e-7:
+            break
+    log_odds = design @ beta
+    return float((r * log_expit(log_odds) + (1 - r) * log_expit(-log_odds)).sum() - 0.5 * beta @ precision @ beta)
+
+
+def _mills(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """φ(x) / Φ(x), finite however low x is."""
+    from scipy.special import log_ndtr
+
+    return np.exp(-0.5 * x**2 - HALF_LOG_TWO_PI - log_ndtr(x))
