@@ -14,6 +14,7 @@ from pyro_mnar import Batch, Fit, ImportanceWeightedELBO, Table
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.infer.parameters import trainable_parameters
 from pyro_mnar.infer.session import Session
+from pyro_mnar.mechanisms import SelfMasking
 from pyro_mnar.models import GINA
 
 PARTICLES = 5
@@ -45,7 +46,7 @@ class Problem:
 
     def pair(self, seed: int = 0) -> tuple[GINA, ZeroImpute]:
         """Model and guide with starting values."""
-        model = GINA(self.table, latent_dim=self.latent_dim, seed=seed)
+        model = GINA(self.table, latent_dim=self.latent_dim, mechanism=SelfMasking, seed=seed)
         return model, ZeroImpute(self.table, self.latent_dim, hidden=self.hidden, seed=seed + 1)
 
     def loss(self, session: Session, pair: tuple[GINA, ZeroImpute]) -> tuple[Callable[[Batch], Tensor], list[Tensor]]:
@@ -78,6 +79,6 @@ def survey(num_rows: int, columns: int = 20, seed: int = 0) -> pd.DataFrame:
 def untrained(frame: pd.DataFrame, latent_dim: int | None = None) -> tuple[Table, Fit]:
     """A fit of starting values: what an imputation costs does not depend on training."""
     table = Table.from_frame(frame, auxiliary=[], dtype=torch.float32)
-    model = GINA(table, latent_dim=latent_dim, seed=0).to(torch.float32)
+    model = GINA(table, latent_dim=latent_dim, mechanism=SelfMasking, seed=0).to(torch.float32)
     guide = ZeroImpute(table, model.latent_dim, seed=0).to(torch.float32)
     return table, Fit(model, guide, table.schema)

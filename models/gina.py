@@ -15,6 +15,7 @@ from typing import Any
 import pyro
 import torch
 from pyro.nn import PyroModule
+from pyro.poutine.runtime import am_i_wrapped
 from torch import nn
 
 from pyro_mnar import mechanisms
@@ -66,7 +67,7 @@ class GINA(PyroModule):
         blocks: Whether columns that are missing together (``table.schema.blocks``) are one event that nothing in the
             row causes; by default where nothing is declared.
         shrinkage: Whether normal priors shrink the default decoder's maps, so that it does not overfit tables of few
-            rows; by default where nothing is declared.
+            rows; by default where the table says what is likely.
         decoder: p(X|Z): a module from z to a column-wise distribution; by default a linear map plus a small network,
             with noise learned for each column that does not serve as U.
         prior: p(Z|U): a module from u to a distribution; by default a factorised normal whose mean and scale a linear
@@ -117,9 +118,10 @@ class GINA(PyroModule):
             raise ValueError("shrinkage, decoder: expected one of them, got both; shrink the decoder in a model around")
         is_declared = mechanism is not None or graph is not None
         has_blocks = bool(schema.blocks) and (not is_declared if blocks is None else blocks)
-        self.shrinkage = decoder is None and (not is_declared if shrinkage is None else shrinkage)
+        is_judged = not is_declared and isinstance(table, Table) and isinstance(table.storage, DenseStorage)
+        self.shrinkage = decoder is None and (is_judged if shrinkage is None else shrinkage)
         self.causes = None
-        if not is_declared and isinstance(table, Table) and isinstance(table.storage, DenseStorage):
+        if is_judged:
             self.causes = likely_causes(table)
             graph = self.causes.graph
             self.read_off_data = {"graph": graph, "blocks": has_blocks, "shrinkage": self.shrinkage}
@@ -142,7 +144,7 @@ class GINA(PyroModule):
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
         score_prior(self.mechanism)
-        if self.shrinkage:
+        if self.shrinkage and am_i_wrapped():  # else nobody hears of it, and Pyro warns
             pyro.factor("shrinkage", shrinkage_of(self.decoder))
         with rows(batch):
             z = pyro.sample("z", self.prior(batch.aux))

@@ -26,6 +26,8 @@ HALF_LOG_TWO_PI = 0.5 * np.log(2 * np.pi)
 STEEPNESS = (0.7, 4.0)  # k to start from, in standard deviations of the column
 LOG_STEEPNESS = (-3.0, 5.0)
 LEAST_SPREAD = 0.1  # of a component, over that of the seen values: narrower it would be an atom
+HOPELESS = 0.5  # nats; if gaps follow neither complete columns nor the regression on them by as many, the own value is
+#                 not looked at, which takes most of the time
 RIDGE = 1.0  # precision of a normal prior on β
 MOST_CAUSES = 8  # complete columns that explain one column's gaps
 COMPONENTS = 2
@@ -40,7 +42,8 @@ class GapEvidence(NamedTuple):
     Attributes:
         causes: Positions of the predictors that explain the gaps best; empty where nothing does.
         given: Log-likelihood under these less that under no cause, in nats, less the price of the slopes.
-        own: The same of the own value, less that of the better of the other two: above 0 it is the likeliest.
+        own: The same of the own value, less that of the better of the other two: above 0 it is the likeliest.  Where
+            gaps do not follow the regression on the predictors, its part of the gaps alone.
         of_mask: Log-likelihood of the gaps alone given the predictors, less that of the better of the other two.
         price: What ``own`` has paid for the slope, in nats; ``of_mask`` has not.
         slope: Change of the log-odds of being observed per unit of the column, if its own value is the cause.
@@ -69,6 +72,11 @@ def gap_evidence(y: Vector, seen: Bool[NDArray, " rows"], predictors: Predictors
     nothing = _logistic(r, predictors[:, :0])
     causes, given = _causes(r, predictors, nothing)
     design = _with_squares(predictors)
+
+    regressed = _logistic(r, _regression(y, seen, design)[:, None])
+    if max(regressed, given) - nothing < HOPELESS:
+        of_mask = regressed - max(given, nothing)
+        return GapEvidence(tuple(causes), given - nothing, of_mask - price, of_mask, price, 0.0, 0.0)
 
     plain = _Law(np.where(seen, y, 0.0), seen, design, masks_itself=False)
     values = max(plain.maximum(start, 200)[1] for start in plain.starts())
@@ -210,6 +218,15 @@ class _Law:
     @property
     def _odds_at(self) -> int:
         return self.width + 2 * COMPONENTS
+
+
+def _regression(y: Vector, seen: Bool[NDArray, " rows"], design: Float[NDArray, "rows twice"]) -> Vector:
+    """What the predictors say of the column, by ridge regression on the seen values."""
+    middle, of_seen = design[seen].mean(0), design[seen] - design[seen].mean(0)
+    beta = np.linalg.solve(
+        of_seen.T @ of_seen + RIDGE * np.eye(design.shape[1]), of_seen.T @ (y[seen] - y[seen].mean())
+    )
+    return (design - middle) @ beta
 
 
 def _with_squares(predictors: Predictors) -> Float[NDArray, "rows twice"]:

@@ -134,8 +134,11 @@ def _another_value(site: Site) -> Tensor:
     return points.gather(-1, codes.unsqueeze(-1)).squeeze(-1)
 
 
-def _log_probs(trace: Trace, site: Site) -> dict[str, Float[Tensor, "*particles rows"]]:
-    """Of every other site; the row's own density and the masks, whose sum does not move, count as one."""
+def _log_probs(trace: Trace, site: Site) -> dict[str, Float[Tensor, "*densities"]]:
+    """Of every other site, those that all rows share among them.
+
+    The row's own density and the masks, whose sum does not move, count as one.
+    """
     own: Any = 0.0
     own_name, found = "", dict[str, Tensor]()
     partner = site["name"].removesuffix("_missing") + "_observed"

@@ -60,7 +60,7 @@ def test_seed_decides_the_initial_parameters(name: str) -> None:
     [("SelfMasking", True, False, False), ("LatentDependent", True, False, True), ("GINA", True, False, False)],
 )
 def test_mechanism_sees_what_the_graph_at_its_head_says(name: str, own: bool, others: bool, latent: bool) -> None:
-    model = MODELS[name](masked_table(20), latent_dim=2, seed=0)
+    model = MODELS[name](masked_table(20).schema, latent_dim=2, seed=0)  # a schema has no gaps for GINA to judge by
     with torch.no_grad():
         for parameter in model.mechanism.parameters():
             parameter.normal_()

@@ -12,6 +12,7 @@ from pyro.nn import PyroModule
 from checks import gina_pair, table_with_gaps
 from pyro_mnar import Fit, ImportanceWeightedELBO, Table, fit, impute, partially_observed, rows
 from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.mechanisms import SelfMasking
 from pyro_mnar.models import GINA
 from pyro_mnar.training.bootstrap import bootstrap_weights
 from pyro_mnar.training.restarts import member_seed
@@ -93,7 +94,7 @@ def test_score_function_terms_are_weighted_too(own_store):
         pd.DataFrame({"a": pd.Categorical([None, "x", "y", None, "z", "x"]), "b": [1.0, None, 0.2, 0.1, None, 2.0]}),
         auxiliary=[],
     )
-    model = GINA(table, latent_dim=1, discrete="sampled", seed=0)
+    model = GINA(table, latent_dim=1, mechanism=SelfMasking, discrete="sampled", seed=0)  # the default has a prior
     guide = ZeroImpute(table, 1, seed=0)
     batch, weight = table.batch(), torch.linspace(0, 2, 6)
     parts = [loss_and_gradient(model, guide, weighted(batch, row)) for row in torch.eye(6)]

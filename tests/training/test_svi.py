@@ -18,6 +18,7 @@ from torch.distributions import constraints
 from checks import z_limit
 from pyro_mnar import Fit, ImportanceWeightedELBO, Table, fit, impute, observe_mask, partially_observed, rows
 from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.mechanisms import SelfMasking
 from pyro_mnar.models import GINA
 
 
@@ -298,9 +299,9 @@ def test_a_saved_fit_comes_back_from_tensors_and_plain_data(tmp_path):
 
 def test_a_saved_fit_can_be_made_anew_from_its_schema_alone(tmp_path):
     table = table_with_gaps()
-    result = fit(*gina(table), table, epochs=1, progress=False)
+    result = fit(*gina(table, mechanism=SelfMasking), table, epochs=1, progress=False)
     result.save(tmp_path / "fit")
-    back = Fit.load(tmp_path / "fit", *gina(result.schema))
+    back = Fit.load(tmp_path / "fit", *gina(result.schema, mechanism=SelfMasking))
     np.testing.assert_array_equal(impute(back, table).means, impute(result, table).means)
 
 
