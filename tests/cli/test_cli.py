@@ -120,7 +120,7 @@ def test_a_mixed_survey_keeps_its_kinds(tmp_path, capsys):
 
     said = capsys.readouterr().out
     assert "80 rows, 10 modelled columns;" in said and "conditioned on, since complete: age" in said
-    assert "R[income]    ← income" in said
+    assert "R[income]    ← nothing" in said and "gaps of 'income': caused by nothing that is seen" in said
     assert "kinds: town categorical (3 words), smokes binary (2 words), happy binary (booleans)," in said
     assert "stars ordinal (5 whole numbers), sex binary (2 whole numbers); --kinds COLUMN=KIND overrules" in said
     before = pd.read_csv(tmp_path / "survey.csv", dtype=str)

@@ -119,8 +119,7 @@ def test_levels_atoms_and_few_values_are_not_judged() -> None:
 def test_evidence_needs_predictors_that_gaps_follow() -> None:
     random = np.random.default_rng(0)
     y, w = random.normal(size=400), random.normal(size=(400, 1))
-    evidence = gap_evidence(y, y < 0.3, w)  # w says nothing of y
-    assert evidence.own > 5 and evidence.of_mask + evidence.given < 2
+    assert gap_evidence(y, y < 0.3, w).own < 0  # w says nothing of y, so that only its shape could
 
 
 def test_gina_goes_by_it_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
