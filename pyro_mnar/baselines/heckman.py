@@ -1,20 +1,26 @@
-"""Heckman's two-step estimator of a regression whose outcome is seen for a selected part of the rows (Heckman 1979).
+"""Heckman's regression whose outcome is seen for a selected part of the rows (Heckman 1979): two steps, and maximum
+likelihood.
 
     y_i = x_i'β + ε_i        seen where  w_i'γ + u_i > 0,        (ε, u) bivariate normal, var(u) = 1
 
 Where y is seen, E y_i = x_i'β + θ λ_i with λ_i = φ(w_i'γ) / Φ(w_i'γ) and θ = ρ σ: a probit of what is seen gives γ, and
 least squares of y on x and λ the rest.  The standard errors count both steps (Greene, Econometric Analysis, 5th ed.,
-22.4.3).
+22.4.3).  Maximum likelihood takes both equations at once,
+
+    seen:      φ((y - x'β) / σ) / σ · Φ((w'γ + ρ (y - x'β) / σ) / √(1 - ρ²))
+    not seen:  Φ(-w'γ)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.special import log_ndtr
 
 INVERSE_MILLS = "inverse Mills ratio"
@@ -31,12 +37,40 @@ class Heckman(NamedTuple):
         selection: The same of γ.
         sigma: σ, the standard deviation of ε.
         rho: ρ, its correlation with u: 0 where nothing is lost by looking at the rows that are seen.
+        rho_error: Standard error of ρ; NaN from two steps.
+        log_likelihood: Summed over rows, in nats; NaN from two steps.
     """
 
     outcome: pd.DataFrame
     selection: pd.DataFrame
     sigma: float
     rho: float
+    rho_error: float = np.nan
+    log_likelihood: float = np.nan
+
+
+class _Rows(NamedTuple):
+    """What both estimators take."""
+
+    y: Float[NDArray, " rows"]
+    x: Float[NDArray, "rows regressors"]
+    w: Float[NDArray, "rows selectors"]
+    seen: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, outcome: pd.Series, regressors: pd.DataFrame, selectors: pd.DataFrame) -> _Rows:
+        for name, frame in (("regressors", regressors), ("selectors", selectors)):
+            if not frame.index.equals(outcome.index):
+                raise ValueError(f"{name}: expected the outcome's row labels, got others")
+            if frame.isna().any(axis=None):
+                gaps = frame.columns[frame.isna().any()].tolist()
+                raise ValueError(f"{name}: expected no gaps, got some in {gaps!r}")
+        seen = outcome.notna().to_numpy()
+        if seen.all() or not seen.any():
+            count = f"{seen.sum()} of {len(seen)}"
+            raise ValueError(f"outcome: expected some that are seen and some that are not, got {count}")
+        x, w = _with_constant(regressors, "regressors"), _with_constant(selectors, "selectors")
+        return cls(outcome.to_numpy(dtype=np.float64), x, w, seen)
 
 
 def heckman(outcome: pd.Series, regressors: pd.DataFrame, selectors: pd.DataFrame) -> Heckman:
@@ -51,21 +85,12 @@ def heckman(outcome: pd.Series, regressors: pd.DataFrame, selectors: pd.DataFram
     Raises:
         ValueError: If there are gaps or other row labels, all or no outcomes are seen, or columns are collinear.
     """
-    for name, frame in (("regressors", regressors), ("selectors", selectors)):
-        if not frame.index.equals(outcome.index):
-            raise ValueError(f"{name}: expected the outcome's row labels, got others")
-        if frame.isna().any(axis=None):
-            raise ValueError(f"{name}: expected no gaps, got some in {frame.columns[frame.isna().any()].tolist()!r}")
-    seen = outcome.notna().to_numpy()
-    if seen.all() or not seen.any():
-        raise ValueError(f"outcome: expected some that are seen and some that are not, got {seen.sum()} of {len(seen)}")
-
-    w = _with_constant(selectors, "selectors")
+    everything, _, w, seen = _Rows.of(outcome, regressors, selectors)
     gamma, gamma_covariance = probit(w, seen)
     index = (w @ gamma)[seen]
     mills = np.exp(-0.5 * index**2 - 0.5 * np.log(2 * np.pi) - log_ndtr(index))
 
-    y = outcome.to_numpy(dtype=np.float64)[seen]
+    y = everything[seen]
     x = np.column_stack([_with_constant(regressors, "regressors")[seen], mills])
     inverse = np.linalg.inv(x.T @ x)
     beta = inverse @ x.T @ y
@@ -82,6 +107,57 @@ def heckman(outcome: pd.Series, regressors: pd.DataFrame, selectors: pd.DataFram
         sigma=variance**0.5,
         rho=float(theta / variance**0.5),
     )
+
+
+def heckman_likelihood(outcome: pd.Series, regressors: pd.DataFrame, selectors: pd.DataFrame) -> Heckman:
+    """Fit both equations at once by maximum likelihood, from where the two steps end.
+
+    Arguments are those of :func:`heckman`; its ``outcome`` has no inverse Mills ratio, and standard errors are from the
+    observed information.
+
+    Raises:
+        ValueError: As :func:`heckman`, and if the likelihood has no maximum where it was looked for.
+    """
+    y, x, w, seen = _Rows.of(outcome, regressors, selectors)
+    steps = heckman(outcome, regressors, selectors)
+    units = [np.abs(columns).max(axis=0) for columns in (x, w)]  # columns of one size, as for the probit
+    x, w, width = x / units[0], w / units[1], x.shape[1]
+
+    def loss(values: NDArray[np.float64]) -> float:
+        beta, gamma, log_sigma, turn = values[:width], values[width:-2], values[-2], values[-1]
+        index, residual = w @ gamma, (y - x @ beta)[seen] / np.exp(log_sigma)
+        # With ρ = tanh t, 1 / √(1 - ρ²) = cosh t.
+        of_seen = log_ndtr(index[seen] * np.cosh(turn) + residual * np.sinh(turn))
+        of_seen = of_seen - 0.5 * residual**2 - log_sigma - 0.5 * np.log(2 * np.pi)
+        return -float(of_seen.sum() + log_ndtr(-index[~seen]).sum())
+
+    beta, gamma = steps.outcome["estimate"].iloc[:-1] * units[0], steps.selection["estimate"] * units[1]
+    start = [*beta, *gamma, np.log(steps.sigma), np.arctanh(np.clip(steps.rho, -0.9, 0.9))]
+    found = minimize(loss, start, method="BFGS", options={"gtol": 1e-6 * len(y), "maxiter": 2000})
+    covariance = np.linalg.inv(_hessian(loss, found.x))
+    if not (np.diag(covariance) > 0).all():
+        raise ValueError(
+            "heckman_likelihood: expected a maximum, got a point at which the likelihood does not fall off"
+        )
+    units_of_all = np.concatenate([*units, [1.0, 1.0]])
+    values, covariance = found.x / units_of_all, covariance / np.outer(units_of_all, units_of_all)
+    rho = float(np.tanh(values[-1]))
+    return Heckman(
+        outcome=_estimates(values[:width], covariance[:width, :width], [CONSTANT, *regressors.columns]),
+        selection=_estimates(values[width:-2], covariance[width:-2, width:-2], [CONSTANT, *selectors.columns]),
+        sigma=float(np.exp(values[-2])),
+        rho=rho,
+        rho_error=float((1 - rho**2) * covariance[-1, -1] ** 0.5),
+        log_likelihood=-float(found.fun),
+    )
+
+
+def _hessian(loss: Callable[[NDArray[np.float64]], float], at: NDArray[np.float64]) -> Float[NDArray, "values values"]:
+    """By central differences."""
+    steps = np.diag(1e-4 * np.maximum(1.0, np.abs(at)))
+    rows = [[loss(at + a + b) - loss(at + a - b) - loss(at - a + b) + loss(at - a - b) for b in steps] for a in steps]
+    size = np.diag(steps)
+    return np.array(rows) / (4 * np.outer(size, size))
 
 
 def probit(

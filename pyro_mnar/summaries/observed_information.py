@@ -29,17 +29,18 @@ from pyro_mnar.distributions import Levels
 from pyro_mnar.infer.level_dependence import sites_that_move_weights
 from pyro_mnar.infer.objective import ImportanceWeightedELBO, Particles
 from pyro_mnar.infer.parameters import buffers_kept, trainable_parameters
-from pyro_mnar.infer.sites import is_summed_out, missing_sites
+from pyro_mnar.infer.sites import columns_of, is_summed_out, missing_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 
-PARTICLES = 200  # of each of the two sets
-PARTICLES_SUMMED = 10  # where numbers are summed out, which leaves weights less spread
+PARTICLES = (500, 200, 100, 50)  # of each of the two sets, as many as time allows
+PARTICLES_SUMMED = (10,)  # where numbers are summed out, which leaves weights less spread
 COST_OF_SUMMING = 40  # times that of drawing them
 MOST_PARAMETERS = 300
-LEAST_ROWS, MOST_ROWS = 200, 2000
-ELEMENTS = 20_000_000  # particles × rows × columns, over all evaluations: some five seconds
+# Of fewer rows, those directions come out too curved that the data say little of.
+LEAST_ROWS, MOST_ROWS = 1000, 2000
+ELEMENTS = 60_000_000  # particles × rows × columns with gaps, over all evaluations: some ten seconds
 ELEMENTS_AT_ONCE = 2_000_000
 
 
@@ -91,14 +92,13 @@ def information_errors(
     if count > MOST_PARAMETERS:
         return Errors(None, f"none: the mask depends on {count} parameters; fit(..., bootstrap=M) gives some")
     curvature = _Curvature(fit, table, parameters, device)
-    if 4 * curvature.affordable(count) < min(LEAST_ROWS, len(table)):
+    if not curvature.can_afford(count):
         return Errors(None, f"none: {count} parameters of the mask take too long; fit(..., bootstrap=M) gives some")
     with buffers_kept(fit.model):
         curvature.draw(count)
-        first = curvature.score().sum(0)
-        rest = (first != 0) & ~of_mask
+        rest = (curvature.score()[2] != 0) & ~of_mask
         everything = count + int(rest.sum())
-        held = everything > MOST_PARAMETERS or curvature.affordable(everything) < LEAST_ROWS
+        held = everything > MOST_PARAMETERS or not curvature.can_afford(everything)
         chosen = torch.cat([of_mask.nonzero(), rest.nonzero()[: 0 if held else None]]).squeeze(-1)
         if not held:
             curvature.draw(everything)
@@ -148,29 +148,36 @@ class _Curvature:
         self.fit, self.table, self.parameters, self.device = fit, table, parameters, device
         self.draws: list[_Draws] = []
         few = table.source(device).take(torch.arange(min(2, len(table)), device=device))
-        sites = missing_sites(ImportanceWeightedELBO(1).particles(fit.model, fit.guide, few).model_trace).values()
+        run = ImportanceWeightedELBO(10).particles(fit.model, fit.guide, few)
+        sites = missing_sites(run.model_trace).values()
         sums = any(is_summed_out(site) and not isinstance(site["fn"].base_dist.fn, Levels) for site in sites)
-        self.particles = PARTICLES_SUMMED if sums else PARTICLES
-        self.cost = 2 * self.particles * table.schema.num_columns * (COST_OF_SUMMING if sums else 1)
-        self.objective = ImportanceWeightedELBO(self.particles)
+        of_one = (COST_OF_SUMMING if sums else 1) * 2 * max(1, sum(len(columns_of(site)) for site in sites))
+        # Where nothing is drawn that weights depend on, one particle is the exact likelihood.
+        is_exact = sums and bool((run.log_weights.amax(0) - run.log_weights.amin(0) < 1e-6).all())
+        self.counts = (1,) if is_exact else PARTICLES_SUMMED if sums else PARTICLES
+        self.cost = of_one
 
-    def affordable(self, evaluations: int) -> int:
-        """How many rows can be looked at."""
-        return min(MOST_ROWS, len(self.table), max(1, ELEMENTS // (self.cost * evaluations)))
+    def can_afford(self, evaluations: int) -> bool:
+        """Whether enough rows can be looked at so many times."""
+        return self._rows(self.counts[-1], evaluations) >= min(LEAST_ROWS, len(self.table))
 
     def draw(self, evaluations: int) -> None:
-        """Draw the particles, for as many rows as so many evaluations allow, spread evenly over the table."""
-        count = min(len(self.table), max(LEAST_ROWS, self.affordable(evaluations)))
-        chosen = np.unique(np.linspace(0, len(self.table) - 1, count).round().astype(int))
+        """Draw the particles, as many as so many evaluations allow, for rows spread evenly over the table."""
+        least = min(LEAST_ROWS, len(self.table))
+        particles = next((n for n in self.counts if self._rows(n, evaluations) >= least), self.counts[-1])
+        chosen = np.linspace(0, len(self.table) - 1, self._rows(particles, evaluations)).round().astype(int)
         self.factor = len(self.table) / len(chosen)
-        at_once = max(1, ELEMENTS_AT_ONCE // (self.particles * self.table.schema.num_columns))
-        source = self.table.source(self.device)
+        at_once = max(1, ELEMENTS_AT_ONCE // (particles * self.table.schema.num_columns))
+        self.objective, source = ImportanceWeightedELBO(particles), self.table.source(self.device)
         self.draws = []
         for rows in torch.from_numpy(chosen).to(self.device).split(at_once):
             batch = source.take(rows)
             run = [self.objective.particles(self.fit.model, self.fit.guide, batch) for _ in range(2)]
             self.draws.append(_Draws(batch, (run[0], run[1])))
         self.moving = sites_that_move_weights(self.fit.model, self.fit.guide, (self.draws[0].batch,), {})
+
+    def _rows(self, particles: int, evaluations: int) -> int:
+        return min(MOST_ROWS, len(self.table), max(1, ELEMENTS // (self.cost * particles * evaluations)))
 
     def score(self) -> Float[Tensor, "3 parameters"]:
         """The gradient, by each set of particles and by both together."""

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyro.distributions as dist
 import pytest
+import torch
 from scipy.optimize import minimize
 from scipy.stats import norm
+from torch import Tensor, nn
 
-from pyro_mnar.baselines.heckman import INVERSE_MILLS, heckman, probit
+from pyro_mnar import (
+    Batch,
+    Fit,
+    ImportanceWeightedELBO,
+    OwnValueMechanism,
+    Table,
+    fit,
+    observe_mask,
+    partially_observed,
+    rows,
+)
+from pyro_mnar.baselines.heckman import INVERSE_MILLS, heckman, heckman_likelihood, probit
+from pyro_mnar.infer.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +63,91 @@ def test_wooldridge(women: pd.DataFrame) -> None:
     assert result.outcome.loc[INVERSE_MILLS].round(3).tolist() == [0.032, 0.134]
     assert result.selection.loc["kids5"].round(3).tolist() == [-0.868, 0.119]
     assert result.sigma == pytest.approx(0.664, abs=5e-4)
+
+
+REGRESSORS = ["exper", "exper2", "educ", "city"]
+SELECTORS = ["age", "age2", "faminc", "educ", "kids"]
+
+
+def columns_of(women: pd.DataFrame) -> pd.DataFrame:
+    """Greene's wage equation, its regressors and selectors standardised."""
+    frame = women.assign(kids=(women["kids5"] + women["kids618"] > 0).astype(int))
+    frame = frame[["wage", *dict.fromkeys([*REGRESSORS, *SELECTORS])]]
+    others = frame.drop(columns="wage")
+    return pd.concat([frame["wage"], (others - others.mean()) / others.std()], axis=1)
+
+
+def test_maximum_likelihood_of_greenes_equation(women: pd.DataFrame) -> None:
+    """ρ = -.132, which two steps put at -.34."""
+    frame = columns_of(women)
+    result = heckman_likelihood(frame["wage"], frame[REGRESSORS], frame[SELECTORS])
+    assert result.rho == pytest.approx(-0.132, abs=5e-4)
+    assert result.rho_error == pytest.approx(0.165, abs=1e-3)
+    assert result.sigma == pytest.approx(3.108, abs=1e-3)
+    steps = heckman(frame["wage"], frame[REGRESSORS], frame[SELECTORS])
+    assert steps.rho == pytest.approx(-0.343, abs=5e-3)
+
+
+class Selection(nn.Module):
+    """The same as a model: a wage, and a probit that sees its error; nothing else than the mask sees a missing wage."""
+
+    def __init__(self, start: list[float]) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.tensor(start))
+
+    def forward(self, batch: Batch) -> None:
+        beta, gamma, log_sigma, turn = self.values[:5], self.values[5:11], self.values[11], self.values[12]
+        complete = batch.x[:, 1:]
+        x, w = complete[:, :4], complete[:, [4, 5, 6, 2, 7]]
+        mean = (beta[0] + x @ beta[1:]).unsqueeze(-1)
+        index = (gamma[0] + w @ gamma[1:]).unsqueeze(-1)
+        slope = turn.sinh() / log_sigma.exp()
+
+        def predictor(wage: Tensor) -> Tensor:
+            return index * turn.cosh() + slope * (wage - mean)
+
+        own = OwnValueMechanism(predictor, slope.expand(1), link="probit")
+        with rows(batch):
+            law = dist.Normal(mean, log_sigma.exp())
+            wage = partially_observed("wage", law, batch, columns=["wage"], mechanism=own)
+            observe_mask("works", predictor(wage), batch, columns=["wage"], link="probit")
+
+
+@pytest.mark.slow
+def test_the_same_equation_as_a_model_is_fitted_to_its_maximum_likelihood(women: pd.DataFrame) -> None:
+    """Missing wages are summed out, so one particle gives the exact likelihood: at the maximum, and after training."""
+    frame = columns_of(women)
+    own_units = dict.fromkeys(frame.columns, False)
+    kinds = dict.fromkeys(frame.columns, "continuous")
+    table = Table.from_frame(frame, auxiliary=[], standardize=own_units, kinds=kinds)
+    best = heckman_likelihood(frame["wage"], frame[REGRESSORS], frame[SELECTORS])
+    numbers = [*best.outcome["estimate"], *best.selection["estimate"], np.log(best.sigma), np.arctanh(best.rho)]
+    at_best = Selection(numbers)
+
+    def nothing(batch: Batch) -> None:
+        pass
+
+    with Session(0).running():
+        likelihood = -ImportanceWeightedELBO(1).loss(at_best, nothing, table.batch())
+    assert likelihood == pytest.approx(best.log_likelihood, abs=1e-6)
+
+    steps = heckman(frame["wage"], frame[REGRESSORS], frame[SELECTORS])
+    start = [*steps.outcome["estimate"][:5], *steps.selection["estimate"], np.log(steps.sigma), 0.0]
+    model = Selection(start)
+    fit(model, nothing, table, epochs=400, batch_size=753, num_particles=1, learning_rate=0.02, progress=False)
+    assert torch.tanh(model.values[12]).item() == pytest.approx(best.rho, abs=0.1 * best.rho_error)
+    errors = [*best.outcome["standard_error"], *best.selection["standard_error"]]
+    off = (model.values[:11].detach().numpy() - np.array(numbers[:11])) / np.array(errors)
+    assert np.abs(off).max() < 0.1
+
+    (own,) = [
+        one for one in Fit(at_best, nothing, table.schema, table=table).summary().dependences if one.cause == "wage"
+    ]
+    unit = table.schema.columns[0].std_in_units
+    assert own.change == pytest.approx(unit * np.sinh(numbers[12]) / best.sigma)
+    # Of sinh(t)/σ by that of t alone: σ is known to 4 %, and t hardly at all.
+    expected = unit * np.cosh(numbers[12]) * best.rho_error / (1 - best.rho**2) / best.sigma
+    assert (own.upper - own.lower) / 2 / norm.ppf(0.975) == pytest.approx(expected, rel=0.1)
 
 
 def simulated(seed: int, rows: int = 2_000) -> tuple[pd.Series, pd.DataFrame, pd.DataFrame]:

@@ -17,7 +17,7 @@ from pyro_mnar.infer.session import Session
 from pyro_mnar.mechanisms import LatentDependent, SelfMasking
 from pyro_mnar.models import GINA
 from pyro_mnar.models import SelfMasking as SelfMaskingModel
-from pyro_mnar.summaries import summarise
+from pyro_mnar.summaries import observed_information, summarise
 
 EDGES = [
     ("x0", "R[x0]", {"slope": -1.5}),
@@ -124,8 +124,9 @@ def test_priors_that_are_none(slope: object, message: str) -> None:
         SelfMasking(2, slope=slope)
 
 
-def test_a_prior_narrows_the_interval_of_a_summary() -> None:
+def test_a_prior_narrows_the_interval_of_a_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the rest of the information J_λ, 1/(J_λ + 1/0.05²) is below 0.05² and nearly it."""
+    monkeypatch.setattr(observed_information, "PARTICLES", (20,))
     table = table_with_gaps(60)
     widths = []
     for slope in (dist.Normal(0.0, 0.05), dist.Normal(0.0, 1.0)):
