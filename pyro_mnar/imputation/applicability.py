@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+import pyro.distributions as dist
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
@@ -191,5 +192,19 @@ def _log_of_mask(
         name: x[..., columns_of(site)].reshape(site["value"].shape).to(site["value"].dtype)
         for name, site in missing.items()
     }
-    scored_too, without = (objective.moved(run, values, model, b).log_weights for b in (scored, batch))
-    return torch.where(without == -torch.inf, 0.0, scored_too - without)  # no weight stays none
+    scored_too, unscored = (objective.moved(run, values, model, rows_as) for rows_as in (scored, batch))
+    added = torch.where(unscored.log_weights == -torch.inf, 0.0, scored_too.log_weights - unscored.log_weights)
+    for name, site in missing.items():
+        # A value that is summed out of p(r_d = 0 | z) was drawn from p(x_d | z), and is to follow p(x_d | z, r_d = 0);
+        # where the guide proposed it, the weights hold both laws already.
+        if at in columns_of(site) and name not in run.guide_trace.nodes:
+            position = list(columns_of(site)).index(at)
+            laws = (particles.model_trace.nodes[name]["fn"] for particles in (scored_too, unscored))
+            of_scored, of_unscored = (_log_density(law, values[name])[..., position] for law in laws)
+            added = added + torch.where(of_unscored == -torch.inf, 0.0, of_scored - of_unscored).reshape(added.shape)
+    return added
+
+
+def _log_density(law: Any, value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Of each entry by itself."""
+    return (law.base_dist if isinstance(law, dist.Independent) else law).log_prob(value)

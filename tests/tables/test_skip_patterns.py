@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import pytest
 
 from pyro_mnar import Fit, Imputations, Table, fit, impute
 from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.mechanisms import Constant
+from pyro_mnar.mechanisms import Constant, SelfMasking
 from pyro_mnar.models import GINA
 from pyro_mnar.tables.row_functions import RowFunction, is_condition
 
 MOVED, SEEN, AGE_SEEN = 0.5, 0.7, 0.8
+LEVELS: dict[Any, Any] = {"moved": "binary", "why": "binary"}
 
 
 def frame_of(**columns: Any) -> pd.DataFrame:
@@ -79,6 +80,29 @@ class TestASkipPattern:
         assert len(rows) and mean["age_at_move"].iloc[rows].isna().all()
         rows = imputations.cells[0][(imputations.cells[1] == 1) & (blank < 0.5)]
         assert mean["age_at_move"].iloc[rows].notna().all()
+
+    def test_draws_withheld_levels_by_their_mechanism_whether_or_not_they_are_summed_out(self) -> None:
+        """By Bayes' rule at the model's own parameters, with a slope that is known; five standard errors."""
+        rng, rows = np.random.default_rng(0), 300
+        moved = (rng.random(rows) < 0.5).astype(float)
+        why = np.where(moved == 1, rng.integers(0, 2, rows), np.nan)
+        frame = frame_of(x=rng.normal(size=rows), moved=moved, why=why)
+        frame["moved"] = frame["moved"].where(rng.random(rows) < 0.5)
+        frame["why"] = frame["why"].where(rng.random(rows) < 0.6)
+        open_gap = (frame["moved"].isna() & frame["why"].isna()).to_numpy()
+        shares = {}
+        for discrete in ("summed", "sampled"):
+            table = Table.from_frame(frame, auxiliary=["x"], not_applicable={"why": "moved == 0"}, kinds=LEVELS)
+            mechanism = partial(SelfMasking, slope=[0.0, 2.0])
+            model = GINA(table, latent_dim=1, seed=0, discrete=discrete, mechanism=mechanism)
+            guide = ZeroImpute(table, 1, hidden=(4,), seed=0)
+            trained = fit(model, guide, table, epochs=1, learning_rate=1e-9, seed=0, progress=False)
+            drawn = impute(trained, table, num_draws=20, num_particles=40, seed=1)
+            shares[discrete] = np.stack([completed["why"][open_gap] for completed in drawn.frames()])
+        summed, sampled = (found[~np.isnan(found)] for found in shares.values())
+        error = np.sqrt(2 * 0.1 * 0.9 / len(summed))
+        assert summed.mean() == pytest.approx(sampled.mean(), abs=5 * error)
+        assert summed.mean() < 0.3  # where half of those who are asked say 1
 
     def test_as_a_function_is_the_same(self) -> None:
         frame = survey().head(60)
