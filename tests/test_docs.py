@@ -61,7 +61,9 @@ def test_blocks_print_what_the_page_shows(page: Path, capsys: pytest.CaptureFixt
 
 ROOT = DOCS.parent
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
-TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+# The site's own pages stand elsewhere once they are staged; its build checks their links.
+READ = [page for page in sorted(DOCS.rglob("*.md")) if page.parent.name != "site"]
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *READ]
 
 
 def anchors(page: Path) -> set[str]:
@@ -85,7 +87,7 @@ def test_the_paper_s_parts_are_in_files_that_are_there() -> None:
 
 def test_every_page_can_be_found() -> None:
     index = (DOCS / "README.md").read_text(encoding="utf-8")
-    assert not [page.name for page in DOCS.rglob("*.md") if page.name != "README.md" and page.name not in index]
+    assert not [page.name for page in READ if page.name != "README.md" and page.name not in index]
 
 
 def run(page: Path, capsys: pytest.CaptureFixture[str] | None = None) -> list[tuple[str, str]]:

@@ -36,7 +36,7 @@ class InformationCurve:
 
     @property
     def area(self) -> float:
-        """Area under the curve by the trapezoid rule, over the number of steps: a mean error, in standard deviations;
+        """Area under the curve by the trapezoid rule, over the number of steps; a mean error in standard deviations,
         low is good.
         """
         error = self.frame["error"].to_numpy()

@@ -87,10 +87,11 @@ def pattern_cover(table: Table, probe: ModelProbe) -> Line:
     rows = {c.name: int(seen) for c, seen in zip(table.schema.columns, large.sum(0), strict=True)}
     never = [repr(name) for name, seen in rows.items() if seen == 0]
     fewest = min(rows, key=rows.__getitem__)
+    with_others = f" with {needed - 1} or more others" if needed > 1 else ""
     more = (
         f"never seen with {needed - 1} others: {', '.join(never)}"
         if never
-        else f"each column is seen with {needed - 1} or more others, {fewest!r} least often: in {rows[fewest]} rows"
+        else f"each column is seen{with_others}, {fewest!r} least often: in {rows[fewest]} rows"
     )
     return Line(
         "every column is seen together with enough others (one less than there are latents, or more)",
@@ -111,7 +112,7 @@ def positivity(fit: Fit | None, table: Table, *, scores_mask: bool, seed: int) -
     if fit is None or not scores_mask:
         why = "needs a fit" if fit is None else "needs a fit that models the mechanism"
         return Line(assumption, paper, UNTESTABLE, why, "fit with a mechanism and check again")
-    drawn = impute(fit, table, num_draws=10, num_particles=100, seed=seed)
+    drawn = impute(fit.without_bootstrap(), table, num_draws=10, num_particles=100, seed=seed)
     shares: dict[Hashable, float] = {}
     for d, column in enumerate(table.schema.columns):
         values = drawn.draws[:, drawn.cells[1] == d]

@@ -108,7 +108,6 @@ WORDS = {
         "All columns are continuous, as the theory behind the model has them.",
         "Some columns are not continuous, and the theory behind the model does not speak of such columns.",
         "a look at how far results of several starts differ: fit(..., restarts=5), and the search for other settings",
-        True,
     ),
     "D2": Words(
         ASK,

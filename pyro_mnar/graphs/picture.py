@@ -54,7 +54,7 @@ def plot(dag: nx.DiGraph, ax: Any = None) -> Any:
         boxes[name] = text
     for parent, child, data in dag.edges(data=True):
         _arrow(ax, dag, layout, boxes, parent, child, data)
-    _legend(ax, dag)
+    _legend(ax, dag, goes_right=layout.goes_right)
     ax.set_axis_off()
     return ax
 
@@ -75,7 +75,7 @@ def _layout(dag: nx.DiGraph) -> _Layout:
         at = {name: (2.2 * level, -float(number)) for name, (number, level) in place.items()}
         return _Layout(at, goes_right, 2.1 * len(levels), 0.8 + 0.26 * count)
     at = {name: (float(number), -float(level)) for name, (number, level) in place.items()}
-    return _Layout(at, goes_right, max(3.6, 1.25 * count + 0.6), 0.7 + 1.05 * len(levels))
+    return _Layout(at, goes_right, max(4.2, 1.25 * count + 0.6), 0.7 + 1.05 * len(levels))
 
 
 def _font_size(layout: _Layout) -> float:
@@ -130,7 +130,7 @@ def _sign_in_words(dag: nx.DiGraph, parent: Hashable, sign: int | None) -> str:
     return "high goes\nmissing" if sign == -1 else "low goes\nmissing"
 
 
-def _legend(ax: Any, dag: nx.DiGraph) -> None:
+def _legend(ax: Any, dag: nx.DiGraph, *, goes_right: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -142,8 +142,9 @@ def _legend(ax: Any, dag: nx.DiGraph) -> None:
     if any(data["implied"] for data in edges):
         marks.append(Line2D([], [], color=IMPLIED, linewidth=1, label="in every graph"))
     if any(data["sign"] in SHORT_SIGNS for data in edges):
-        marks.append(Line2D([], [], color=SIGNED, linewidth=1.4, label="sign known (− high, + low goes missing)"))
-    columns = 3 if len(marks) > 3 else len(marks)
+        words = "sign known: − high, + low goes missing" if goes_right else "sign known"
+        marks.append(Line2D([], [], color=SIGNED, linewidth=1.4, label=words))
+    columns = 2 if len(marks) > 2 else len(marks)
     ax.legend(handles=marks, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False, fontsize=7.5)
 
 

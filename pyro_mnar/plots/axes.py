@@ -45,9 +45,8 @@ def cells_of(imputations: Imputations, column: Hashable) -> tuple[int, Bool[NDAr
 
 def seen_of(imputations: Imputations, position: int) -> Float[NDArray, " cells"]:
     """A column's observed values, in the user's units."""
-    its = imputations.table.schema.columns[position]
-    values = its.read(imputations.table.frame[its.name])
-    return values[imputations.table.mask[:, position].numpy()]
+    table = imputations.table
+    return table.schema.columns[position].decode(table.x[table.mask[:, position], position].double().numpy())
 
 
 def shares_of(values: Float[NDArray, " values"], points: Float[NDArray, " levels"]) -> Float[NDArray, " levels"]:

@@ -19,7 +19,7 @@ from pyro_mnar.tables.table import Table
 from pyro_mnar.training import Fit
 
 POINTS, MOST_ROWS = 61, 400
-BEYOND = 0.6  # of the observed range, to each side: where the curve is the model's word alone
+BEYOND = 0.35  # of the observed range, to each side: where the curve is the model's word alone
 
 
 def response_curve(fit: Fit, table: Table, column: Hashable, *, seed: int = 0, ax: Any = None) -> Any:

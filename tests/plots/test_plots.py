@@ -68,3 +68,16 @@ def test_densities_are_on_the_axes_given_and_integrate_to_one() -> None:
     assert area == pytest.approx(1)
     with pytest.raises(ValueError, match=r"column 'age': expected one with imputed cells, of \['income', 'town'\]"):
         imputed_against_observed(imputations(), "age")
+
+
+def test_codes_are_no_observed_values() -> None:
+    frame = pd.DataFrame({"u": np.arange(6.0), "income": [-98, 2.0, 3.0, 4.0, -97, 6.0]})
+    made = Table.from_frame(
+        frame,
+        auxiliary=["u"],
+        kinds={"income": "positive"},
+        na_values={"income": [-98]},
+        not_applicable={"income": [-97]},
+    )
+    drawn = Imputations(made, np.array([[0], [0]]), np.array([[3.0]]), np.array([3.0]), np.full(6, np.inf))
+    assert imputed_against_observed(drawn, "income").get_title() == "income: 4 observed, 1 imputed"
