@@ -33,11 +33,12 @@ from pyro_mnar.distributions import (
     SummedOut,
     joined,
 )
-from pyro_mnar.distributions.links import Link, link_of
+from pyro_mnar.distributions.links import Link, link_of, log_odds_of
 from pyro_mnar.distributions.observed_entries import ObservedMask, observed_entries
 from pyro_mnar.distributions.own_value import can_be_summed_out, given_missing
 from pyro_mnar.distributions.row_parts import MaskPart, MissingPart, ObservedPart, RowPart
 from pyro_mnar.distributions.self_masked import SelfMasked
+from pyro_mnar.distributions.self_masked_rows import SelfMaskedRow, explained_gaps
 from pyro_mnar.distributions.supports import check_support
 from pyro_mnar.distributions.truncation import PartlyCensored, Restricted, restricted_levels
 from pyro_mnar.distributions.whole_rows import MissingRow, ObservedRow, WholeRow, check_rows, is_of_rows
@@ -111,7 +112,10 @@ def partially_observed(
             weight 1; where something does, the log says so.  Missing values are then drawn from p(x_d | z, r_d = 0), so
             that they are summed out of the weight exactly: it holds p(r_d = 0 | z) = ∫ p(x|z) p(r_d = 0 | x, z) dx,
             whichever value was drawn.  So it is for levels, counts, normal and Student's t values and functions of
-            these, where gaps have no bounds; others, and whole rows, are drawn as ever.
+            these, where gaps have no bounds; others are drawn as ever.  Missing values of normal rows and of mixtures
+            of such are drawn one after the other, each from p(x_d | x_o, x_<d, r_d = 0), if the link is ``"probit"``
+            and slopes are told: then the weight of a row that lacks one value does not depend on it, and that of others
+            little (:mod:`pyro_mnar.distributions.self_masked_rows`).
 
     Returns:
         The value of ``{name}_observed`` where observed and of ``{name}_missing`` elsewhere; ``(..., rows, columns)``.
@@ -182,7 +186,7 @@ def observe_mask(
     """
     call = _Call(name, batch.positions(columns, name), batch)
     link = link_of(link)
-    logits = _log_odds(name, logits, link)
+    logits = log_odds_of(name, logits, link)
     if weight < 0:
         raise ValueError(f"weight of the mechanism: expected at least 0, got {weight}")
     if logits.shape[-1:] != (len(call.columns),):
@@ -198,21 +202,6 @@ def observe_mask(
     fn = ObservedMask(logits=logits).mask(call.at(batch.mask_modelled & batch.incomplete))
     with poutine.scale(scale=weight):
         pyro.sample(name, RowPart(fn, part), obs=mask)
-
-
-def _log_odds(name: str, given: Tensor | TorchDistributionMixin, link: Link) -> Tensor:
-    """Log-odds of being observed."""
-    if isinstance(given, Tensor):
-        return given if link.name == "logit" else link.log_observed(given) - link.log_missing(given)
-    fn = given.base_dist if isinstance(given, dist.Independent) else given
-    if not isinstance(fn, torch.distributions.Bernoulli):
-        raise ValueError(
-            f"site {name!r}: expected log-odds, or a Bernoulli over rows and columns, got {type(fn).__name__}; a cell"
-            " is observed or not"
-        )
-    if link.name != "logit":
-        raise ValueError(f"site {name!r}: expected a Bernoulli or a link, got a Bernoulli and the link {link.name!r}")
-    return fn.logits
 
 
 def observe_events(name: str, log_odds: Float[Tensor, " events"], events: Bool[Tensor, "rows events"]) -> None:
@@ -286,7 +275,14 @@ def _observe_whole_row(call: _Call, fn: TorchDistributionMixin) -> Float[Tensor,
     whole = WholeRow.of(call.name, fn, call.batch, call.columns)
     part = ObservedPart(call.columns)
     observed = pyro.sample(f"{call.name}_observed", RowPart(ObservedRow(whole), part), obs=call.at(call.batch.x))
-    missing = _sample_entries(call, call.name, call.columns, MissingRow(whole, observed))
+    explained = call.at(~call.batch.mask & call.batch.mask_modelled & call.batch.incomplete)
+    mechanism = explained_gaps(whole.law, call.mechanism, call.at(call.batch.x), range(len(call.columns)), explained)
+    if mechanism is None:
+        missing = _sample_entries(call, call.name, call.columns, MissingRow(whole, observed))
+        return torch.where(whole.mask, observed, missing)
+    entries = SelfMaskedRow(whole, observed, mechanism)
+    missing = _sample_entries(call, call.name, call.columns, entries)
+    pyro.factor(f"{call.name}_ratio", entries.log_ratio(missing))
     return torch.where(whole.mask, observed, missing)
 
 

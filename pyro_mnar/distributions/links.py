@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import pyro.distributions as dist
 import torch
 from jaxtyping import Float
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -46,6 +48,30 @@ def link_of(link: str | Callable[[Tensor], Tensor] | Link) -> Link:
             )
         return LINKS[link]
     return Link(getattr(link, "__name__", "link"), _log_of(link), _log_of_rest(link))
+
+
+def log_odds_of(name: str, given: Tensor | TorchDistributionMixin, link: Link) -> Tensor:
+    """Log-odds of being observed, of a predictor or a Bernoulli.
+
+    Args:
+        name: Name of the site.
+        given: What was given to it.
+        link: From the predictor to the probability of being observed.
+
+    Raises:
+        ValueError: If a distribution is no Bernoulli, or has a link too.
+    """
+    if isinstance(given, Tensor):
+        return given if link.name == "logit" else link.log_observed(given) - link.log_missing(given)
+    fn = given.base_dist if isinstance(given, dist.Independent) else given
+    if not isinstance(fn, torch.distributions.Bernoulli):
+        raise ValueError(
+            f"site {name!r}: expected log-odds, or a Bernoulli over rows and columns, got {type(fn).__name__}; a cell"
+            " is observed or not"
+        )
+    if link.name != "logit":
+        raise ValueError(f"site {name!r}: expected a Bernoulli or a link, got a Bernoulli and the link {link.name!r}")
+    return fn.logits
 
 
 def _log_of(link: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

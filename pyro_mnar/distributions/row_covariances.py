@@ -35,18 +35,18 @@ class DenseCovariance:
         kept = seen.to(self.covariance.dtype)
         eye = torch.eye(kept.shape[-1], dtype=kept.dtype, device=kept.device)
         matrix = self.covariance * kept.unsqueeze(-1) * kept.unsqueeze(-2) + eye * (1 - kept).unsqueeze(-1)
-        factor = _cholesky(matrix)
+        factor = cholesky_or_nan(matrix)
         inverse = torch.linalg.solve_triangular(factor, eye.expand(factor.shape), upper=False)
         return _Factorised(inverse, factor.diagonal(dim1=-2, dim2=-1).log().sum(-1))
 
     def times(self, weights: Row) -> Row:
         """Σ a of every row."""
-        return _times(self.covariance, weights)
+        return times(self.covariance, weights)
 
     def noise(self, shape: torch.Size) -> Row:
         """Draws of N(0, Σ), of a batch shape."""
         scale = self.scale_tril
-        return _times(scale, torch.randn(*shape, scale.shape[-1], dtype=scale.dtype, device=scale.device))
+        return times(scale, torch.randn(*shape, scale.shape[-1], dtype=scale.dtype, device=scale.device))
 
 
 class _Factorised:
@@ -57,8 +57,8 @@ class _Factorised:
 
     def solve(self, residual: Row) -> tuple[Row, Float[Tensor, "... rows"]]:
         """Σ_oo⁻¹ δ and δ' Σ_oo⁻¹ δ, for residuals that are zero at missing entries."""
-        whitened = _times(self.inverse, residual)
-        return _times(self.inverse.mT, whitened), whitened.square().sum(-1)
+        whitened = times(self.inverse, residual)
+        return times(self.inverse.mT, whitened), whitened.square().sum(-1)
 
 
 class LowRankCovariance:
@@ -75,7 +75,7 @@ class LowRankCovariance:
         squares = (factor.unsqueeze(-1) * factor.unsqueeze(-2)).flatten(-2)
         inner = torch.einsum("...d,...dk->...k", precision, squares).unflatten(-1, (rank, rank))
         eye = torch.eye(rank, dtype=factor.dtype, device=factor.device)
-        root = _cholesky(inner + eye)
+        root = cholesky_or_nan(inner + eye)
         inverse = torch.linalg.solve_triangular(root, eye.expand(root.shape), upper=False)
         half_log_det = root.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * torch.where(seen, diagonal.log(), 0.0).sum(
             -1
@@ -86,14 +86,14 @@ class LowRankCovariance:
 
     def times(self, weights: Row) -> Row:
         """Σ a of every row."""
-        return _times(self.factor, _times(self.factor.mT, weights)) + self.diagonal * weights
+        return times(self.factor, times(self.factor.mT, weights)) + self.diagonal * weights
 
     def noise(self, shape: torch.Size) -> Row:
         """Draws of N(0, Σ), of a batch shape."""
         columns, rank = self.factor.shape[-2:]
         options: Any = {"dtype": self.factor.dtype, "device": self.factor.device}
         own = self.diagonal.sqrt() * torch.randn(*shape, columns, **options)
-        return own + _times(self.factor, torch.randn(*shape, rank, **options))
+        return own + times(self.factor, torch.randn(*shape, rank, **options))
 
 
 class _FactorisedLowRank:
@@ -105,8 +105,8 @@ class _FactorisedLowRank:
     def solve(self, residual: Row) -> tuple[Row, Float[Tensor, "... rows"]]:
         """Σ_oo⁻¹ δ and δ' Σ_oo⁻¹ δ, for residuals that are zero at missing entries."""
         scaled = self.precision * residual
-        common = _times(self.inverse.mT, _times(self.inverse, _times(self.factor.mT, scaled)))
-        solved = scaled - self.precision * _times(self.factor, common)
+        common = times(self.inverse.mT, times(self.inverse, times(self.factor.mT, scaled)))
+        solved = scaled - self.precision * times(self.factor, common)
         return solved, (residual * solved).sum(-1)
 
 
@@ -118,12 +118,12 @@ def without_repeated_rows(parameter: Tensor, event_dims: int) -> Tensor:
     return parameter
 
 
-def _times(matrix: Float[Tensor, "... out in"], vectors: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
+def times(matrix: Float[Tensor, "... out in"], vectors: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
     """One matrix a row times one vector a row; matrices are not repeated over particles."""
     return torch.einsum("...ij,...j->...i", matrix, vectors)
 
 
-def _cholesky(matrix: Tensor) -> Tensor:
+def cholesky_or_nan(matrix: Tensor) -> Tensor:
     """The lower factor; not a number where the matrix is singular, or as good as that in its precision."""
     factor, info = torch.linalg.cholesky_ex(matrix)
     pivots, own = factor.diagonal(dim1=-2, dim2=-1).square(), matrix.diagonal(dim1=-2, dim2=-1)

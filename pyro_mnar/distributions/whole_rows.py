@@ -55,6 +55,7 @@ class WholeRow:
     Args:
         fn: A distribution whose event is the row, as :func:`~pyro_mnar.distributions.row_laws.row_law` knows it.
         mask: True where observed; ``(rows, columns)``.
+        site: Of the variable, for messages.
 
     Attributes:
         law: Its law.
@@ -62,11 +63,11 @@ class WholeRow:
         shape: The batch shape of both sites.
     """
 
-    def __init__(self, fn: TorchDistributionMixin, mask: Bool[Tensor, "rows columns"]) -> None:
+    def __init__(self, fn: TorchDistributionMixin, mask: Bool[Tensor, "rows columns"], site: str = "x") -> None:
         law = row_law(fn)
         if law is None:
             raise ValueError(f"expected a distribution of whole rows whose marginals are known, got {fn}")
-        self.fn, self.mask = fn, mask
+        self.fn, self.mask, self.site = fn, mask, site
         self.law: RowLaw = law
         self.given: GivenSeen = law.given(mask)
         self.shape = torch.broadcast_shapes(fn.batch_shape, mask.shape[:-1])
@@ -90,7 +91,7 @@ class WholeRow:
                     f" partially_observed(..., columns=[{name!r}]), or the table no bounds for it"
                 )
         mask = batch.mask if at == slice(None) else batch.mask[:, at]
-        whole = cls(fn, mask)
+        whole = cls(fn, mask, site)
         if is_validation_enabled() and not mask.is_meta and whole.given.is_singular():
             names = listed([batch.names[at] for at in columns])
             raise ValueError(
