@@ -3,6 +3,12 @@
 from pyro_mnar.baselines.imputers.deletion import CompleteCases, PairwiseDeletion
 from pyro_mnar.baselines.imputers.filling import ScikitLearn, Zero, knn, mean, mice, miss_forest, regression
 from pyro_mnar.baselines.imputers.low_rank import LowRankJoint
+from pyro_mnar.baselines.imputers.mixture_start import (
+    Averaged,
+    normal_mixture_model,
+    normal_mixture_models,
+    start_normal_mixture,
+)
 from pyro_mnar.baselines.imputers.normal import FullInformationML
 from pyro_mnar.baselines.imputers.pairs import (
     Fitted,
@@ -58,6 +64,7 @@ from pyro_mnar.baselines.ratings.response_networks import (
 
 __all__ = [
     "AutoRec",
+    "Averaged",
     "CompleteCases",
     "Factorization",
     "Fitted",
@@ -94,6 +101,8 @@ __all__ = [
     "miss_forest",
     "miwae",
     "naive_bayes_propensities",
+    "normal_mixture_model",
+    "normal_mixture_models",
     "normal_mixtures_common_sign",
     "normal_mixtures_known_sign",
     "not_miwae_known_sign",
@@ -116,4 +125,5 @@ __all__ = [
     "response_gina",
     "response_not_miwae",
     "response_pvae",
+    "start_normal_mixture",
 ]

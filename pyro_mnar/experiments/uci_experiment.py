@@ -49,6 +49,7 @@ def uci(*, folder: str | PathLike[str] | None = None, quick: bool = False) -> Ex
     """
     options: dict[str, Any] = QUICK if quick else {}
     rounds: dict[str, Any] = QUICK_ROUNDS if quick else {}
+    brief: dict[str, Any] = {"epochs": 1} if quick else {}
     return Experiment(
         name="uci",
         title="Values above the mean missing in the first half of the columns, restored.",
@@ -68,6 +69,9 @@ def uci(*, folder: str | PathLike[str] | None = None, quick: bool = False) -> Ex
             baselines.gina_self_masking(**options),
             baselines.normal_mixtures_known_sign(-1, **rounds),
             baselines.normal_mixtures_common_sign(**rounds),
+            baselines.normal_mixture_model(-1, start=rounds, **brief),
+            baselines.normal_mixture_model(start=rounds, **brief),
+            baselines.normal_mixture_models(-1, start=rounds, **brief),
         ),
         data={name: _made_by(load) for name, load in uci_tables(folder).items()},
         run=run,

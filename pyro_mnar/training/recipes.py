@@ -17,8 +17,17 @@ from pyro_mnar.tables.plain_values import from_json, to_json
 from pyro_mnar.tables.schema import Schema
 
 CLASSES = {
-    "models": ("ANOVA", "GINA", "Ignorable", "LatentDependent", "NotMIWAE", "PartialVAE", "SelfMasking"),
-    "guides": ("ANOVAConditional", "MeanField", "PointNet", "ZeroImpute"),
+    "models": (
+        "ANOVA",
+        "GINA",
+        "Ignorable",
+        "LatentDependent",
+        "NormalMixture",
+        "NotMIWAE",
+        "PartialVAE",
+        "SelfMasking",
+    ),
+    "guides": ("ANOVAConditional", "FromModel", "MeanField", "PointNet", "ZeroImpute"),
     "mechanisms": ("Constant", "FullyConnected", "General", "LatentDependent", "SelfMasking"),
     "graphs": ("MissingnessGraph",),
 }

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyro.poutine as poutine
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -167,7 +168,7 @@ def column_of(fit: Fit) -> str:
 def _run_once(model: Any, guide: Any, table: Table) -> None:
     device = Fit(model, guide, table.schema).device
     few = table.source().take(torch.arange(min(len(table), 8))).to(device)
-    with torch.no_grad():
+    with torch.no_grad(), poutine.block():  # within a handler, for Pyro warns of what is observed outside of all
         guide(few)
         model(few)
 

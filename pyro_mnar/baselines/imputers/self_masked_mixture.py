@@ -59,6 +59,24 @@ class Component(NamedTuple):
     precision: Float[NDArray, "columns columns"]
 
 
+class Estimate(NamedTuple):
+    """What a chain leaves, on average over its rounds after the burn-in.
+
+    Attributes:
+        completed: Rows, with conditional means in their gaps; ``(rows, columns)``.
+        shares: p(c); ``(components,)``.
+        means: μ; ``(components, columns)``.
+        covariances: Σ; ``(components, columns, columns)``.
+        mechanism: The mechanism.
+    """
+
+    completed: Float[NDArray, "rows columns"]
+    shares: Float[NDArray, " components"]
+    means: Float[NDArray, "components columns"]
+    covariances: Float[NDArray, "components columns columns"]
+    mechanism: Mechanism
+
+
 @dataclass(frozen=True)
 class SelfMaskedMixture:
     """Self-masking under mixtures of one, two, three normals; their posterior means are averaged.
@@ -101,11 +119,9 @@ class SelfMaskedMixture:
         # Seen from the side on which values go missing, high ones do.
         x = np.concatenate([both[:, :num_columns] * side, both[:, num_columns:]], axis=1)
         all_hidden = np.concatenate([hidden, np.zeros_like(both[:, num_columns:], dtype=bool)], axis=1)
-        start = _first_mechanism(x, predictors, all_hidden)
-        means = [
-            _Chain(x, all_hidden, start, count, np.random.default_rng([seed, count])).run(self.rounds, self.burn_in)
-            for count in self.components
-        ]
+        start = first_mechanism(x, predictors, all_hidden)
+        chains = [Chain(x, all_hidden, start, count, np.random.default_rng([seed, count])) for count in self.components]
+        means = [chain.run(self.rounds, self.burn_in).completed for chain in chains]
         return completed(table, np.mean(means, axis=0)[:, :num_columns] * side)
 
 
@@ -140,7 +156,7 @@ def check_can_mask(table: Table) -> None:
 
 
 @dataclass
-class _Chain:
+class Chain:
     """Stochastic EM with one number of components; high values go missing.
 
     Attributes:
@@ -165,9 +181,10 @@ class _Chain:
         self.mechanism = Mechanism(*(part.copy() for part in self.mechanism))
         self.label = np.zeros(len(self.x), dtype=np.int64)
 
-    def run(self, rounds: int, burn_in: int) -> Float[NDArray, "rows columns"]:
-        """Rows completed by conditional means, averaged over the rounds after the burn-in."""
+    def run(self, rounds: int, burn_in: int) -> Estimate:
+        """Complete the rows and estimate in turn; averages over the rounds after the burn-in."""
         total, kept = np.zeros_like(self.x), self.x.copy()
+        estimates: list[tuple[NDArray[np.float64], ...]] = []
         for at in range(rounds):
             if at == SINGLE and self.num_components > 1:
                 self._split()
@@ -179,8 +196,12 @@ class _Chain:
                     total[self.gaps[:, column], column] += expected
                 if at >= SINGLE:
                     self._update_mechanism(column)
+            if at >= burn_in:
+                shares, means, precisions = (np.array(part) for part in zip(*components, strict=True))
+                estimates.append((shares, means, np.linalg.inv(precisions), *(p.copy() for p in self.mechanism)))
         kept[self.gaps] = total[self.gaps] / (rounds - burn_in)
-        return kept
+        shares, means, covariances, *mechanism = (np.mean(part, axis=0) for part in zip(*estimates, strict=True))
+        return Estimate(kept, shares, means, covariances, Mechanism(*mechanism))
 
     def _split(self) -> None:
         from sklearn.cluster import KMeans
@@ -293,7 +314,7 @@ def fit_components(
     ]
 
 
-def _first_mechanism(
+def first_mechanism(
     x: Float[NDArray, "rows columns"],
     predictors: Float[NDArray, "rows predictors"],
     hidden: Bool[NDArray, "rows columns"],
