@@ -6,7 +6,7 @@ refused. And the bound cannot tell graphs apart that agree on the law of what is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pyro_mnar.diagnostics.probe import scores_mask
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
-from pyro_mnar.infer.sites import mechanism_weights
+from pyro_mnar.infer.sites import columns_of, holds_columns, mechanism_weights, sample_sites
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.evidence import log_evidence, mean_and_error, row_weights
 from pyro_mnar.training.fitted import Fit
@@ -101,6 +101,9 @@ def compare(
     tables = {name: fit.encoded(held_out) for name, fit in fits.items()}
     for name, fit in fits.items():
         _check_scores_mask(name, fit, tables[name])
+    modelled = {name: _modelled(fit, tables[name]) for name, fit in fits.items()}
+    for other in others:
+        _check_same_data(first, modelled[first], other, modelled[other])
 
     found = {
         name: log_evidence(fit, tables[name], num_particles=num_particles, outside_u=True, seed=seed, device=device)
@@ -147,6 +150,26 @@ def _check_same(first: str, one: Fit, second: str, other: Fit) -> None:
         if left != right:
             raise ValueError(
                 f"{what}: expected the same in every fit, got {left!r} in {first!r} and {right!r} in {second!r}"
+            )
+
+
+def _modelled(fit: Fit, table: Table) -> dict[Hashable, bool]:
+    """Of each column outside U, whether the model has a density of it or is conditional on it."""
+    batch = table.source().take(torch.arange(min(len(table), 8))).to(fit.device)
+    with Session(0, fit.device, fit.store).running(), torch.no_grad():
+        sites = sample_sites(poutine.trace(fit.model).get_trace(batch)).values()
+    drawn = {d for site in sites if holds_columns(site) for d in columns_of(site)}
+    return {column.name: d in drawn for d, column in enumerate(fit.schema.columns) if not column.is_auxiliary}
+
+
+def _check_same_data(first: str, one: dict[Hashable, bool], second: str, other: dict[Hashable, bool]) -> None:
+    """Refuse two fits of which one has a density of a column that the other is conditional on."""
+    for column, is_modelled in one.items():
+        if other[column] != is_modelled:
+            has, given = (first, second) if is_modelled else (second, first)
+            raise ValueError(
+                f"column {column!r}: {has!r} has a density of it and {given!r} is conditional on it, so their numbers"
+                " are of other data: write it into a partially_observed of both, or of neither"
             )
 
 

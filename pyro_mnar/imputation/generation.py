@@ -34,10 +34,13 @@ def generate(fit: Fit, table: Table, *, seed: int = 0, rows_at_once: int = 65_53
         rows_at_once: Rows in memory at once; other rows come of another number.
 
     Returns:
-        The modelled columns, complete, in the user's units and on the table's index; ``(rows, columns)``.
+        The modelled columns, complete, in the user's units and on the table's index; ``(rows, columns)``.  A complete
+        column that the model is conditional on, since no call of ``partially_observed`` has it, is as it stands in the
+        table.
 
     Raises:
-        ValueError: If the model has no site made by ``partially_observed``.
+        ValueError: If the model has no site made by ``partially_observed``, or is conditional on a column that has gaps
+            in these rows.
     """
     session = Session(seed, fit.device, fit.store)
     few = next(table.batches(2, device=fit.device))
@@ -57,11 +60,22 @@ def generate(fit: Fit, table: Table, *, seed: int = 0, rows_at_once: int = 65_53
 
 
 def generated_rows(trace: poutine.Trace, batch: Batch) -> Float[Tensor, "rows columns"]:
-    """The completed row, put together from the two sites of each ``partially_observed``, both now drawn."""
+    """The completed row, put together from the two sites of each ``partially_observed``, both now drawn, and the
+    columns that the model is conditional on.
+    """
     sites = [site for site in sample_sites(trace).values() if holds_columns(site)]
     if not sites:
         raise ValueError("the model has no site made by partially_observed, so nothing tells which values are X")
+    drawn = {column for site in sites for column in columns_of(site)}
+    given = [d for d in range(batch.num_columns) if d not in drawn]
+    if given and not bool(batch.mask[:, given].all()):
+        row, at = (~batch.mask[:, given]).nonzero()[0].tolist()
+        raise ValueError(
+            f"column {batch.names[given[at]]!r}: the model is conditional on it, since no partially_observed has it, so"
+            f" nothing draws its gap in row {int(batch.index[row])}"
+        )
     x = torch.full_like(batch.x, torch.nan)
+    x[:, given] = batch.x[:, given]
     for site in sites:
         columns = columns_of(site)
         seen = batch.mask[:, columns]

@@ -13,10 +13,14 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
+import pyro.poutine as poutine
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.shared import is_point, shared_part
+from pyro_mnar.infer.sites import sample_sites
 from pyro_mnar.tables.survey import design_of, has_design
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
@@ -64,6 +68,25 @@ def bootstrap_weights(
         else:
             of_units[here] = count * random.dirichlet(np.full(count, (count - 2) / count))
     return of_units[units]
+
+
+def refuse_posterior(guide: Callable, table: Table, device: torch.device, seed: int) -> None:
+    """Refuse a guide with a posterior of parameters: drawn from in every member, it would count their spread twice.
+
+    Raises:
+        ValueError: Names a latent that all rows share.
+    """
+    few = table.source(device).take(torch.arange(min(len(table), 8), device=device))
+    with Session(seed, device).running(), torch.no_grad():
+        shared = sample_sites(shared_part(poutine.trace(guide).get_trace(few)))
+    if any(not is_point(site["fn"]) for site in shared.values()):
+        own = [name for name, site in shared.items() if not site["infer"].get("is_auxiliary")]
+        name = (own or list(shared))[0]
+        raise ValueError(
+            f"bootstrap: the guide has a posterior of {name!r}, which all rows share, so imputations draw from it already"
+            " and a bootstrap would count that uncertainty twice: leave bootstrap out, or hold what is shared at a point,"
+            " AutoDelta(shared_latents(model))"
+        )
 
 
 def bootstrap_epochs(epochs: int, steps_per_epoch: int) -> int:

@@ -18,7 +18,7 @@ from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
-from pyro_mnar.training.bootstrap import SHARE_OF_RATE, bootstrap_epochs, bootstrapped
+from pyro_mnar.training.bootstrap import SHARE_OF_RATE, bootstrap_epochs, bootstrapped, refuse_posterior
 from pyro_mnar.training.call import settings_of
 from pyro_mnar.training.checkpoint import Checkpoint
 from pyro_mnar.training.fitted import Fit
@@ -159,6 +159,8 @@ def fit(
         compile,
         stage=None if kept is None else kept.stage("point"),
     )
+    if bootstrap and device.type != "meta":
+        refuse_posterior(guide, table, device, seed)
     if start is not None:
         before = start.history
         point, interrupted = plan.run(Start(model, guide, seed, take_over(start, model, guide, table)))
