@@ -83,9 +83,9 @@ def refuse_posterior(guide: Callable, table: Table, device: torch.device, seed: 
         own = [name for name, site in shared.items() if not site["infer"].get("is_auxiliary")]
         name = (own or list(shared))[0]
         raise ValueError(
-            f"bootstrap: the guide has a posterior of {name!r}, which all rows share, so imputations draw from it already"
-            " and a bootstrap would count that uncertainty twice: leave bootstrap out, or hold what is shared at a point,"
-            " AutoDelta(shared_latents(model))"
+            f"bootstrap: the guide has a posterior of {name!r}, which all rows share, so imputations draw from it"
+            " already and a bootstrap would count that uncertainty twice: leave bootstrap out, or hold what is shared"
+            " at a point, AutoDelta(shared_latents(model))"
         )
 
 
