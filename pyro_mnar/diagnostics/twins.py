@@ -127,7 +127,7 @@ def search_twins(
     completed = batch.x.clone()
     for position, column in enumerate(table.schema.columns):
         here = drawn.cells[1] == position
-        completed[drawn.cells[0][here], position] = batch.x.new_tensor(column.encode(drawn.draws[0, here]))
+        completed[drawn.cells[0][here], position] = _or_mean(batch.x.new_tensor(column.encode(drawn.draws[0, here])))
     expected = predicted(batch)
     sides = {"reversed": 2 * expected - completed, "shifted": 2 * completed - expected}
 
@@ -257,6 +257,11 @@ class _Completed(nn.Module):
     def forward(self, batch: Batch) -> Any:
         with _Conditioned({name: values.to(batch.x.device)[batch.index] for name, values in self.values.items()}):
             return self.model(batch)
+
+
+def _or_mean(values: Float[Tensor, " cells"]) -> Float[Tensor, " cells"]:
+    """Standardised values, the column's mean where a draw says that there is none."""
+    return values.nan_to_num(nan=0.0)
 
 
 class _Conditioned(Messenger):

@@ -49,6 +49,11 @@ def seen_of(imputations: Imputations, position: int) -> Float[NDArray, " cells"]
     return table.schema.columns[position].decode(table.x[table.mask[:, position], position].double().numpy())
 
 
+def values_of(draws: Float[NDArray, "*draws cells"]) -> Float[NDArray, " values"]:
+    """The values of draws, but for those that say that there is none."""
+    return draws[~np.isnan(draws)]
+
+
 def shares_of(values: Float[NDArray, " values"], points: Float[NDArray, " levels"]) -> Float[NDArray, " levels"]:
     """How often each level is among the values."""
     return (values[:, None] == points).mean(0) if len(values) else np.zeros(len(points))

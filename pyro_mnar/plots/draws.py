@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pyro_mnar.imputation import Imputations
-from pyro_mnar.plots.axes import IMPUTED, QUIET, SEEN, axes_or_new, cells_of, seen_of
+from pyro_mnar.plots.axes import IMPUTED, QUIET, SEEN, axes_or_new, cells_of, seen_of, values_of
 
 MOST_CELLS = 40
 SEED = 0  # of which cells are shown, and of where points stand within a column of the strip
@@ -29,7 +29,7 @@ def draws_strip(imputations: Imputations, column: Hashable, ax: Any = None) -> A
     position, here = cells_of(imputations, column)
     random = np.random.default_rng(SEED)
     ax = axes_or_new(ax, width=6.4)
-    parts = [seen_of(imputations, position), *imputations.draws[:, here]]
+    parts = [seen_of(imputations, position), *map(values_of, imputations.draws[:, here])]
     for at, values in enumerate(parts):
         shown = values if len(values) <= 400 else random.choice(values, 400, replace=False)
         colour = SEEN if at == 0 else IMPUTED
@@ -67,7 +67,7 @@ def draws_trace(imputations: Imputations, column: Hashable, ax: Any = None) -> A
         raise ValueError(f"column {column!r}: expected numbers, got words, whose mean means nothing")
     if imputations.num_draws < 2:
         raise ValueError(f"imputations: expected at least 2 draws, got {imputations.num_draws}")
-    means = imputations.draws[:, here].mean(1)
+    means = np.array([values_of(draw).mean() for draw in imputations.draws[:, here]])
     number = np.arange(1, len(means) + 1)
     running = means.cumsum() / number
     error = means.std(ddof=1) / np.sqrt(number)
@@ -112,7 +112,7 @@ def intervals_against_truth(
         raise ValueError(f"truth: expected {len(imputations.table)} rows, as in the table, got {len(truth)}")
     true = its.read(truth[column])[imputations.cells[0][here]]
     draws = imputations.draws[:, here]
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    low, high = np.nanquantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     holds = (low <= true) & (true <= high)
     chosen = np.random.default_rng(SEED).permutation(len(true))[:MOST_CELLS]
     chosen = chosen[np.argsort(true[chosen])]

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from pyro_mnar.imputation import Imputations
-from pyro_mnar.plots.axes import IMPUTED, OTHER, SEEN, axes_or_new, cells_of, seen_of, shares_of
+from pyro_mnar.plots.axes import IMPUTED, OTHER, SEEN, axes_or_new, cells_of, seen_of, shares_of, values_of
 from pyro_mnar.tables.schema import Column
 
 BINS = 30
@@ -34,7 +34,7 @@ def imputed_against_observed(imputations: Imputations, column: Hashable, ax: Any
     position, here = cells_of(imputations, column)
     its, seen = imputations.table.schema.columns[position], seen_of(imputations, position)
     ax = axes_or_new(ax)
-    _distributions(ax, its, {"observed": seen, "imputed": imputations.draws[:, here].ravel()})
+    _distributions(ax, its, {"observed": seen, "imputed": values_of(imputations.draws[:, here])})
     ax.set_title(f"{column}: {len(seen):,} observed, {int(here.sum()):,} imputed")
     return ax
 
@@ -58,7 +58,7 @@ def imputed_against_ignorable(
     its = imputations.table.schema.columns[position]
     if ignorable.table.schema.columns[other].kind != its.kind:
         raise ValueError(f"column {column!r}: expected the same kind in both imputations")
-    drawn, without = imputations.draws[:, here].ravel(), ignorable.draws[:, there].ravel()
+    drawn, without = values_of(imputations.draws[:, here]), values_of(ignorable.draws[:, there])
     ax = axes_or_new(ax)
     parts = {"observed": seen_of(imputations, position), "imputed": drawn, "imputed, cause ignored": without}
     _distributions(ax, its, parts)

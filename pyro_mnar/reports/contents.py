@@ -129,6 +129,9 @@ def imputed_values(imputations: Imputations) -> Section:
         column = table.schema.columns[at]
         seen = column.decode(table.x[:, at].numpy()[table.mask[:, at].numpy()])
         drawn = imputations.draws[:, at_column == at]
+        drawn = drawn[~np.isnan(drawn)]  # where draws say that there is no value
+        if not len(drawn):
+            continue
         if column.kind.has_levels:
             codes = [column.kind.codes(values.ravel()) for values in (seen, drawn)]
             count = len(column.kind.levels)
