@@ -116,6 +116,9 @@ class Applicability:
         drawn = x[:, here].cpu().numpy()
         columns = self.table.schema.columns
         numbers = {at: columns[at].settle(columns[at].decode(drawn[..., at])) for at in range(len(columns))}
+        if (bounds := self.table.bounds) is not None:
+            ends = bounds.lower[rows[here]], bounds.upper[rows[here]]
+            numbers = {at: np.clip(found, ends[0][:, at], ends[1][:, at]) for at, found in numbers.items()}
         without = self._without(numbers, rows[here])
         log_weights = run.log_weights.clone()
         for one, holds in zip(self.open, without, strict=True):
