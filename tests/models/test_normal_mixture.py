@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from scipy.special import ndtr
 from torch.special import log_ndtr
 
 from pyro_mnar import Fit, ImportanceWeightedELBO, Table, fit, impute
-from pyro_mnar.baselines import start_normal_mixture
+from pyro_mnar.baselines import normal_mixture_models, start_normal_mixture
 from pyro_mnar.graphs.recovery import missingness_graph_of
 from pyro_mnar.guides import FromModel
 from pyro_mnar.models import NormalMixture
@@ -121,6 +122,20 @@ def test_steps_and_imputations_are_captured(caplog: pytest.LogCaptureFixture) ->
     said = [record.getMessage() for record in caplog.records]
     assert "training steps: graph (as asked for)" in said
     assert "imputation: graph (as asked for)" in said
+
+
+def test_as_systems_they_fill_gaps_and_average() -> None:
+    _, frame = clusters(40)
+    options: dict[str, Any] = {"start": {"rounds": 54, "burn_in": 52}, "epochs": 1, "num_particles": 2}
+    table = table_of(frame)
+    average = normal_mixture_models(-1, **options)
+    assert [system.name for system in average.systems] == ["normal mixture model, known sign"] * 3
+    two = replace(average, systems=average.systems[:2])
+    completed = two.complete(table, seed=0)
+    apart = [system.complete(table, seed=0) for system in two.systems]
+    pd.testing.assert_frame_equal(completed, (apart[0] + apart[1]) / 2)
+    assert completed.notna().all().all()
+    pd.testing.assert_frame_equal(completed.where(frame.notna()), frame)
 
 
 def test_restarts_and_sums() -> None:
