@@ -60,8 +60,9 @@ def encoded(
     formulas = derived_of(derived, frame)
     if schema is not None:
         match_columns(frame, schema)
-        given = {reason: {**schema.codes_of(reason), **cells} for reason, cells in given.items()}
-        given["not_applicable"] = {k: v for k, v in given["not_applicable"].items() if k in frame.columns}
+        for reason, cells in given.items():  # columns that are neither X nor U may be absent
+            known = {name: codes for name, codes in schema.codes_of(reason).items() if name in frame.columns}
+            given[reason] = {**known, **cells}
         skips = tuple({skip.column: skip for skip in (*schema.skips, *skips)}.values())
         formulas = schema.derived
     gaps, codes, absent = read_gaps(frame, **given)
@@ -70,7 +71,10 @@ def encoded(
     others += [OtherColumn(one.column, "derived", str(one.formula)) for one in formulas]
     filled = _solved(formulas, gaps, schema, {*(o.name for o in others), *_named(auxiliary)})
     for name, values in filled.items():
-        gaps[name] = gaps[name].fillna(pd.Series(values, index=gaps.index))
+        column, rows = gaps[name].copy(), np.flatnonzero(~np.isnan(values))
+        whole = pd.api.types.is_integer_dtype(column.dtype)
+        column.iloc[rows] = np.rint(values[rows]).astype(np.int64) if whole else values[rows]
+        gaps[name] = column
     if schema is None:
         kinds = _with_bounded_levels(kinds or {}, gaps, {*(lower or {}), *(upper or {})})
         schema = schema_of_frame(gaps, auxiliary=auxiliary, kinds=kinds, others=others, stacklevel=3)

@@ -205,6 +205,17 @@ class TestADerivedColumn:
         np.testing.assert_allclose(table.frame["height"][:10], 1.7 + 0.1 * rng.normal(size=60)[:10], rtol=1e-8)
         assert table.mask[:10, 1].all() and not table.mask_modelled[:10, 1].any()
 
+    def test_may_be_absent_from_new_rows_and_its_rows_may_have_any_labels(self) -> None:
+        frame = frame_of(cm=[180, 165, None, 172], kg=[80, 60, 66, 71], bmi=[24.7, 22.0, 22.8, -9], x=[1, 2, 3, 4])
+        frame, options = frame.astype({"cm": "Int64"}).set_axis([4, 4, 5, 6]), {"na_values": {"bmi": -9}}
+        table = Table.from_frame(frame, auxiliary=["x"], derived={"bmi": "kg / (cm / 100)**2"}, **options)
+        assert table.frame["cm"].tolist() == [180, 165, 170, 172] and table.frame["cm"].dtype == "Int64"
+        new = table.new_rows(frame.drop(columns="bmi"))
+        assert not new.mask[2, 0]
+        assert "bmi" not in next(impute(fitted(table), new, num_draws=1).frames())
+        (completed,) = impute(fitted(table), table, num_draws=1).frames()
+        assert completed["bmi"].tolist()[3] == pytest.approx(71 / 1.72**2)
+
     def test_tells_whole_numbers_where_all_are(self) -> None:
         frame = frame_of(cm=[180, 165, None, 172], kg=[80, 60, 66, 71], bmi=[24.7, 22.0, 22.8, 24.0], x=[1, 2, 3, 4])
         table = Table.from_frame(frame, auxiliary=["x"], derived={"bmi": "kg / (cm / 100)**2"})
