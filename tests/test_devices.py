@@ -17,8 +17,8 @@ from torch.utils._pytree import tree_leaves
 
 from checks import own_store, table_with_gaps
 from pyro_mnar import Batch, ImportanceWeightedELBO, fit, mechanisms
-from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
+from pyro_mnar.guides import FromModel, ZeroImpute
+from pyro_mnar.models import GINA, NormalMixture, NotMIWAE, PartialVAE
 
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here"))
 MOVES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
@@ -122,3 +122,10 @@ def test_fit_moves_model_and_guide_to_the_device_asked_for() -> None:
     result = fit(model, ZeroImpute(table, 2, seed=0), table, epochs=2, device="cuda", progress=False)
     assert result.device.type == "cuda"
     assert result.history["bound"].notna().all()
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu", CUDA])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_step_of_whole_rows_stays_on_its_device(device: str, dtype: torch.dtype) -> None:
+    model = NormalMixture(table_with_gaps(num_auxiliaries=0), num_classes=2, seed=0)
+    assert step(model, FromModel(), batch_of(dtype, device)).device.type == device
