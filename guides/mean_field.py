@@ -12,7 +12,9 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
+from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remember
+from pyro_mnar.infer.memory import check_room
 from pyro_mnar.nn import positive
 from pyro_mnar.primitives import rows
 from pyro_mnar.tables.batch import Batch
@@ -29,7 +31,9 @@ class MeanField(PyroModule):
 
     def __init__(self, table: Table | int, latent_dim: int) -> None:
         super().__init__()
-        size = table if isinstance(table, int) else len(table)
+        latent_dim = whole_number("latent_dim", latent_dim)
+        size = whole_number("table", table) if isinstance(table, int) else len(table)
+        check_room("latent_dim", latent_dim, 8 * size, "a mean and a scale for each row")
         self.mean = nn.Parameter(torch.zeros(size, latent_dim))
         self.raw_scale = nn.Parameter(torch.zeros(size, latent_dim))
         remember(self, MeanField, {"table": size, "latent_dim": latent_dim})  # a schema does not tell the rows

@@ -15,7 +15,9 @@ from jaxtyping import Float, Int
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remembered
+from pyro_mnar.infer.memory import check_room
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.nn import positive
 from pyro_mnar.nn.indicators import Indicators
@@ -59,9 +61,9 @@ class PointNet(PyroModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        for name, width in (("embedding_dim", embedding_dim), ("features", features)):
-            if width < 1:
-                raise ValueError(f"{name}: expected at least 1, got {width}")
+        for name, width in (("latent_dim", latent_dim), ("embedding_dim", embedding_dim), ("features", features)):
+            whole_number(name, width)
+        check_room("latent_dim", latent_dim, 8 * features, "parameters of the encoder")
         self.schema = schema = schema_of(table)
         self.by_entry = schema.num_columns > FEW_COLUMNS if by_entry is None else by_entry
         with seeded(seed):

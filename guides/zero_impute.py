@@ -10,10 +10,13 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
+from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remembered
+from pyro_mnar.infer.memory import check_room
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.nn import MLP, positive
 from pyro_mnar.nn.indicators import Indicators
+from pyro_mnar.nn.networks import check_widths
 from pyro_mnar.primitives import rows
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
@@ -47,6 +50,11 @@ class ZeroImpute(PyroModule):
         self.schema = schema = schema_of(table)
         self.indicators = Indicators(schema)
         inputs = 2 * schema.num_columns + len(self.indicators) + schema.num_auxiliaries
+        latent_dim = whole_number("latent_dim", latent_dim)
+        if not isinstance(hidden, Sequence) or isinstance(hidden, str):
+            raise TypeError(f"hidden: expected a list of widths, such as (128, 128), got {hidden!r}")
+        check_widths(hidden)
+        check_room("latent_dim", latent_dim, 8 * (hidden[-1] if hidden else inputs), "parameters of the encoder")
         with seeded(seed):
             self.encoder = MLP([inputs, *hidden, 2 * latent_dim], activation)
 

@@ -15,12 +15,15 @@ from pyro_mnar import mechanisms
 from pyro_mnar.distributions import OwnValueMechanism
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.presets import rule_of
+from pyro_mnar.infer.arguments import positive_number, whole_number
+from pyro_mnar.infer.memory import check_room
 from pyro_mnar.nn import MLP, ResidualMLP, priors
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise, likelihood_of
 from pyro_mnar.tables.schema import Schema
 
 DISCRETE = ("summed", "sampled", "straight-through")
+BYTES_OF_A_PARAMETER = 4
 NUMBERS = ("sampled", "summed")
 CURVATURE = 0.1  # standard deviation of the prior of the network's last layer
 
@@ -28,6 +31,27 @@ CURVATURE = 0.1  # standard deviation of the prior of the network's last layer
 def default_latent_dim(schema: Schema) -> int:
     """One less than the number of columns, so that the decoder can be injective (A5), and 32 at most."""
     return max(1, min(schema.num_columns - 1, 32))
+
+
+def latent_dim_of(schema: Schema, given: int | None) -> int:
+    """H: the one that was given, or the default.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is less than 1, or a decoder of that width does not fit into memory.
+    """
+    if given is None:
+        return default_latent_dim(schema)
+    latent_dim = whole_number("latent_dim", given)
+    check_room("latent_dim", latent_dim, BYTES_OF_A_PARAMETER * schema.num_columns, "parameters of the decoder")
+    return latent_dim
+
+
+def weight_of(value: float) -> float:
+    """β, checked; 0 leaves the mechanism out."""
+    return (
+        float(value) if isinstance(value, (int, float)) and value == 0 else positive_number("mechanism_weight", value)
+    )
 
 
 def default_decoder(schema: Schema, latent_dim: int, *, hidden: int = 10, discrete: str = "summed") -> Decoder:
@@ -73,6 +97,16 @@ def default_prior(schema: Schema, latent_dim: int) -> nn.Module:
     return priors.LinearNormal(schema.num_auxiliaries, latent_dim)
 
 
+def graph_of(given: Any, schema: Schema) -> MissingnessGraph | None:
+    """A missingness graph matched to a schema, if one was given; TypeError for anything else."""
+    if given is None:
+        return None
+    if not isinstance(given, MissingnessGraph):
+        name = f"{given!r}: MissingnessGraph.preset({given!r}, table) makes one" if isinstance(given, str) else ""
+        raise TypeError(f"graph: expected a MissingnessGraph, got {name or type(given).__name__}")
+    return given.on(schema)
+
+
 def default_mechanism(schema: Schema, latent_dim: int, mechanism: Any, graph: MissingnessGraph | None) -> nn.Module:
     """p(R|X,Z) from a graph, or from a mechanism's class; columns without an order enter as indicators of their levels.
 
@@ -81,6 +115,8 @@ def default_mechanism(schema: Schema, latent_dim: int, mechanism: Any, graph: Mi
     Raises:
         ValueError: If a sign is given and a column's levels have no order, or as the mechanism and the graph do.
     """
+    if graph is None and not callable(mechanism):
+        raise TypeError(f"mechanism: expected a class of pyro_mnar.mechanisms or a module, got {mechanism!r}")
     indicators = Indicators(schema)
     if graph is None and len(indicators):
         graph = _declared_graph(schema, mechanism)

@@ -28,13 +28,15 @@ from pyro_mnar.mechanisms import Blocks, log_odds
 from pyro_mnar.models.decoding import (
     check_discrete,
     default_decoder,
-    default_latent_dim,
     default_mechanism,
     default_prior,
+    graph_of,
+    latent_dim_of,
     own_value_mechanism,
     score_prior,
     shrinkage_of,
     summed_columns,
+    weight_of,
 )
 from pyro_mnar.primitives import observe_events, observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch
@@ -109,13 +111,14 @@ class GINA(PyroModule):
     ) -> None:
         super().__init__()
         self.schema = schema = schema_of(table)
-        self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
-        self.mechanism_weight = mechanism_weight
+        self.latent_dim = latent_dim_of(schema, latent_dim)
+        self.mechanism_weight = mechanism_weight = weight_of(mechanism_weight)
         if mechanism is not None and graph is not None:
             raise ValueError("mechanism, graph: expected one of them, got both")
         check_discrete(discrete, decoder, numbers)
         if shrinkage and decoder is not None:
             raise ValueError("shrinkage, decoder: expected one of them, got both; shrink the decoder in a model around")
+        graph = graph_of(graph, schema)
         is_declared = mechanism is not None or graph is not None
         has_blocks = bool(schema.blocks) and (not is_declared if blocks is None else blocks)
         is_judged = not is_declared and isinstance(table, Table) and isinstance(table.storage, DenseStorage)

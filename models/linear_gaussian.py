@@ -22,13 +22,14 @@ from pyro_mnar.mechanisms import SelfMasking
 from pyro_mnar.mechanisms.declared import KnownSlopes
 from pyro_mnar.models.decoding import (
     check_discrete,
-    default_latent_dim,
     default_mechanism,
     default_prior,
+    latent_dim_of,
     linear_decoder,
     own_value_mechanism,
     score_prior,
     summed_columns,
+    weight_of,
 )
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch
@@ -60,8 +61,8 @@ class LinearGaussian(PyroModule):
         super().__init__()
         check_discrete(discrete, decoder, numbers)
         self.schema = schema = schema_of(table)
-        self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
-        self.mechanism_weight = mechanism_weight
+        self.latent_dim = latent_dim_of(schema, latent_dim)
+        self.mechanism_weight = mechanism_weight = weight_of(mechanism_weight)
         with seeded(seed):
             self.prior = default_prior(schema, self.latent_dim)
             self.decoder = decoder or linear_decoder(schema, self.latent_dim, discrete=discrete)

@@ -11,7 +11,7 @@ from torch import nn
 
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.infer.construction import remembered
-from pyro_mnar.models.decoding import default_latent_dim
+from pyro_mnar.models.decoding import latent_dim_of
 from pyro_mnar.models.gina import GINA
 from pyro_mnar.nn import priors
 from pyro_mnar.tables.schema import Schema
@@ -63,7 +63,7 @@ class NotMIWAE(GINA):
             mechanism=mechanism,
             graph=graph,
             decoder=decoder,
-            prior=priors.StandardNormal(default_latent_dim(schema) if latent_dim is None else latent_dim),
+            prior=priors.StandardNormal(latent_dim_of(schema, latent_dim)),
             mechanism_weight=mechanism_weight,
             discrete=discrete,
             numbers=numbers,

@@ -15,7 +15,7 @@ from torch import nn
 
 from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.session import seeded
-from pyro_mnar.models.decoding import default_decoder, default_latent_dim
+from pyro_mnar.models.decoding import default_decoder, latent_dim_of
 from pyro_mnar.nn import priors
 from pyro_mnar.primitives import partially_observed, rows
 from pyro_mnar.tables.batch import Batch
@@ -44,7 +44,7 @@ class PartialVAE(PyroModule):
     ) -> None:
         super().__init__()
         self.schema = schema = schema_of(table)
-        self.latent_dim = default_latent_dim(schema) if latent_dim is None else latent_dim
+        self.latent_dim = latent_dim_of(schema, latent_dim)
         with seeded(seed):
             self.prior = priors.StandardNormal(self.latent_dim)
             self.decoder = decoder or default_decoder(schema, self.latent_dim)

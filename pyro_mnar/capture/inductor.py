@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from pyro_mnar.capture.internals import CannotCapture, internal
 from pyro_mnar.capture.tracing import in_one_line, operations
 
+RECURSION = 2000  # inductor's own choice
 OfTensors = Callable[..., tuple[Tensor, ...]]
 Code = Callable[[list[Tensor]], Sequence[Tensor]]
 
@@ -37,7 +40,7 @@ def compiled(function: OfTensors, inputs: Sequence[Tensor], **options: Any) -> C
     if (reason := no_compiler()) is not None:
         raise CannotCapture(reason)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _deep_recursion():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, about its own parts
             return _compiled_for_cpu(function, inputs, options)
     except CannotCapture:
@@ -51,6 +54,17 @@ def no_compiler() -> str | None:
     wanted = os.environ.get("CXX")
     names = [wanted] if wanted else ["g++", "clang++"]
     return None if any(shutil.which(name) for name in names) else f"no C++ compiler: looked for {' and '.join(names)}"
+
+
+@contextlib.contextmanager
+def _deep_recursion() -> Iterator[None]:
+    """As inductor asks for when it is first imported."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, RECURSION))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def _compiled_for_cpu(function: OfTensors, inputs: Sequence[Tensor], options: dict[str, Any]) -> Code:

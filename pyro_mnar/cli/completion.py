@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,14 @@ from pyro_mnar.cli.training import held_out_rows, interrupted, prepare, refuse_t
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.imputation.imputing import DEFAULT_DRAWS
 from pyro_mnar.infer.arguments import device_of
+from pyro_mnar.infer.memory import GIB, check_room
 from pyro_mnar.summaries import summarise
 from pyro_mnar.tables.frame_files import FrameFile, has_format
 from pyro_mnar.tables.text_frame import TextFrame
 from pyro_mnar.training.fitted import Fit
 
 MOST_SENTENCES = 4  # of a summary, beside the line of the training
+BYTES_OF_A_FILE = 200  # its name, its digest, and what Python needs to hold them
 
 
 def fit_file(options: argparse.Namespace) -> Outcome:
@@ -73,6 +77,14 @@ def complete_file(options: argparse.Namespace) -> Outcome:
     num_draws = options.draws or num_fits or DEFAULT_DRAWS
     if num_fits and num_draws > num_fits:
         raise ValueError(f"--draws: expected at most {num_fits}, one from each bootstrap fit, got {num_draws}")
+    size = options.data.stat().st_size
+    check_room("--draws", num_draws, BYTES_OF_A_FILE, "names and digests of the completed tables")
+    free = shutil.disk_usage(existing(options.out)).free
+    if num_draws * size > free:
+        raise ValueError(
+            f"--draws: {num_draws} tables take about {num_draws * size / GIB:.3g} GiB, and {free / GIB:.3g} GiB of"
+            f" {options.out} are free: expected at most {free // size}"
+        )
     suffix = options.data.suffix if has_format(options.data) else ".csv"
     names = [*_draw_names(num_draws, suffix), f"mean{suffix}", "history.csv"]
     folder = OutputFolder(options.out, names, options.data)
@@ -94,6 +106,11 @@ def complete_file(options: argparse.Namespace) -> Outcome:
     print(f"next: pyro-mnar pool {options.out} 'OUTCOME ~ COLUMN + COLUMN' runs a regression on all of them")
     written = {"folder": str(options.out), "files": names, "cells": imputations.cells.shape[1], "draws": num_draws}
     return Outcome({**decided, **written, "epochs": result.epochs_done, **last_bound(result)})
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there already."""
+    return folder if folder.exists() else existing(folder.absolute().parent)
 
 
 def last_bound(result: Fit) -> dict[str, float]:

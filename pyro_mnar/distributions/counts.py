@@ -17,7 +17,7 @@ class StandardizedCounts(TorchDistribution):
     """The distribution of (count - mean) / std.
 
     Args:
-        counts: Distribution of the counts themselves; batch shape ``(..., columns)``.
+        counts: Distribution of the counts themselves, in any floating type; batch shape ``(..., columns)``.
         mean: Mean that is subtracted; ``(columns,)``.
         std: Standard deviation that is divided by; ``(columns,)``.
     """
@@ -39,7 +39,7 @@ class StandardizedCounts(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """Expected standardised count."""
-        return (self.counts.mean - self.offset) / self.unit
+        return ((self.counts.mean - self.offset) / self.unit).to(self.unit.dtype)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> StandardizedCounts:
         """Expand to a larger batch shape."""
@@ -49,8 +49,9 @@ class StandardizedCounts(TorchDistribution):
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Draw standardised counts; ``sample_shape + batch_shape``."""
         with torch.no_grad():
-            return (self.counts.sample(sample_shape) - self.offset) / self.unit
+            return ((self.counts.sample(sample_shape) - self.offset) / self.unit).to(self.unit.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of the nearest count."""
-        return self.counts.log_prob((value.detach() * self.unit + self.offset).round().clamp_min(0.0))
+        count = (value.detach().to(self.counts.mean.dtype) * self.unit + self.offset).round().clamp_min(0.0)
+        return self.counts.log_prob(count).to(value.dtype)

@@ -37,6 +37,9 @@ def options_of(data: Mapping[str, Any]) -> dict[str, Any]:
             f"graph: expected 'edges' or 'preset' (and 'columns', 'incomplete', ...), got {sorted(data)!r}"
         )
     options = {name: data[name] for name in ("incomplete", "latent") if data.get(name) is not None}
+    for name in ("edges", "columns", "incomplete", "auxiliaries"):
+        if data.get(name) is not None and not isinstance(data[name], (list, tuple)):
+            raise TypeError(f"graph, {name}: expected a list, got {data[name]!r}")
     if data.get("auxiliaries"):
         pairs: list[Any] = [a if isinstance(a, list) else (a, 1) for a in data["auxiliaries"]]
         options["auxiliaries"] = dict(pairs)
@@ -49,7 +52,14 @@ def parsed(text: str) -> dict[str, Any]:
     Raises:
         ValueError: If the text is no JSON object.
     """
-    data = json.loads(text)
+    if not isinstance(text, (str, bytes)):
+        raise TypeError(f"graph: expected the text of a JSON file, got {type(text).__name__} (from_dict takes a dict)")
+    try:
+        data = json.loads(text)
+    except RecursionError:
+        raise ValueError("graph: expected a JSON object, got one nested too deeply to read") from None
+    except ValueError as error:
+        raise ValueError(f"graph: expected JSON, got text that is none: {error}") from None
     if not isinstance(data, dict):
         raise ValueError(f"graph: expected a JSON object with 'edges' or 'preset', got {type(data).__name__}")
     return data

@@ -61,6 +61,8 @@ class MissingnessGraph:
         auxiliaries: Iterable[Hashable] | Mapping[Hashable, int] | None = None,
         latent: str = "Z",
     ) -> None:
+        if not isinstance(edges, Iterable):
+            raise TypeError(f"edges: expected a list of edges, got {edges!r}")
         declared = [edge_of(item) for item in edges]
         self.nodes = Nodes.of(table, declared, incomplete=incomplete, auxiliaries=auxiliaries, latent=latent)
         self.edges: tuple[Edge, ...] = self._checked(declared)
@@ -163,7 +165,7 @@ class MissingnessGraph:
         Raises:
             ValueError: If there is no such preset.
         """
-        method = name.replace("-", "_")
+        method = name.replace("-", "_") if isinstance(name, str) else ""
         if method not in PRESETS:
             raise ValueError(f"graph {name!r}: expected one of {', '.join(PRESETS)}")
         return getattr(cls, method)(table, **options)

@@ -106,7 +106,8 @@ class _Chunks:
         # Draws are run in equal groups, so that one graph serves.
         divisors = (n for n in range(1, sampler.num_draws + 1) if sampler.num_draws % n == 0)
         self.groups = next(n for n in divisors if sampler.num_draws // n <= most)
-        with sampler.session.rewinding():
+        self.session = sampler.session
+        with self.session.rewinding():
             self.seed = int(torch.randint(2**63 - 1, ()))
         # Not of the first rows, which are those that are checked: rows that the model keeps in Python then show.
         self.example = self._taken(rows[-self.size :])
@@ -115,7 +116,8 @@ class _Chunks:
     def not_compiled(self) -> CannotCapture | None:
         """Compile, or say why not."""
         try:
-            self.sampler.compile(self.example)
+            with self.session.running():  # one at a time: inductor's own state belongs to the whole process
+                self.sampler.compile(self.example)
         except CannotCapture as cause:
             return cause
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Hashable, Sequence
+from os import PathLike
 from typing import Any, TypedDict, Unpack, overload
 
 import torch
@@ -23,12 +24,14 @@ from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.single_cells import CellImputations, impute_cells
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.arguments import device_of, whole_number
+from pyro_mnar.infer.memory import COPIES_OF_A_DRAW, check_room
 from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.positions import CellPositions
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.restarts import member_seed
 
 DEFAULT_DRAWS = 20
+BYTES_OF_A_DRAW = 2 * 8  # of a cell: itself, and in the user's units
 
 log = logging.getLogger(__name__)
 
@@ -121,10 +124,13 @@ def impute(
             or bounds.
         TypeError: If ``table`` is neither a Table nor a DataFrame.
     """
+    if not isinstance(fit, Fit):
+        cure = ": Fit.load reads a file" if isinstance(fit, (str, PathLike)) else ", as fit(model, guide, table) gives"
+        raise TypeError(f"fit: expected a Fit{cure}, got {type(fit).__name__}")
     fits = fit.bootstrap or [fit]
     num_draws = (len(fit.bootstrap) or DEFAULT_DRAWS) if num_draws is None else num_draws
     num_draws, num_particles = whole_number("num_draws", num_draws), whole_number("num_particles", num_particles)
-    if compile not in MODES:
+    if not isinstance(compile, str) or compile not in MODES:
         raise ValueError(f"compile: expected one of {list(MODES)}, got {compile!r}")
     if fit.bootstrap and num_draws > len(fits):
         raise ValueError(
@@ -141,6 +147,11 @@ def impute(
     row_keys = None if key is None else keys_of_content(table) if key is True else keys_of_columns(table, key)
     device = device_of(device) if device is not None else fit.device
     target = Target.of(use_mechanism=use_mechanism, keep_mechanism_weight=keep_mechanism_weight)
+    if device.type == "cpu":
+        gaps = 1 if cells is not None else max(1, int((~table.mask & table.applicable).sum()))
+        check_room("num_draws", num_draws, BYTES_OF_A_DRAW * gaps, "the imputed cells of every draw")
+        size = COPIES_OF_A_DRAW * table.schema.num_columns * table.dtype.itemsize
+        check_room("num_particles", num_particles, size, "particles of one row")
     conditions = Conditions.of(table, constraints)
     applicability = Applicability.of(table, is_scored=use_mechanism)
     if cells is not None and applicability is not None:

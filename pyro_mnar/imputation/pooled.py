@@ -240,6 +240,8 @@ def pool_scalar(
             "expected estimates and variances of one shape, (draws,) or (draws, coefficients), got"
             f" {q.shape} and {u.shape}"
         )
+    if not len(q):
+        raise ValueError("expected at least two draws, got none")
     q, u = q.reshape(len(q), -1), u.reshape(len(q), -1)
     given = tuple(range(q.shape[1])) if names is None else tuple(names)
     if len(given) != q.shape[1]:

@@ -12,7 +12,7 @@ Jacobian 1).  The fit itself does not know the constraints: they condition its i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -86,6 +86,8 @@ class Conditions:
     @classmethod
     def of(cls, table: Table, constraints: Sequence[Declared]) -> Conditions | None:
         """What a table declares and what is given beside it; None if that is nothing."""
+        if isinstance(constraints, (str, InOrder, SumsTo)) or not isinstance(constraints, Iterable):
+            raise TypeError(f"constraints: expected a list, such as [InOrder('start', 'end')], got {constraints!r}")
         for constraint in constraints:
             if not (isinstance(constraint, (InOrder, SumsTo)) or callable(constraint)):
                 raise TypeError(f"constraints: expected InOrder, SumsTo or functions of a frame, got {constraint!r}")

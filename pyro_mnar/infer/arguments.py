@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+GREATEST_SEED = 2**63 - 1  # that torch's generators take
 THREADS_PER_CORE = 16  # far beyond use; torch ends the process where the system refuses a thread
 
 
@@ -23,6 +24,19 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
         raise TypeError(f"{name}: expected a whole number, got {value!r}")
     if value < least:
         raise ValueError(f"{name}: expected at least {least}, got {value}")
+    return int(value)
+
+
+def seed_of(value: Any) -> int:
+    """A seed of random numbers.
+
+    Raises:
+        ValueError: If it is no whole number from 0, or too large for torch's generators.
+    """
+    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
+    if not is_whole or not 0 <= value <= GREATEST_SEED:
+        most = " below 2**63" if is_whole and value > 0 else ""
+        raise ValueError(f"seed: expected a whole number from 0{most}, got {value!r}")
     return int(value)
 
 

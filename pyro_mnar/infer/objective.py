@@ -29,6 +29,7 @@ from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_site_shape
 from torch import Tensor
 
+from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.coverage import check_claims, check_proposals
 from pyro_mnar.infer.estimators import ESTIMATORS, with_leaves
 from pyro_mnar.infer.level_dependence import sites_that_move_weights
@@ -126,9 +127,8 @@ class ImportanceWeightedELBO(ELBO):
         vectorize_particles: bool = True,
         max_plate_nesting: float = math.inf,
     ) -> None:
-        if num_particles < 1:
-            raise ValueError(f"num_particles: expected at least 1, got {num_particles}")
-        if estimator not in ESTIMATORS:
+        num_particles = whole_number("num_particles", num_particles)
+        if not isinstance(estimator, str) or estimator not in ESTIMATORS:
             raise ValueError(f"estimator: expected one of {sorted(ESTIMATORS)}, got {estimator!r}")
         super().__init__(num_particles=num_particles)
         self.vectorize_particles = vectorize_particles

@@ -8,12 +8,13 @@ back what it found.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import pyro
 import pyro.distributions
 import pyro.infer
@@ -22,8 +23,9 @@ import torch
 from pyro.params.param_store import StateDict
 from pyro.poutine.runtime import _PYRO_STACK
 
-from pyro_mnar.infer.arguments import thread_count
+from pyro_mnar.infer.arguments import seed_of, thread_count
 
+TORCHS_VARIABLES = ("TORCHINDUCTOR_CACHE_DIR", "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR")
 _LOCK = threading.RLock()
 
 
@@ -67,14 +69,36 @@ def _locked() -> Iterator[None]:
     """Hold the process-wide lock, and know what was before."""
     global _outside
     with _LOCK:
-        is_outermost = _outside is None
-        if is_outermost:
-            _outside = _Outside.now()
-        try:
+        if _outside is not None:
             yield
+            return
+        _outside = _Outside.now()
+        try:
+            with surroundings_kept():
+                yield
         finally:
-            if is_outermost:
-                _outside = None
+            _outside = None
+
+
+@contextlib.contextmanager
+def surroundings_kept() -> Iterator[None]:
+    """Put back what torch and tqdm leave in the process when an optimiser, a compiler or a bar is first used:
+    variables of the environment, the recursion limit, the start method of processes.
+    """
+    before = {name: os.environ.get(name) for name in TORCHS_VARIABLES}
+    limit, method = sys.getrecursionlimit(), multiprocessing.get_start_method(allow_none=True)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        if sys.getrecursionlimit() != limit:
+            sys.setrecursionlimit(limit)
+        if method is None and multiprocessing.get_start_method(allow_none=True) is not None:
+            multiprocessing.set_start_method(None, force=True)
 
 
 def _in_child() -> None:
@@ -103,14 +127,12 @@ class Session:
     """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu", store: dict[str, Any] | None = None) -> None:
-        if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
-            raise ValueError(f"seed: expected a whole number from 0, got {seed!r}")
-        seed = int(seed)
+        seed = seed_of(seed)
         self.device = torch.device(device)
-        self.generator = torch.Generator().manual_seed(int(seed))
+        self.generator = torch.Generator().manual_seed(seed)
         self.store = store or {"params": {}, "constraints": {}}
         with _locked(), self._random_state_kept():
-            torch.random.default_generator.manual_seed(int(seed))
+            torch.random.default_generator.manual_seed(seed)
             if self.device.type == "cuda":
                 with torch.cuda.device(self.device):
                     torch.cuda.manual_seed(seed)
@@ -170,8 +192,9 @@ def seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
+    seed = seed_of(seed)
     with _locked(), torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(int(seed))
+        torch.random.default_generator.manual_seed(seed)
         yield
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from pyro_mnar.kinds.reading import DAY, dates_of
+from pyro_mnar.kinds.reading import DAY, as_float, dates_of, row_label
 
 GREATEST_DENOMINATOR = 1_000_000  # of an imputed fraction
 
@@ -86,6 +86,7 @@ def _of_arrow(values: pd.Series, dtype: pd.ArrowDtype) -> pd.Series:
 
 
 def _of_objects(values: pd.Series) -> pd.Series:
+    _refuse_signals(values)
     what = pd.api.types.infer_dtype(values, skipna=True)
     if what in ("date", "datetime"):
         return _at(values, pd.Series([_naive(value) for value in values.tolist()], dtype="datetime64[us]"))
@@ -95,9 +96,17 @@ def _of_objects(values: pd.Series) -> pd.Series:
         known = values[values.notna()].tolist()
         are_numbers = all(isinstance(value, int | float | Decimal | Fraction | np.number) for value in known)
         if are_numbers and any(isinstance(value, Decimal | Fraction) for value in known):
-            numbers = [np.nan if pd.isna(value) else float(value) for value in values.tolist()]
+            numbers = [np.nan if pd.isna(value) else as_float(value) for value in values.tolist()]
             return _at(values, pd.Series(numbers, dtype=np.float64))
     return values
+
+
+def _refuse_signals(values: pd.Series) -> None:
+    """A Decimal that signals is an error in whatever touches it."""
+    for at, value in enumerate(values.tolist()):
+        if isinstance(value, Decimal) and value.is_snan():
+            label = row_label(values, at)
+            raise ValueError(f"column {values.name!r}: expected numbers, got Decimal('sNaN') in row {label!r}")
 
 
 def _naive(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -31,6 +31,9 @@ class Categorical:
     name: ClassVar[str] = "categorical"
     has_levels: ClassVar[bool] = True
     is_discrete: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", _checked(self.levels, type(self).__name__))
 
     @property
     def likelihood(self) -> str:
@@ -76,6 +79,7 @@ class Categorical:
     def learned(self, values: pd.Series, column: Hashable) -> Kind:
         """With the training rows' levels, if none were given; ValueError if there are fewer than two."""
         levels = self.levels or levels_of(values)
+        _refuse_infinite(values, column, levels)
         if self.other is not None and self.other not in levels:
             levels = (*levels, self.other)
         if len(levels) < 2:
@@ -134,6 +138,11 @@ class Binary(Categorical):
 
     name: ClassVar[str] = "binary"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.levels) not in (0, 2):
+            raise ValueError(f"Binary, levels: expected two, got {list(self.levels)!r}")
+
     @property
     def likelihood(self) -> str:
         """Bernoulli."""
@@ -151,10 +160,11 @@ class Binary(Categorical):
 
     def learned(self, values: pd.Series, column: Hashable) -> Kind:
         """With the training rows' levels, if none were given; ValueError unless there are two."""
-        learned = super().learned(values, column)
-        if len(learned.levels) != 2:
-            raise ValueError(f"column {column!r}: expected two levels for kind 'binary', got {len(learned.levels)}")
-        return learned
+        levels = self.levels or levels_of(values)
+        count = len(levels) + (self.other is not None and self.other not in levels)
+        if count > 2:
+            raise ValueError(f"column {column!r}: expected two levels for kind 'binary', got {count}")
+        return super().learned(values, column)
 
 
 @dataclass(frozen=True)
@@ -204,6 +214,37 @@ def _cure_of_one_level(values: pd.Series, column: Hashable, levels: tuple[Any, .
         f" binary; if one of two answers is to be imputed, name both: kinds={{{column!r}: Binary(('no',"
         f" {levels[0]!r}))}}"
     )
+
+
+def _checked(levels: Any, kind: str) -> tuple[Any, ...]:
+    """Levels that were declared, as a tuple.
+
+    Raises:
+        TypeError: If they are no list, or one of them cannot be a level.
+        ValueError: If one is named twice, or is a gap.
+    """
+    if isinstance(levels, str) or not isinstance(levels, Iterable):
+        raise TypeError(f"{kind}, levels: expected a list of levels, got {levels!r}")
+    found = tuple(levels)
+    seen: set[Any] = set()
+    for level in found:
+        if not isinstance(level, Hashable):
+            raise TypeError(f"{kind}, levels: expected text, numbers, dates and the like, got {level!r}")
+        if pd.api.types.is_scalar(level) and pd.isna(level):
+            raise ValueError(f"{kind}, levels: expected values, got {level!r}, which is a gap")
+        if level in seen:
+            raise ValueError(f"{kind}, levels: expected each once, got {level!r} twice")
+        seen.add(level)
+    return found
+
+
+def _refuse_infinite(values: pd.Series, column: Hashable, levels: tuple[Any, ...]) -> None:
+    """An infinity among numbers is a mistake in the data, and no level."""
+    infinite = [level for level in levels if isinstance(level, (float, np.floating)) and np.isinf(level)]
+    if infinite:
+        wrong = values.isin(infinite).to_numpy()
+        refuse(wrong, values, column, "finite numbers")
+        raise ValueError(f"column {column!r}: expected finite levels, got {infinite[0]!r}")
 
 
 def _are_numbers(levels: tuple[Any, ...]) -> bool:

@@ -178,8 +178,11 @@ class Bounded(Continuous):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
-            raise ValueError(f"Bounded: expected finite limits, lower below upper, got {self.lower} and {self.upper}")
+        ends = self.lower, self.upper
+        if not (all(_is_number(end) and math.isfinite(end) for end in ends) and self.lower < self.upper):
+            raise ValueError(
+                f"Bounded: expected finite limits, lower below upper, got {self.lower!r} and {self.upper!r}"
+            )
 
     @property
     def scale(self) -> Scale:

@@ -13,6 +13,7 @@ from pyro_mnar.kinds.written import cure_of_words
 
 DAY = pd.Timedelta(days=1)
 NANOSECOND_DAYS = (-106_751.0, 106_751.0)  # the whole days that a date of nanoseconds can hold
+GREATEST = 1e306  # of numbers, so that spreads and draws are finite too
 MICROSECONDS = 86_400_000_000  # in a day
 
 
@@ -42,12 +43,14 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
                 f"column {name!r}: expected numbers, got {cell(values, at)!r} in row {row_label(values, at)!r} ({cure})"
             )
         numbers = numbers.astype(np.float64)
-    infinite = np.isinf(numbers)
-    if infinite.any():
-        at = int(infinite.argmax())
-        raise ValueError(
-            f"column {name!r}: expected finite numbers, got {numbers[at]} in row {row_label(values, at)!r}"
-        )
+    large = np.abs(numbers) > GREATEST
+    if large.any():
+        at = int(large.argmax())
+        value = cell(values, at)
+        is_infinite = not isinstance(value, int) and np.isinf(numbers[at])
+        expected = "finite numbers" if is_infinite else f"numbers of a size up to {GREATEST:g}"
+        got = str(numbers[at]) if is_infinite or np.isfinite(numbers[at]) else "a larger one"
+        raise ValueError(f"column {name!r}: expected {expected}, got {got} in row {row_label(values, at)!r}")
     return numbers
 
 
@@ -86,12 +89,20 @@ def cell(values: pd.Series, at: int) -> Any:
     return values.iloc[at : at + 1].tolist()[0]
 
 
+def as_float(value: Any) -> float:
+    """The number as a float, infinite if it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf
+
+
 def _number(value: Any) -> float | None:
     """The value as a number, NaN for a gap, None if it is neither."""
     if value is None or value is pd.NA or value is pd.NaT:
         return np.nan
     if isinstance(value, (int, float, np.bool_, np.number)) and not isinstance(value, np.complexfloating):
-        return float(value)
+        return as_float(value)
     return None
 
 

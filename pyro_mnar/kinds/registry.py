@@ -70,6 +70,10 @@ def named(given: str | Kind, column: Hashable) -> Kind:
         if given not in KINDS:
             raise ValueError(f"column {column!r}: expected a kind among {sorted(KINDS)}, got {given!r}")
         return KINDS[given]()
+    if isinstance(given, type):
+        raise TypeError(
+            f"column {column!r}: expected a kind, got the class {given.__name__}: make one, as in {given.__name__}()"
+        )
     if not isinstance(given, Kind):
         raise TypeError(f"column {column!r}: expected a kind or its name, got {given!r}")
     return given

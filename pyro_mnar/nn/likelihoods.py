@@ -23,6 +23,7 @@ from pyro_mnar.kinds.zero_inflated import NEAR
 from pyro_mnar.nn.level_likelihoods import LevelLikelihood, OrdinalLikelihood
 from pyro_mnar.tables.schema import Column, Schema
 
+LARGE_MEAN = 1_000.0  # of counts whose relative spread may be small
 PAPER_NOISE = math.exp(-2.0)  # B.1 fixes log σ = -2 on standardised columns
 
 
@@ -125,6 +126,10 @@ class StudentNoise(GaussianNoise):
 class CountLikelihood(nn.Module):
     """Counts: negative binomial with mean exp(f_d(z))·m_d and a dispersion learned per column, or Poisson.
 
+    Of a column with a mean above a thousand, f_d is in standard deviations relative to the mean, the dispersion starts
+    where the moments put it, and densities are computed in float64: counts near a million differ by a thousandth, which
+    neither noise in f_d nor float32 would let through.
+
     Args:
         columns: The columns, all of kind ``"count"``, all overdispersed or none.
         straight_through: Without effect, since draws of counts have no gradient.
@@ -132,14 +137,29 @@ class CountLikelihood(nn.Module):
 
     offset: Float[Tensor, " columns"]
     unit: Float[Tensor, " columns"]
+    relative: Float[Tensor, " columns"]
+    most_log_mean: Float[Tensor, " columns"]
+    most_log_total: Float[Tensor, " columns"]
 
     def __init__(self, columns: Sequence[Column], *, straight_through: bool = False) -> None:
         super().__init__()
         self.register_buffer("offset", torch.tensor([column.mean for column in columns]))
         self.register_buffer("unit", torch.tensor([column.std for column in columns]))
         self.overdispersed = columns[0].kind.likelihood == "negative binomial"
+        mean, std = (np.array([getattr(column, name) for column in columns]) for name in ("mean", "std"))
+        is_large, log = mean > LARGE_MEAN, np.log(np.maximum(mean, 1.0))
+        self.has_large = bool(is_large.any())
+        limits = {
+            "relative": np.where(is_large, np.minimum(std / np.maximum(mean, 1.0), 1.0), 1.0),
+            "most_log_mean": np.where(is_large, np.maximum(log + 5.0, 15.0), 15.0),
+            "most_log_total": np.where(is_large, log + 7.0, 10.0),  # there, all but a Poisson
+        }
+        for name, values in limits.items():
+            self.register_buffer(name, torch.tensor(values.tolist()), persistent=False)
         if self.overdispersed:
-            self.log_total = nn.Parameter(torch.full((len(columns),), 3.0))
+            excess = np.maximum(std**2 - mean, 1e-3 * np.maximum(mean, 1.0))
+            by_moments = np.clip(2 * np.log(np.maximum(mean, 1.0)) - np.log(excess), 3.0, limits["most_log_total"])
+            self.log_total = nn.Parameter(torch.tensor(np.where(is_large, by_moments, 3.0).tolist()))
 
     @property
     def num_outputs(self) -> int:
@@ -148,10 +168,13 @@ class CountLikelihood(nn.Module):
 
     def forward(self, outputs: Float[Tensor, "*batch columns"]) -> TorchDistributionMixin:
         """A column-wise distribution of batch shape ``(..., rows, columns)``."""
-        log_mean = (outputs + self.offset.clamp_min(0.1).log()).clamp(max=15.0)
+        outputs = outputs.double() if self.has_large else outputs
+        log_mean = outputs * self.relative + self.offset.clamp_min(0.1).log()
+        log_mean = torch.minimum(log_mean, self.most_log_mean)
         if not self.overdispersed:
             return StandardizedCounts(dist.Poisson(log_mean.exp()), self.offset, self.unit)
-        total = self.log_total.clamp(-5.0, 10.0).exp()  # at the upper limit all but a Poisson
+        log_total = torch.minimum(self.log_total.clamp_min(-5.0), self.most_log_total)
+        total = (log_total.double() if self.has_large else log_total).exp()
         return StandardizedCounts(dist.NegativeBinomial(total, logits=log_mean - total.log()), self.offset, self.unit)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,10 +21,25 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, sizes: Sequence[int], activation: type[nn.Module] = nn.Tanh) -> None:
+        check_widths(sizes)
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), activation()]
         super().__init__(*layers[:-1])
+
+
+def check_widths(sizes: Sequence[Any]) -> None:
+    """Refuse widths of layers that are no whole numbers from 1.
+
+    Raises:
+        TypeError: If one is none.
+        ValueError: If one is below 1.
+    """
+    for size in sizes:
+        if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
+            raise TypeError(f"widths of layers (hidden): expected whole numbers, got {size!r}")
+        if size < 1:
+            raise ValueError(f"widths of layers (hidden): expected at least 1, got {size}")
 
 
 class ResidualMLP(nn.Module):

@@ -126,9 +126,17 @@ def of_columns(
     return tuple((name, least, most) for name, (least, most) in wide.items())
 
 
-def _by_column(cells: CellBounds | None, end: str, schema: Schema) -> Mapping[Hashable, Any]:
+def check_bounds(end: str, cells: Any) -> None:
+    """TypeError unless bounds are a mapping from columns; ValueError for one number that is none."""
     if cells is not None and not isinstance(cells, Mapping):
-        raise TypeError(f"{end}: expected a mapping from columns to bounds, got {type(cells).__name__}")
+        raise TypeError(f"{end}: expected a mapping from columns to bounds, got {cells!r}")
+    for name, entry in (cells or {}).items():
+        if pd.api.types.is_scalar(entry) and pd.isna(entry):
+            raise ValueError(f"{end} of column {name!r}: expected a bound, got {entry!r}")
+
+
+def _by_column(cells: CellBounds | None, end: str, schema: Schema) -> Mapping[Hashable, Any]:
+    check_bounds(end, cells)
     for name in cells or {}:
         if name not in schema.names:
             raise ValueError(f"{end} of column {name!r}: expected one of the modelled columns {schema.names!r}")

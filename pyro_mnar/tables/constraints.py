@@ -6,7 +6,7 @@ imputation draws from what satisfies them (:mod:`pyro_mnar.imputation.row_condit
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -33,6 +33,7 @@ class InOrder:
     def __init__(self, *columns: Hashable, strict: bool = False) -> None:
         if len(columns) < 2:
             raise ValueError(f"InOrder: expected at least two columns, got {list(columns)!r}")
+        _refuse_twice("InOrder", columns)
         object.__setattr__(self, "columns", columns)
         object.__setattr__(self, "strict", strict)
 
@@ -62,9 +63,18 @@ class SumsTo:
     name: ClassVar[str] = "sums_to"
 
     def __init__(self, parts: Sequence[Hashable], total: Any, *, tolerance: float = 1e-6) -> None:
-        if len(parts) < 2 or isinstance(parts, str):
-            raise ValueError(f"SumsTo: expected at least two parts, got {parts!r}")
-        object.__setattr__(self, "parts", tuple(parts))
+        if isinstance(parts, str) or not isinstance(parts, Iterable):
+            raise TypeError(f"SumsTo: expected a list of at least two parts, got {parts!r}")
+        parts = tuple(parts)
+        if len(parts) < 2:
+            raise ValueError(f"SumsTo: expected at least two parts, got {list(parts)!r}")
+        is_number = isinstance(total, (int, float, np.number)) and not isinstance(total, bool)
+        if is_number and not np.isfinite(total):
+            raise ValueError(f"SumsTo: expected a finite total, got {total}")
+        _refuse_twice("SumsTo", parts if is_number else (*parts, total))
+        if not tolerance >= 0:
+            raise ValueError(f"SumsTo: expected a tolerance of at least 0, got {tolerance}")
+        object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "total", total)
         object.__setattr__(self, "tolerance", tolerance)
 
@@ -97,7 +107,29 @@ class SumsTo:
 
 
 RowConstraint = InOrder | SumsTo
+ROW_CONSTRAINTS = (InOrder, SumsTo)
+
+
+def checked(constraints: Any) -> tuple[RowConstraint, ...]:
+    """Constraints as a tuple; TypeError for anything else, naming it."""
+    if isinstance(constraints, (str, *ROW_CONSTRAINTS)) or not isinstance(constraints, Iterable):
+        raise TypeError(f"constraints: expected a list, such as [InOrder('start', 'end')], got {constraints!r}")
+    for one in (found := tuple(constraints)):
+        if not isinstance(one, ROW_CONSTRAINTS):
+            raise TypeError(
+                f"constraints: expected InOrder and SumsTo, got {one!r} (a function of rows goes to impute(...,"
+                " constraints=))"
+            )
+    return found
+
+
 CONSTRAINTS: dict[str, Any] = {kind.name: kind for kind in (InOrder, SumsTo)}
+
+
+def _refuse_twice(name: str, columns: tuple[Hashable, ...]) -> None:
+    for column in columns:
+        if columns.count(column) > 1:
+            raise ValueError(f"{name}: expected each column once, got {column!r} {columns.count(column)} times")
 
 
 def to_plain(constraint: RowConstraint) -> dict[str, Any]:

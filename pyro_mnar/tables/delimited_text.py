@@ -77,8 +77,14 @@ class DelimitedText:
             ValueError: If the file is empty, not in the encoding, repeats a column name, has a quote without an end, or
                 lines of other than the header's number of cells: names the file, the line and the option that mends it.
         """
+        if not isinstance(path, (str, PathLike)):
+            raise TypeError(f"path: expected that of a CSV file, got {path!r}")
         path = Path(path)
+        if path.is_dir():
+            raise ValueError(f"{path}: expected a CSV file, got a folder")
         if separator is not None:
+            if not isinstance(separator, str):
+                raise TypeError(f"sep: expected one character, got {separator!r}")
             separator = SPELLED.get(separator, separator)
             if len(separator) != 1 or separator in '"\r\n':
                 raise ValueError(f"sep: expected one character that is no quote and no line end, got {separator!r}")

@@ -17,13 +17,13 @@ from pyro_mnar.kinds import Kind, Ordinal
 from pyro_mnar.kinds.reading import row_label
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.blocks import blocks_of
-from pyro_mnar.tables.bounds import Bounds, CellBounds, of_columns
+from pyro_mnar.tables.bounds import ENDS, Bounds, CellBounds, check_bounds, of_columns
 from pyro_mnar.tables.completion import completed
-from pyro_mnar.tables.constraints import RowConstraint
+from pyro_mnar.tables.constraints import RowConstraint, checked
 from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.derived import Derived, derived_of, solved
 from pyro_mnar.tables.frame_schema import schema_of_frame
-from pyro_mnar.tables.frames import Cells, by_column, check_frame, known_codes, match_columns, read_gaps
+from pyro_mnar.tables.frames import Cells, by_column, check_frame, check_types, known_codes, match_columns, read_gaps
 from pyro_mnar.tables.native_frames import as_native, as_pandas
 from pyro_mnar.tables.row_checks import check_rows
 from pyro_mnar.tables.schema import Column, OtherColumn, Schema
@@ -54,6 +54,8 @@ def encoded(
     """The schema of a frame, unless one is given, and all its cells."""
     frame, native = as_pandas(frame)
     check_frame(frame, auxiliary, carry)
+    check_types(standardize, schema, dtype)
+    constraints = checked(constraints)
     reasons = {"na_values": na_values, "not_applicable": not_applicable, "by_design": by_design}
     given = {reason: by_column(cells, reason) for reason, cells in reasons.items()}
     given["not_applicable"], skips = divided(given["not_applicable"], frame)
@@ -76,13 +78,15 @@ def encoded(
         column.iloc[rows] = np.rint(values[rows]).astype(np.int64) if whole else values[rows]
         gaps[name] = column
     if schema is None:
+        for end, cells in zip(ENDS, (lower, upper), strict=True):
+            check_bounds(end, cells)
         kinds = _with_bounded_levels(kinds or {}, gaps, {*(lower or {}), *(upper or {})})
         schema = schema_of_frame(gaps, auxiliary=auxiliary, kinds=kinds, others=others, stacklevel=3)
         schema = replace(
             schema,
             codes=known_codes(frame, given),
             bounds=of_columns(lower, upper, schema),
-            constraints=tuple(constraints),
+            constraints=constraints,
             columns=_in_own_units(schema, standardize),
             skips=skips,
             derived=formulas,

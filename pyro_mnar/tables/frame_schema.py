@@ -16,8 +16,9 @@ from pyro_mnar.kinds.numbers import told_whole
 from pyro_mnar.kinds.suspects import codes_among
 from pyro_mnar.kinds.written import meant_by
 from pyro_mnar.tables.moments import Moments
+from pyro_mnar.tables.outliers import far_values, outlier_of
 from pyro_mnar.tables.schema import OtherColumn, Schema
-from pyro_mnar.tables.summary import ColumnSummary, Roles, auxiliary_of, schema_of_columns
+from pyro_mnar.tables.summary import ColumnSummary, Roles, auxiliary_of, check_kind_of_auxiliary, schema_of_columns
 
 
 def schema_of_frame(
@@ -41,6 +42,8 @@ def schema_of_frame(
         ValueError: As there.
     """
     roles = Roles.of(list(frame.columns), auxiliary, kinds, others)
+    for name in roles.named:
+        check_kind_of_auxiliary(roles.kinds.get(name), name)
     undeclared = [name for name in roles.modelled if roles.kinds.get(name) is None]
     meant = {name: meant_by(frame[name], name) for name in undeclared}
     reasons = {name: why for name in undeclared if (why := why_carried(frame[name], name))}
@@ -75,9 +78,17 @@ def _summary(values: pd.Series, name: Hashable, given: str | Kind | None) -> Col
     is_gap = np.isnan(numbers)
     seen = numbers[~is_gap]
     choice = choice._replace(kind=told_whole(choice.kind, seen))
-    moments = Moments.of(choice.kind.scale.unconstrained(seen))
+    on_line = np.full(len(numbers), np.nan)
+    on_line[~is_gap] = choice.kind.scale.unconstrained(seen)
+    outlier = None if choice.kind.has_levels else outlier_of(values, numbers, on_line)
+    unconstrained = on_line[~is_gap]
+    if outlier is not None and choice.kind.likelihood == "student":
+        unconstrained = unconstrained[~far_values(unconstrained)[0]]  # its units are those of the others
+    moments = Moments.of(unconstrained)
     # Counting different values takes long, and only a column without spread can have a single one.
     is_constant = moments.std == 1.0 and values.nunique() <= 1 and not choice.names_levels
     ends = float(seen.min()), float(seen.max())
     suspects = () if choice.kind.holds_words or choice.kind.name == "datetime" else tuple(codes_among(seen))
-    return ColumnSummary(name, choice, moments, not is_gap.any(), Moments.of(seen), is_constant, ends, suspects)
+    return ColumnSummary(
+        name, choice, moments, not is_gap.any(), Moments.of(seen), is_constant, ends, suspects, outlier
+    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.dtypes import plain
@@ -22,10 +23,14 @@ def check_frame(frame: pd.DataFrame, auxiliary: object, carry: object = ()) -> N
     """Raise unless it is a frame with rows and columns, each name once, and ``auxiliary`` no stray word."""
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"expected a pandas DataFrame, got {type(frame).__name__}")
-    if isinstance(auxiliary, str) and auxiliary != "mask":
+    is_list = auxiliary is None or (isinstance(auxiliary, Iterable) and not isinstance(auxiliary, str))
+    if not is_list and not (isinstance(auxiliary, str) and auxiliary == "mask"):
         raise TypeError(f"auxiliary: expected a list of column names or 'mask', got {auxiliary!r}")
-    if isinstance(carry, str):
+    if isinstance(carry, str) or not isinstance(carry, Iterable):
         raise TypeError(f"carry: expected a list of column names, got {carry!r}")
+    for name in () if auxiliary is None or isinstance(auxiliary, str) else auxiliary:
+        if not isinstance(name, Hashable):
+            raise ValueError(f"auxiliary, column {name!r}: expected one of {list(frame.columns)!r}")
     if not len(frame.columns):
         raise ValueError("expected at least one column, got none")
     if not len(frame):
@@ -35,6 +40,18 @@ def check_frame(frame: pd.DataFrame, auxiliary: object, carry: object = ()) -> N
         raise ValueError(
             f"column {repeated[0]!r}: expected each name once, got it {sum(frame.columns == repeated[0])} times"
         )
+
+
+def check_types(standardize: Any, schema: Any, dtype: Any) -> None:
+    """TypeError for options that are nothing of the kind."""
+    marks = standardize.values() if isinstance(standardize, Mapping) else [standardize]
+    for mark in marks:
+        if not isinstance(mark, (bool, np.bool_)):
+            raise TypeError(f"standardize: expected True, False, or a mapping from columns to these, got {mark!r}")
+    if schema is not None and not isinstance(schema, Schema):
+        raise TypeError(f"schema: expected that of a table, such as table.schema, got {type(schema).__name__}")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"dtype: expected a floating type such as torch.float32, got {dtype!r}")
 
 
 def match_columns(frame: pd.DataFrame, schema: Schema) -> None:

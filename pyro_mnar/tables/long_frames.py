@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -44,6 +44,15 @@ class Reading:
             raise TypeError(f"auxiliary: expected a DataFrame, names of columns or 'mask', got {self.auxiliary!r}")
         if self.units not in ("columns", "table"):
             raise ValueError(f"units: expected 'columns' or 'table', got {self.units!r}")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Reading:
+        """From the options of a call; TypeError for one that is none."""
+        known = [one.name for one in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise TypeError(f"{name}: expected one of the options {known!r}")
+        return cls(**options)
 
     def source_of_u(self) -> SourceOfU:
         """Where U comes from; a training table's mask, or its having none, is not asked for again."""
@@ -98,6 +107,8 @@ def read_long(
         if what != "value" and frame[name].isna().any():
             line = int(frame[name].isna().to_numpy().argmax())
             raise ValueError(f"{what} {name!r}: expected a label in every line, got none in line {line}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"row, column, value: expected three columns, got {list(names)!r}")
     auxiliary = reading.source_of_u()
     of_lines: list[Hashable] = auxiliary if isinstance(auxiliary, list) else []
     of_rows: Any = auxiliary if isinstance(auxiliary, pd.DataFrame) else None
@@ -251,6 +262,8 @@ def _labels(given: Iterable[Hashable] | None, count: int, what: str) -> pd.Index
 
 
 def _index(labels: Any, what: str) -> pd.Index:
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise TypeError(f"{what}: expected a list of labels, got {labels!r}")
     index = labels if isinstance(labels, pd.Index) else pd.Index(list(labels), tupleize_cols=False)
     repeated = index[index.duplicated()]
     if len(repeated):

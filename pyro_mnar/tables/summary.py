@@ -20,6 +20,7 @@ from pyro_mnar.kinds.identifiers import check_levels
 from pyro_mnar.kinds.reading import levels_of, numbers_of
 from pyro_mnar.kinds.registry import named
 from pyro_mnar.tables.moments import Moments
+from pyro_mnar.tables.outliers import Outlier, outlier_of
 from pyro_mnar.tables.schema import Auxiliary, AuxiliarySource, Column, OtherColumn, Schema
 
 
@@ -36,6 +37,7 @@ class ColumnSummary:
         is_constant: Whether all values are the same, if that deserves a warning.
         ends: Least and greatest value in the user's units; infinite if they are not known.
         suspects: Numbers that look like codes for a missing value.
+        outlier: The value farthest from the others, if it lies far from them.
     """
 
     name: Hashable
@@ -46,6 +48,19 @@ class ColumnSummary:
     is_constant: bool = False
     ends: tuple[float, float] = (-np.inf, np.inf)
     suspects: tuple[float, ...] = ()
+    outlier: Outlier | None = None
+
+
+# What to do about an outlier, by the kind of its column; heavy-tailed columns are made for them.
+_CORRECT = "correct it, make it a gap, or declare kinds={{{!r}: 'heavy_tailed'}}"
+CURES = {
+    "continuous": _CORRECT,
+    "positive": _CORRECT,
+    "count": _CORRECT,
+    "zero_inflated": "correct it, or make it a gap",
+}
+MOST_DEVIATIONS = 10  # of a logarithm from its mean, that a draw may come to
+GREATEST_LOGARITHM = 700.0  # of which the exponential is finite
 
 
 class Roles(NamedTuple):
@@ -154,7 +169,12 @@ def schema_of_columns(
         source: Where U comes from; ``"complete"`` becomes ``"none"``, with a warning, where no column is complete.
         others: The columns that are neither.
         stacklevel: Of warnings, as seen from the caller.
+
+    Raises:
+        ValueError: If draws of a column would be too large for a float.
     """
+    for one in summaries:
+        _check_spread(one)
     complete_as_u = source == "complete"
     columns = tuple(
         Column(
@@ -181,6 +201,11 @@ def schema_of_columns(
             f"numbers that look like codes for a missing value: {suspects!r}; na_values={suspects!r} makes them gaps",
             stacklevel=stacklevel + 1,
         )
+    for one in summaries:
+        if one.outlier is not None and one.choice.kind.name in CURES:
+            warnings.warn(
+                one.outlier.told(one.name, CURES[one.choice.kind.name].format(one.name)), stacklevel=stacklevel + 1
+            )
     if complete_as_u and not auxiliaries:
         warnings.warn(
             "no auxiliary columns were named and no column is complete: the prior of z is standard normal, so nothing"
@@ -193,6 +218,37 @@ def schema_of_columns(
 
 def _short(number: float) -> float:
     return int(number) if number.is_integer() else number
+
+
+def _check_spread(column: ColumnSummary) -> None:
+    """Refuse numbers above zero whose logarithms spread so far that draws, and their mean, would be infinite."""
+    scale, moments = column.choice.kind.scale, column.moments
+    is_logarithm = not scale.is_linear and np.isinf(scale.upper)
+    if is_logarithm and moments.mean + MOST_DEVIATIONS * moments.std > GREATEST_LOGARITHM:
+        least, greatest = column.ends
+        raise ValueError(
+            f"column {column.name!r}: expected numbers of fewer powers of ten for kind {column.choice.kind.name!r}, got"
+            f" {least:.3g} to {greatest:.3g}, of which draws would be infinite: divide them, or model their logarithms"
+        )
+
+
+def check_kind_of_auxiliary(given: str | Kind | None, name: Hashable) -> None:
+    """Refuse a kind that means nothing for a column of U: it is conditioned on, and has no density.
+
+    Raises:
+        ValueError: Names the column and the kinds that say something.
+    """
+    kind = None if given is None else named(given, name)
+    if (
+        kind is None
+        or kind.name in ("continuous", "datetime")
+        or (isinstance(kind, Categorical) and not kind.has_order)
+    ):
+        return
+    raise ValueError(
+        f"column {name!r}: an auxiliary column is conditioned on as it is: expected no kind, or 'categorical' or"
+        f" 'binary' for levels, got {kind.name!r}"
+    )
 
 
 def auxiliary_of(values: pd.Series, name: Hashable, kind: str | Kind | None = None) -> Auxiliary:
@@ -216,6 +272,11 @@ def auxiliary_of(values: pd.Series, name: Hashable, kind: str | Kind | None = No
     if not auxiliary.levels:
         numbers = numbers_of(values, name)
         auxiliary = Auxiliary(name, *Moments.of(numbers[~np.isnan(numbers)]))
+        if (outlier := outlier_of(values, numbers, numbers)) is not None:
+            cure = (
+                "correct it, clip it, or give U by its logarithm or ranks: the others are all but one number beside it"
+            )
+            warnings.warn(outlier.told(name, cure), stacklevel=6)
     auxiliary.encode(values)  # refuses holes, by name
     return auxiliary
 

@@ -232,6 +232,8 @@ class Table:
         """Take a ``(rows, columns)`` array with NaN; columns are numbered unless named."""
         if np.ndim(array) != 2:
             raise ValueError(f"expected an array of shape (rows, columns), got shape {np.shape(array)}")
+        if columns is not None and len(columns) != np.shape(array)[1]:
+            raise ValueError(f"columns: expected {np.shape(array)[1]} names, one a column, got {len(columns)}")
         return cls.from_frame(pd.DataFrame(array, columns=None if columns is None else list(columns)), **options)
 
     @classmethod
@@ -271,7 +273,7 @@ class Table:
             ValueError: If shapes or labels do not fit, a cell has several values, or a value does not fit its kind.
             TypeError: If ``matrix`` is no sparse matrix.
         """
-        return cls(*read_matrix(matrix, rows, columns, Reading(**options)))
+        return cls(*read_matrix(matrix, rows, columns, Reading.of(options)))
 
     @classmethod
     def from_long(
@@ -305,7 +307,7 @@ class Table:
                 does not fit its kind.
             TypeError: If ``frame`` is no DataFrame.
         """
-        return cls(*read_long(frame, LongNames(row, column, value), rows, columns, Reading(**options)))
+        return cls(*read_long(frame, LongNames(row, column, value), rows, columns, Reading.of(options)))
 
     def __len__(self) -> int:
         return len(self.storage)
@@ -455,7 +457,13 @@ class Table:
 
     def take(self, rows: ArrayLike) -> Table:
         """A table of some of the rows, by position, in the same units."""
-        return Table(self.schema, self.storage.take(np.arange(len(self))[np.asarray(rows)]))
+        try:
+            taken = np.arange(len(self))[np.asarray(rows)]
+        except IndexError as error:
+            raise ValueError(
+                f"rows: expected positions below {len(self)} or a boolean a row, got {rows!r}: {error}"
+            ) from None
+        return Table(self.schema, self.storage.take(taken))
 
     def hold_out(self, cells: ArrayLike | CellPositions) -> Table:
         """Hide observed cells for validation: missing from now on, with a reason that is not the mechanism's.
@@ -523,4 +531,9 @@ class Table:
 
 def schema_of(table: Table | Schema) -> Schema:
     """The schema of a table, or the schema itself: models and guides take either."""
-    return table.schema if isinstance(table, Table) else table
+    if isinstance(table, Table):
+        return table.schema
+    if not isinstance(table, Schema):
+        cure = ", made of it by Table.from_frame" if isinstance(table, pd.DataFrame) else ""
+        raise TypeError(f"table: expected a Table or its schema{cure}, got {type(table).__name__}")
+    return table

@@ -93,6 +93,14 @@ class TextFrame:
             ValueError: If a word stands among numbers: names the file, the line, the column and the options that mend
                 it.
         """
+        absent = [name for name in writing.dates if name not in text.names]
+        if absent:
+            raise ValueError(f"date_format: expected columns among {text.names!r}, got {absent[0]!r}")
+        if text.separator in (writing.numbers.decimal, writing.numbers.thousands):
+            raise ValueError(
+                f"decimal: expected another character than the separator, got {text.separator!r} for both: sep= says"
+                " what divides cells"
+            )
         gaps = set(writing.gaps)
         values, formats = {}, []
         for at, name in enumerate(text.names):

@@ -118,6 +118,8 @@ def read(path: str | os.PathLike[str], kind: FileKind = FIT) -> tuple[Any, dict[
         ValueError: If it is a folder, another kind of file, of a later format, damaged, or holds what is no data.
         FileNotFoundError: If it is not there.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path: expected that of a file, got {path!r}")
     if Path(path).is_dir():
         raise ValueError(f"{path}: expected a file that {kind.writer} wrote, got a folder")
     content = Path(path).read_bytes()

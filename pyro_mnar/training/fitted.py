@@ -78,6 +78,8 @@ class Fit:
     table: Table | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.schema, Schema):
+            raise TypeError(f"schema: expected that of a table, table.schema, got {type(self.schema).__name__}")
         for role, one in (("model", self.model), ("guide", self.guide)):
             check_callable(one, role)
             made_for = getattr(one, "schema", None)

@@ -8,6 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
+from pyro_mnar.infer.session import surroundings_kept
+
 PARTS = 10  # lines of a whole training, after the first
 
 
@@ -35,10 +37,10 @@ def progress_of(epochs: int, label: str, *, shown: bool, done: int = 0) -> Progr
         done: How many were done before.
     """
     # Services and pythonw have no standard error, on which tqdm would fail.
-    if not shown or sys.stderr is None:
-        return tqdm(total=epochs, disable=True)
-    if sys.stderr.isatty() or "ipykernel" in sys.modules:
-        return tqdm(total=epochs, initial=done, unit="epoch", desc=label or None)
+    hidden = not shown or sys.stderr is None
+    if hidden or sys.stderr.isatty() or "ipykernel" in sys.modules:
+        with surroundings_kept():  # tqdm's lock decides how the whole process starts others
+            return tqdm(total=epochs, initial=done, unit="epoch", desc=label or None, disable=True if hidden else None)
     return Lines(epochs, label, done)
 
 

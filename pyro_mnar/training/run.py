@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from pyro_mnar.capture.tracing import in_one_line
 from pyro_mnar.infer.coverage import check_claims
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.parameters import buffers_kept, module_parameters, trainable_parameters
@@ -25,6 +27,8 @@ from pyro_mnar.training.row_kinds import check_row_kinds
 from pyro_mnar.training.stepper import Optimisation
 from pyro_mnar.training.telling_rows import telling_rows
 
+_OF_SHAPES = re.compile("size of tensor|cannot be multiplied|cannot broadcast|shape mismatch")  # torch's words
+SHOWN_ROWS = 5  # that a message names
 _WORDS = {"parameters": "parameters", "others": "buffers and frozen parameters"}
 
 
@@ -180,10 +184,18 @@ class TrainingRun:
                 f"expected the table's type to be the model's, {parameters[0].dtype}, got {self.table.dtype}: make"
                 f" the table with dtype={parameters[0].dtype}"
             )
+        self._check_finite()
         few = self.table.take(torch.arange(min(len(self.table), 8), device=self.table.device))
         incomplete = [at for at, column in enumerate(self.fit.schema.columns) if column.incomplete]
         with self.session.running(validate=self.table.device.type != "meta"):
-            run = self.objective.particles(self.fit.model, self.fit.guide, few)
+            try:
+                run = self.objective.particles(self.fit.model, self.fit.guide, few)
+            except RuntimeError as error:
+                if not _OF_SHAPES.search(str(error)):
+                    raise
+                raise ValueError(
+                    f"model and guide cannot be run on {len(few)} rows of the table: {in_one_line(error)}"
+                ) from error
             self.objective.settle(self.fit.model, self.fit.guide, few)
             refuse_joint(self.fit.guide)
             if len(few) > 1:
@@ -206,6 +218,16 @@ class TrainingRun:
             chosen = torch.cat([first, telling_rows(self.table)]).unique()
             for rows in chosen.tensor_split(-(-len(chosen) // self.batch_size)):
                 once.particles(self.fit.model, self.fit.guide, self.table.take(rows))
+
+    def _check_finite(self) -> None:
+        """Refuse parameters that are no numbers before anything is trained; names the first."""
+        for role, module in (("model", self.fit.model), ("guide", self.fit.guide)):
+            for name, value in module.named_parameters() if isinstance(module, nn.Module) else ():
+                if not (value.is_meta or bool(value.isfinite().all())):
+                    raise ValueError(
+                        f"{role}: expected finite parameters to start from, got {_first_of(value)} in {name!r}: make it"
+                        " anew"
+                    )
 
     def _optimisation(self, learning_rate: float, num_steps: int) -> Optimisation:
         with self.session.running():
@@ -256,7 +278,24 @@ class TrainingRun:
             for name, site in trace.nodes.items():
                 if site["type"] != "sample" or not isinstance(site["value"], Tensor):
                     continue
-                if not site["value"].isfinite().all():
-                    yield f"{name!r}, whose value is not finite"
-                elif not site["fn"].log_prob(site["value"]).isfinite().all():
-                    yield f"{name!r}, whose log-probability is not finite"
+                value = site["value"]
+                if not value.isfinite().all():
+                    is_bad = ~value.isfinite().reshape(*value.shape[: value.dim() - site["fn"].event_dim], -1).all(-1)
+                    yield f"{name!r}, whose value is not finite{_in_rows(is_bad, batch)}"
+                elif not (log_prob := site["fn"].log_prob(value)).isfinite().all():
+                    yield f"{name!r}, whose log-probability is not finite{_in_rows(~log_prob.isfinite(), batch)}"
+
+
+def _first_of(values: Tensor) -> float:
+    """The first that is not finite."""
+    return values[~values.isfinite()][0].item()
+
+
+def _in_rows(is_bad: Tensor, batch: Batch) -> str:
+    """In which rows of the table, by position, if the last dimension is that of the rows."""
+    if not is_bad.dim() or is_bad.shape[-1] != len(batch):
+        return ""
+    found = batch.index[is_bad.reshape(-1, len(batch)).any(0)].unique().tolist()
+    return f" in rows {found[:SHOWN_ROWS]} (by position, from 0)" + (
+        f" and {n} more" if (n := len(found) - SHOWN_ROWS) > 0 else ""
+    )

@@ -56,7 +56,7 @@ class VectorisedSteps:
         for other in others:
             shapes = ([tensor.shape for tensor in member.parameters] for member in (first, other))
             buffers = zip(first.buffers, other.buffers, strict=True)
-            if len({tuple(own) for own in shapes}) > 1 or not all(torch.equal(a, b) for a, b in buffers):
+            if len({tuple(own) for own in shapes}) > 1 or not all(_are_same(a, b) for a, b in buffers):
                 raise CannotCapture("members differ in more than the values of their parameters")
         theta = torch.stack([flat(member.parameters) for member in members])
         graph = mapped(self.captured, theta, first.example())
@@ -155,7 +155,8 @@ class VectorisedTrainer:
         if mode == "auto":
             mode = thresholds.after_capture(len(first.rates), first.table.device, self.steps.adam.captured).mode
         if mode == "inductor":
-            self.steps.compile()
+            with runs[0].session.running():  # one at a time: inductor's own state belongs to the whole process
+                self.steps.compile()
         self.in_turn: list[Trainer] = []
         if saved is None:
             self._capture_held_out()
@@ -231,3 +232,10 @@ class VectorisedTrainer:
         self.steps.synchronise()
         for run, total in zip(self.runs, totals, strict=True):
             run.record(total / len(rows), start)
+
+
+def _are_same(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors hold the same numbers, NaN included."""
+    if first.shape != second.shape:
+        return False
+    return bool(((first == second) | (first.isnan() & second.isnan())).all())

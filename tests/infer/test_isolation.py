@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 
@@ -13,10 +15,11 @@ import pyro
 import pytest
 import torch
 
-from pyro_mnar import Table, fit
+from pyro_mnar import ImportanceWeightedELBO, Table, fit, impute
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA
+from pyro_mnar.training import svi
 
 
 def small_fit(progress=False):
@@ -64,3 +67,89 @@ def test_a_process_without_standard_error_fits(monkeypatch):
     expected = small_fit().history["bound"].tolist()
     monkeypatch.setattr(sys, "stderr", None)
     assert small_fit(progress=True).history["bound"].tolist() == expected
+
+
+def test_small_steps_take_one_thread_and_the_setting_comes_back(monkeypatch):
+    seen, before = set(), torch.get_num_threads()
+    loss = ImportanceWeightedELBO.differentiable_loss
+
+    def counting(self, *arguments):
+        seen.add(torch.get_num_threads())
+        return loss(self, *arguments)
+
+    monkeypatch.setattr(ImportanceWeightedELBO, "differentiable_loss", counting)
+    torch.set_num_threads(2)
+    try:
+        small_fit()
+        assert (seen, torch.get_num_threads()) == ({1}, 2)
+        monkeypatch.setattr(svi, "CELLS_FOR_THREADS", 0)
+        small_fit()
+        assert seen == {1, 2}
+    finally:
+        torch.set_num_threads(before)
+
+
+SURROUNDINGS = """
+import multiprocessing, os, sys
+import numpy as np, pandas as pd
+from pyro_mnar import Table, fit, impute
+from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.models import GINA
+
+def around():
+    torchs = {name: value for name, value in os.environ.items() if "TORCH" in name or "PYRO" in name}
+    return torchs, sys.getrecursionlimit(), multiprocessing.get_start_method(allow_none=True)
+
+before = around()
+table = Table.from_frame(pd.DataFrame({"a": [1.0, 2.0, 3.0, 5.0], "b": [1.0, np.nan, 2.0, 4.0]}), auxiliary=[])
+result = fit(GINA(table, latent_dim=1, seed=0), ZeroImpute(table, 1, hidden=(4,), seed=0), table, epochs=2, seed=0)
+print(result.history["bound"].tolist(), impute(result, table, num_draws=2, num_particles=3).draws.tolist())
+assert around() == before, around()
+"""
+
+
+def in_a_process(*flags):
+    """What a process of its own prints."""
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", SURROUNDINGS],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_an_optimised_and_strict_process_gives_the_same_numbers_and_keeps_its_surroundings(capsys):
+    """``-O`` takes asserts away; ``-W error`` makes errors of warnings, torch's and Pyro's at import aside."""
+    of_others = ("-W", "ignore::DeprecationWarning", "-W", "ignore::FutureWarning")
+    found = in_a_process("-O", "-W", "error", *of_others)
+    torch.set_default_dtype(torch.float32)
+    try:
+        exec(SURROUNDINGS, {})
+    finally:
+        torch.set_default_dtype(torch.float64)
+    assert found == capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")
+def test_two_threads_that_compile_at_once_give_the_same_numbers(caplog):
+    result = small_fit()
+    table = Table.from_frame(pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [np.nan, 2.0, np.nan]}), schema=result.schema)
+    found = {}
+
+    def run(name):
+        found[name] = impute(result, table, num_draws=2, num_particles=7, compile="inductor").draws
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not [
+        record for record in caplog.records if "not captured" in record.message or "not compiled" in record.message
+    ]
+    np.testing.assert_array_equal(found[0], found[1])

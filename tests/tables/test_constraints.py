@@ -101,7 +101,7 @@ def test_observed_rows_that_break_a_constraint_are_refused_by_their_labels(const
 def test_declarations_without_sense_are_refused() -> None:
     with pytest.raises(ValueError, match="InOrder: expected at least two columns"):
         InOrder("a")
-    with pytest.raises(ValueError, match="SumsTo: expected at least two parts"):
+    with pytest.raises(TypeError, match="SumsTo: expected a list of at least two parts"):
         SumsTo("ab", 3)
     table = with_gaps([0.0, 1.0], [1.0, 2.0])
     with pytest.raises(ValueError, match="give others to impute"):

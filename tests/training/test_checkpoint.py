@@ -128,7 +128,9 @@ def check_same(one: Fit, two: Fit) -> None:
             first.history.drop(columns="seconds"), second.history.drop(columns="seconds"), check_exact=True
         )
         tensors = list(zip(tensors_of(first), tensors_of(second), strict=True))
-        assert tensors and all(torch.equal(*pair) for pair in tensors)
+        assert tensors
+        for own, other in tensors:
+            torch.testing.assert_close(own, other, rtol=0, atol=0, equal_nan=True)
     pd.testing.assert_frame_equal(one.restarts, two.restarts, check_exact=True)
     assert one.particle_gain == two.particle_gain and one.interrupted == two.interrupted
 

@@ -1,0 +1,61 @@
+"""The matrix of versions: ``nox`` runs the quick tests on every Python, with the newest and the oldest dependencies.
+
+nox -s tests-3.12          one Python
+nox -s oldest              the lower ends that setup.cfg allows
+nox -s wheel               the built wheel, outside the checkout
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["tests", "oldest", "wheel"]
+QUICK = ("-q", "-m", "not slow", "tests")
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def tests(session: nox.Session) -> None:
+    """The quick tests, with the newest versions that pip finds."""
+    session.install("--editable", ".[test,scale]")
+    session.run("pip", "check")
+    session.run("pytest", *QUICK, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(python="3.11")
+def oldest(session: nox.Session) -> None:
+    """The quick tests, with the oldest versions that setup.cfg allows."""
+    session.install(*lower_ends())
+    session.install("--editable", ".[test]", "--constraint", written(session, lower_ends()))
+    session.run("pytest", *QUICK, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(python="3.11")
+def wheel(session: nox.Session) -> None:
+    """The wheel, imported outside the checkout."""
+    session.install("build")
+    session.run("python", "-m", "build", "--wheel", "--outdir", session.create_tmp())
+    (built,) = Path(session.create_tmp()).glob("*.whl")
+    session.install(str(built))
+    session.cd(session.create_tmp())
+    session.run("python", "-c", "from pyro_mnar import *; from pyro_mnar.models import GINA")
+    session.run("pyro-mnar", "--help", silent=True)
+
+
+def lower_ends() -> list[str]:
+    """The core dependencies, each at its lower end."""
+    metadata = configparser.ConfigParser()
+    metadata.read("setup.cfg")
+    lines = metadata["options"]["install_requires"].splitlines()
+    return [line.strip().replace(">=", "==") for line in lines if re.match(r"\s*[a-z]", line)]
+
+
+def written(session: nox.Session, lines: list[str]) -> str:
+    """A file of constraints."""
+    path = Path(session.create_tmp()) / "oldest.txt"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return str(path)

@@ -1,0 +1,67 @@
+"""What a call will need of memory, estimated before anything is allocated, so that what cannot fit is refused by name.
+
+Estimates are low: what they refuse cannot fit, what they let pass may still be too much.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+GIB = 2**30
+# Copies of a table's cells, particle by particle, that are alive at once: a training step was measured to hold 15 to 35
+# of them, weighing particles 12 to 14.
+COPIES_OF_A_STEP, COPIES_OF_A_DRAW = 8, 6
+
+
+def check_room(name: str, value: int, bytes_each: float, what: str) -> None:
+    """Refuse a number that needs more memory than there is.
+
+    Args:
+        name: The argument.
+        value: What was given.
+        bytes_each: What one needs at least.
+        what: What the memory holds, in words.
+
+    Raises:
+        ValueError: Names the argument, what it needs, what there is, and the greatest number that would fit.
+    """
+    free = available_memory()
+    if value * bytes_each > free:
+        needed = value * bytes_each / GIB
+        raise ValueError(
+            f"{name}: {value} need at least {needed:.3g} GiB of memory ({what}), and {free / GIB:.3g} GiB are free:"
+            f" expected at most {int(free // bytes_each)}"
+        )
+
+
+def available_memory() -> float:
+    """Bytes that this process may still take: what the system has free, or what is left of its container's limit.
+
+    Infinite where the system does not say.
+    """
+    left = _system(), _container()
+    return min(left)
+
+
+def _system() -> float:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        known = dict(line.split(":", 1) for line in lines)
+        return 1024.0 * float(known["MemAvailable"].split()[0])
+    except (OSError, ValueError, KeyError):
+        pass
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return math.inf
+
+
+def _container() -> float:
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
+        return math.inf if limit == "max" else float(limit) - float((folder / "memory.current").read_text("ascii"))
+    except (OSError, ValueError):
+        return math.inf

@@ -1,0 +1,74 @@
+"""Sparse matrices and long frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from bad_inputs.case import Case, refused, taken, untrained
+from pyro_mnar import Table, impute
+
+MATRIX = scipy.sparse.coo_array(([1.0, 2.0, 3.0, 4.5], ([0, 0, 1, 2], [0, 1, 0, 1])), shape=(3, 2))
+LONG = pd.DataFrame({"row": [1, 1, 2, 3], "column": ["a", "b", "a", "b"], "value": [1.0, 2.0, 3.0, 4.5]})
+
+
+def sparse(matrix: Any = MATRIX, **options: Any) -> Table:
+    return Table.from_sparse(matrix, **{"auxiliary": [], **options})
+
+
+def long(frame: Any = LONG, **options: Any) -> Table:
+    return Table.from_long(frame, **{"auxiliary": [], **options})
+
+
+def entries(*values: Any) -> scipy.sparse.coo_array:
+    return scipy.sparse.coo_array((list(values), ([0, 0, 1, 2], [0, 1, 0, 1])), shape=(3, 2))
+
+
+CASES: list[Case] = [
+    refused("a dense array in place of a sparse matrix", lambda: sparse(np.eye(2)), "sparse matrix", "ndarray"),
+    refused("None in place of a sparse matrix", lambda: sparse(None), "sparse matrix", "NoneType"),
+    refused("a frame in place of a sparse matrix", lambda: sparse(LONG), "sparse matrix", "DataFrame"),
+    refused("a sparse matrix of no rows", lambda: sparse(scipy.sparse.coo_array((0, 2))), "observed value"),
+    refused("a sparse matrix of no columns", lambda: sparse(scipy.sparse.coo_array((2, 0))), "observed value"),
+    refused("a sparse matrix without entries", lambda: sparse(scipy.sparse.coo_array((2, 2))), "observed value"),
+    refused("a sparse matrix with infinity", lambda: sparse(entries(1.0, np.inf, 2.0, 3.0)), "inf"),
+    refused("a sparse matrix of complex numbers", lambda: sparse(entries(1j, 1.0, 2.0, 3.0)), "numbers"),
+    refused("a cell given twice", lambda: sparse(scipy.sparse.coo_array(([1.0, 2.0], ([0, 0], [0, 0])), shape=(1, 1))), "row 0", "2"),
+    refused("too few names of columns", lambda: sparse(columns=["a"]), "columns", "2", "1"),
+    refused("repeated names of columns", lambda: sparse(columns=["a", "a"]), "'a'"),
+    refused("too few labels of rows", lambda: sparse(rows=[1]), "rows", "3", "1"),
+    refused("repeated labels of rows", lambda: sparse(rows=[1, 1, 2]), "1"),
+    refused("names as a number", lambda: sparse(columns=3), "columns", "3"),
+    refused("unknown units", lambda: sparse(units="rows"), "units", "'rows'"),
+    refused("a kind of no column", lambda: sparse(columns=["a", "b"], kinds={"c": "count"}), "'c'"),
+    refused("positive entries below zero", lambda: sparse(entries(-1.0, 1.0, 2.0, 3.0), kinds="positive"), "-1"),
+    refused("an auxiliary of a sparse matrix that is not there", lambda: sparse(auxiliary=["sex"]), "'sex'"),
+    refused("U of too few rows", lambda: sparse(auxiliary=pd.DataFrame({"u": [1.0]})), "3", "1"),
+    refused("U with gaps", lambda: sparse(auxiliary=pd.DataFrame({"u": [1.0, np.nan, 2.0]})), "'u'", "row 1"),
+    refused("an option that is none", lambda: sparse(weights="w"), "weights"),
+    refused("by_design of an observed cell", lambda: sparse(by_design=([0], [0])), "row 0"),
+    refused("by_design out of the matrix", lambda: sparse(by_design=([9], [0])), "9"),
+    refused("a dense view too large", lambda: sparse(most_dense_cells=1).x, "at most 1", "3 rows and 2 columns"),
+    taken("explicit zeros", lambda: sparse(entries(0.0, 1.0, 2.0, 0.0)), "are values", lambda t: t.num_entries == 4),
+    taken("entries of NaN", lambda: sparse(entries(np.nan, 1.0, 2.0, 0.0)), "are gaps", lambda t: t.num_entries == 3),
+    taken("a row without entries", lambda: impute(
+        untrained(t := sparse(scipy.sparse.coo_array(([1.0, 2.0], ([0, 2], [0, 0])), shape=(3, 1)))), t,
+        num_draws=2, num_particles=3, cells=([1], [0])).draws, "drawn", lambda draws: bool(np.isfinite(draws).all())),
+    refused("a long frame that is none", lambda: long([1.0]), "DataFrame", "list"),
+    refused("a long frame without the column of values", lambda: long(LONG[["row", "column"]]), "'value'"),
+    refused("a long frame without lines", lambda: long(LONG[:0]), "at least one"),
+    refused("a line without a row", lambda: long(LONG.assign(row=[1.0, np.nan, 2.0, 3.0])), "row"),
+    refused("a line without a column", lambda: long(LONG.assign(column=["a", None, "a", "b"])), "column"),
+    refused("a cell in two lines", lambda: long(pd.concat([LONG, LONG[:1]])), "row 1", "'a'"),
+    refused("values of infinity", lambda: long(LONG.assign(value=[1.0, np.inf, 2.0, 3.0])), "inf"),
+    refused("values of words among numbers", lambda: long(LONG.assign(value=[1.0, "x", 2.0, 3.0])), "'x'"),
+    refused("values that are lists", lambda: long(LONG.assign(value=[[1], [2], [3], [4]])), "value"),
+    refused("values of 10**400", lambda: long(LONG.assign(value=[10**400, 1, 2, 3])), "value"),
+    refused("a line of an undeclared column", lambda: long(columns=["a"]), "'b'"),
+    refused("a line of an undeclared row", lambda: long(rows=[1, 2]), "3"),
+    refused("the same name for row and column", lambda: long(row="row", column="row"), "'row'"),
+    refused("new lines of a new column", lambda: long().new_rows(LONG.assign(column="c")), "'c'"),
+]  # fmt: skip
