@@ -18,6 +18,7 @@ from torch import Tensor
 from pyro_mnar import Table, compare, fit, impute
 from pyro_mnar.guides import PointNet, ZeroImpute
 from pyro_mnar.imputation.generation import generate
+from pyro_mnar.mechanisms import SelfMasking
 from pyro_mnar.models import GINA
 from pyro_mnar.training.evidence import log_evidence
 from pyro_mnar.training.fitted import Fit
@@ -275,7 +276,7 @@ def test_training_imputing_saving_as_with_the_dense_table(tmp_path: Any) -> None
     tables = Table.from_frame(frame, auxiliary=[]), from_long(frame, auxiliary=[])
     results = []
     for table in tables:
-        model = GINA(table, latent_dim=2, seed=0)
+        model = GINA(table, latent_dim=2, mechanism=SelfMasking, seed=0)
         guide = PointNet(table, 2, by_entry=True, seed=0)
         fitted = fit(model, guide, table, epochs=3, batch_size=16, held_out=0.2, progress=False)
         results.append((fitted, log_evidence(fitted, table, num_particles=20)))
@@ -285,7 +286,9 @@ def test_training_imputing_saving_as_with_the_dense_table(tmp_path: Any) -> None
     np.testing.assert_allclose(of_sparse.log_p, of_dense.log_p, rtol=1e-8)
 
     sparse.save(tmp_path / "fit.pt")
-    loaded = Fit.load(tmp_path / "fit.pt", GINA(tables[1], latent_dim=2), PointNet(tables[1], 2, by_entry=True))
+    loaded = Fit.load(
+        tmp_path / "fit.pt", GINA(tables[1], latent_dim=2, mechanism=SelfMasking), PointNet(tables[1], 2, by_entry=True)
+    )
     cells = ([7, 3, 7], [np.flatnonzero(frame.iloc[row].isna())[at] for row, at in ((7, 1), (3, 0), (7, 0))])
     one, other = (impute(result, tables[1], cells=cells, num_draws=2) for result in (sparse, loaded))
     np.testing.assert_array_equal(one.draws, other.draws)
@@ -298,7 +301,7 @@ def test_captured_steps_take_their_rows_from_either() -> None:
     frame = wide(30, 8, 0.4)
     bounds = []
     for table in (Table.from_frame(frame, auxiliary=[]), from_long(frame, auxiliary=[])):
-        model = GINA(table, latent_dim=2, seed=0)
+        model = GINA(table, latent_dim=2, mechanism=SelfMasking, seed=0)
         guide = ZeroImpute(table, 2, hidden=(4,), seed=0)
         fitted = fit(model, guide, table, epochs=2, batch_size=10, compile="graph", progress=False)
         bounds.append(fitted.history["bound"])
