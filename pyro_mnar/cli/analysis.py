@@ -22,6 +22,7 @@ from pyro_mnar.imputation.imputations import HELD_FIXED, OF_BOOTSTRAP
 from pyro_mnar.infer.arguments import device_of
 from pyro_mnar.reports import report
 from pyro_mnar.scenarios import Sensitivity, TippingPoint, sensitivity, tipping_point
+from pyro_mnar.tables.completion import with_gaps_for
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.survey import SurveyDesign, design_columns, design_of
 from pyro_mnar.training.fitted import Fit
@@ -202,9 +203,4 @@ def _frames(folder: Path, manifest: dict[str, Any]) -> Iterator[pd.DataFrame]:
         place = folder / name
         if not place.is_file() or hashlib.sha256(place.read_bytes()).hexdigest() not in digests:
             raise ValueError(f"{place}: is not there, or was changed after it was written: impute again")
-        frame = declared.values(place)
-        for column, codes in manifest["not_applicable"]:
-            kept = frame[column].mask(frame[column].isin(codes))
-            # Formulas know no other gap of numbers than NaN.
-            frame[column] = kept.astype(float) if pd.api.types.is_numeric_dtype(kept.dtype) else kept
-        yield frame
+        yield with_gaps_for(declared.values(place), dict(manifest["not_applicable"]))

@@ -24,7 +24,7 @@ from pyro_mnar.imputation.results import ImputedCells, joint_sample_size, mean_o
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.target import Target
-from pyro_mnar.tables.completion import completed, with_derived, without_value
+from pyro_mnar.tables.completion import completed, with_derived, with_gaps_for, without_value
 from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.derived import computed
 from pyro_mnar.tables.native_frames import as_native
@@ -146,6 +146,11 @@ class Imputations(ImputedCells):
         """The same in pandas' columns, whatever the make of the frame that came in."""
         return super().frames()
 
+    def analysed_frames(self) -> Iterator[pd.DataFrame]:
+        """The same as analyses are to see them: cells that are not applicable are gaps, whatever code stands there."""
+        codes = self.table.schema.codes_of("not_applicable")
+        return (with_gaps_for(frame, codes) for frame in self.pandas_frames())
+
     def of_own_frames(self, analysis: Analysis) -> Analysis:
         """An analysis of pandas frames: a function gets each as one of the make that came in."""
         storage = self.table.storage
@@ -187,7 +192,8 @@ class Imputations(ImputedCells):
     ) -> Pooled:
         """Run an analysis on every completed frame and combine what it says by Rubin's rules.
 
-        Arguments, what an analysis may be, and errors as of :func:`pyro_mnar.pool_frames`.  Of a survey
+        Arguments, what an analysis may be, and errors as of :func:`pyro_mnar.pool_frames`.  Cells that are not
+        applicable are gaps to it, whatever code stands there, so that formulas leave their rows out.  Of a survey
         (``Table.from_frame(weights=, cluster=, strata=)``) a formula is fitted with its weights and the errors of its
         design; a function finds the columns in the frames.
 
@@ -198,7 +204,7 @@ class Imputations(ImputedCells):
         self._refuse_biased()
         note = OF_BOOTSTRAP if self.from_bootstrap else _OF_POSTERIOR if self.from_posterior else HELD_FIXED
         return pool_frames(
-            self.pandas_frames(),
+            self.analysed_frames(),
             self.of_own_frames(analysis),
             outcome=outcome,
             dfcom=dfcom,
@@ -220,7 +226,7 @@ class Imputations(ImputedCells):
                 "likelihood_ratio: expected rows sampled alike, got a survey with weights, clusters or strata, whose"
                 " pseudo-likelihood has no such ratio: test coefficients with pool(...).wald([...])"
             )
-        return likelihood_ratio_frames(self.pandas_frames(), full, null, num_tested=num_tested)
+        return likelihood_ratio_frames(self.analysed_frames(), full, null, num_tested=num_tested)
 
     def shifted(self, delta: Deltas, *, scale: DeltaScale = "sd", seed: int = 0) -> Imputations:
         """The same imputations, moved by deltas: what if the missing values are larger, or rarer, than the fit says?

@@ -249,7 +249,7 @@ def _jackknifed(
     if isinstance(drawn, Imputations):
         analysis = drawn.of_own_frames(analysis)
     run = reader(analysis, outcome, design)
-    results = [run(frame) for frame in (drawn.pandas_frames() if isinstance(drawn, Imputations) else drawn.frames())]
+    results = [run(frame) for frame in (drawn.analysed_frames() if isinstance(drawn, Imputations) else drawn.frames())]
     values, covariances = np.stack([r.values for r in results]), np.stack([r.covariance for r in results])
     if len(results) < 3:
         return math.inf

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -86,6 +86,24 @@ def without_value(frame: pd.DataFrame, schema: Schema, position: int, rows: Int[
     values = frame[name].mask(is_here, codes[0]) if codes else frame[name].mask(is_here)
     done = frame.copy(deep=False)
     done.isetitem(frame.columns.get_loc(name), values)
+    return done
+
+
+def with_gaps_for(frame: pd.DataFrame, codes: Mapping[Hashable, Collection[Any]]) -> pd.DataFrame:
+    """A completed frame as an analysis is to see it: a code for "no value" is no number to compute with.
+
+    Args:
+        frame: The frame; it stays as it is.
+        codes: By column, what stands for no value.
+    """
+    done = frame.copy(deep=False)
+    for name in codes.keys() & {*frame.columns}:
+        has_none = frame[name].isin(list(codes[name])).to_numpy(dtype=bool)
+        if has_none.any():
+            kept = frame[name].mask(has_none)
+            # Formulas know no other gap of numbers than NaN.
+            is_number = pd.api.types.is_numeric_dtype(kept.dtype) and not pd.api.types.is_bool_dtype(kept.dtype)
+            done.isetitem(frame.columns.get_loc(name), kept.astype(np.float64) if is_number else kept)
     return done
 
 

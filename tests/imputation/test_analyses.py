@@ -10,7 +10,7 @@ import statsmodels.formula.api as smf
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from checks import gina_pair, table_with_gaps
-from pyro_mnar import Fit, impute, pool_frames, pool_scalar
+from pyro_mnar import Fit, Imputations, Table, impute, pool_frames, pool_scalar
 from pyro_mnar.imputation.analyses import estimates_of, likelihood_ratio_frames
 
 FORMULA = "y ~ x + w"
@@ -184,3 +184,23 @@ def test_draws_that_do_not_know_of_the_mask_are_refused(option):
         imputations_of(**option).pool("x0 ~ u0")
     with pytest.raises(ValueError, match="stays biased"):
         imputations_of(**option).likelihood_ratio("x0 ~ x1 + u0", "x0 ~ u0")
+
+
+def test_codes_for_no_value_are_no_numbers_to_an_analysis():
+    """Of rows that never had a value -97 stands in every completed frame; a regression leaves them out."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": random.normal(size=60)})
+    frame["y"] = (10 * frame.x + random.normal(size=60)).round().astype("Int64")
+    frame.loc[:9, "y"], frame.loc[50:, "y"] = pd.NA, -97
+    table = Table.from_frame(frame, auxiliary=["x"], kinds="continuous", not_applicable={"y": [-97]})
+    cells = np.stack(np.nonzero((~table.mask & table.applicable).numpy()))
+    draws = 10 * frame.x.to_numpy()[cells[0]] + np.arange(3.0)[:, None]
+    imputations = Imputations(table, cells, draws, draws.mean(0), np.full(60, np.inf))
+    slopes = []
+    for drawn in imputations.frames():
+        assert (drawn.loc[50:, "y"] == -97).all()  # in the frames they stand as they came
+        x, y = (drawn.loc[:49, name].astype(float) for name in ("x", "y"))
+        slopes.append(np.polyfit(x, y, 1)[0])
+    assert imputations.pool("y ~ x").estimates[1] == pytest.approx(np.mean(slopes), rel=1e-6)
+    least = imputations.pool(lambda frame: (float(frame["y"].min()), 1.0)).estimates[0]
+    assert least > -97
