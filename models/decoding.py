@@ -128,7 +128,7 @@ def default_mechanism(schema: Schema, latent_dim: int, mechanism: Any, graph: Mi
 def score_prior(mechanism: nn.Module) -> None:
     """Score the prior of a mechanism's slopes, if it has one: once for the table, so outside the rows."""
     log_prior = getattr(mechanism, "log_prior", None)
-    value = log_prior() if callable(log_prior) else None
+    value: Any = log_prior() if callable(log_prior) else None
     if value is not None:
         pyro.factor("prior_of_slopes", value)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -38,6 +38,7 @@ from pyro_mnar.models.decoding import (
     summed_columns,
     weight_of,
 )
+from pyro_mnar.nn.likelihoods import Decoder
 from pyro_mnar.primitives import observe_events, observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.blocks import EVENTS
@@ -121,11 +122,12 @@ class GINA(PyroModule):
         graph = graph_of(graph, schema)
         is_declared = mechanism is not None or graph is not None
         has_blocks = bool(schema.blocks) and (not is_declared if blocks is None else blocks)
-        is_judged = not is_declared and isinstance(table, Table) and isinstance(table.storage, DenseStorage)
-        self.shrinkage = decoder is None and (is_judged if shrinkage is None else shrinkage)
+        judged = table if isinstance(table, Table) and isinstance(table.storage, DenseStorage) else None
+        judged = None if is_declared else judged
+        self.shrinkage = decoder is None and (judged is not None if shrinkage is None else shrinkage)
         self.causes = None
-        if is_judged:
-            self.causes = likely_causes(table)
+        if judged is not None:
+            self.causes = likely_causes(judged)
             graph = self.causes.graph
             self.read_off_data = {"graph": graph, "blocks": has_blocks, "shrinkage": self.shrinkage}
         self.graph = graph.on(schema) if graph is not None else None
@@ -136,10 +138,11 @@ class GINA(PyroModule):
             self.prior = prior or default_prior(schema, self.latent_dim)
             self.decoder = decoder or default_decoder(schema, self.latent_dim, discrete=discrete)
             mechanism = mechanism or mechanisms.SelfMasking
-            self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, self.graph)
+            built: Any = default_mechanism(schema, self.latent_dim, mechanism, self.graph)
+        self.mechanism = built
         if self.causes is not None:
             self.causes.say()
-            self.causes.put_intercepts(self.mechanism, schema)
+            self.causes.put_intercepts(built, schema)
         # The weight of R is part of what is integrated, so a tempered one is drawn for.
         summed = summed_columns(schema, self.mechanism, discrete, numbers) if mechanism_weight == 1 else frozenset()
         self.summed_columns = summed
@@ -148,7 +151,7 @@ class GINA(PyroModule):
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
         score_prior(self.mechanism)
         if self.shrinkage and am_i_wrapped():  # else nobody hears of it, and Pyro warns
-            pyro.factor("shrinkage", shrinkage_of(self.decoder))
+            pyro.factor("shrinkage", shrinkage_of(cast(Decoder, self.decoder)))
         with rows(batch):
             z = pyro.sample("z", self.prior(batch.aux))
             if self.blocks is not None:

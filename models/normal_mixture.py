@@ -10,6 +10,7 @@ so that sharp mechanisms of many columns can be weighed (:mod:`pyro_mnar.distrib
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -84,7 +85,7 @@ class NormalMixture(PyroModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
-        root: Tensor = self.root
+        root: Any = self.root  # a PyroParam when it is set, a tensor when it is read
         pyro.factor("covariances", self._penalty(root))
         classes = dist.MultivariateNormal(self.loc, scale_tril=root)
         law = dist.MixtureSameFamily(dist.Categorical(logits=self.logits), classes)

@@ -61,7 +61,7 @@ def start_normal_mixture(
     found = Chain(x * side, hidden, first, model.num_classes, np.random.default_rng([seed, model.num_classes])).run(
         rounds, burn_in
     )
-    _take(model, found, side, (~mask).any(axis=0))
+    _take(model, found, side, np.asarray((~mask).any(axis=0)))
     return model
 
 
