@@ -34,6 +34,7 @@ from pyro_mnar.training.fitted import Fit
 
 MOST_ROWS = 512  # on which changes are measured
 MOST_COLUMNS, MOST_CAUSES = 20, 3  # of which print tells
+MOST_NODES = 100  # columns and auxiliaries, for each of which the model runs several times
 WIDTH = 118
 
 
@@ -137,7 +138,10 @@ def summarise(
         return FitSummary(about, (), (), (f"what it depends on is {why}",), "", {}, (), tuple(warnings))
     rows = table.take(np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).round().astype(int)))
     told, blocked = _events(fit, table)
+    nodes = table.schema.num_columns + len(table.schema.auxiliaries)
     try:
+        if nodes > MOST_NODES:
+            raise ValueError(f"{nodes} columns and auxiliaries are too many to change one at a time")
         dependence = MaskDependence.of(fit, rows, without=blocked, seed=seed)
     except ValueError as error:
         dependence, unknown = None, str(error)
