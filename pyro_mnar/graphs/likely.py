@@ -31,6 +31,7 @@ from pyro_mnar.tables.table import Table
 log = logging.getLogger(__name__)
 
 MOST_ROWS = 2000  # that are looked at
+FARTHEST = 20.0  # standard deviations from the mean
 MOST_PREDICTORS = 10  # of a column, those that say most of its values or its gaps
 LEAST_SEEN, LEAST_GAPS = 30, 10  # fewer say nothing
 LEAST_OF_MASK = 2.0  # nats by which gaps have to follow the predictors (one in twenty do by chance)
@@ -114,7 +115,8 @@ def likely_causes(table: Table) -> LikelyCauses:
     """
     schema = table.schema
     rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).astype(int))
-    x = table.x[rows].double().numpy()
+    # In columns of heavy tails a value may lie a million standard deviations away, and says no more than one of these.
+    x = table.x[rows].double().clamp(-FARTHEST, FARTHEST).numpy()
     mask, modelled = table.mask[rows], table.mask_modelled[rows]
     in_block = _in_block(schema, mask, modelled)
     seen, gaps = mask.numpy(), (~mask & modelled).numpy() & ~in_block
