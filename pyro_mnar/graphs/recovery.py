@@ -69,12 +69,17 @@ def missingness_graph_of(
     batch = batch.batch() if isinstance(batch, Table) else batch
     batch = batch.take(torch.arange(min(len(batch), MOST_ROWS), device=batch.x.device))
     batch = replace(batch, mask_modelled=torch.ones_like(batch.mask))
+    # Many points at once: the rows of a small table serve several times over.
+    at_once = min(MOST_ROWS, num_points)
+    repeated = batch.take(torch.arange(at_once, device=batch.x.device) % len(batch))
+    repeated = replace(repeated, size=max(batch.size, at_once))
     edges: set[tuple[Hashable, Hashable]] = set()
     with Session(seed, batch.x.device, _store_without(model)).running():
-        roles = Roles.of(poutine.trace(model).get_trace(batch), sites or {}, nodes)
-        probe = _Probe(model, batch, roles, list(causes_of(nodes, aux_nodes)))
+        Roles.of(poutine.trace(model).get_trace(batch), sites or {}, nodes)  # what is wrong has the user's own shapes
+        roles = Roles.of(poutine.trace(model).get_trace(repeated), sites or {}, nodes)
+        probe = _Probe(model, repeated, roles, list(causes_of(nodes, aux_nodes)))
         with perturbed(trainable_parameters(model), perturbation):
-            for _ in range(-(-num_points // len(batch))):
+            for _ in range(-(-num_points // at_once)):
                 edges |= probe.edges_seen()
     for parent, child in edges:
         if parent == child:

@@ -96,7 +96,7 @@ class TextFrame:
         absent = [name for name in writing.dates if name not in text.names]
         if absent:
             raise ValueError(f"date_format: expected columns among {text.names!r}, got {absent[0]!r}")
-        if text.separator in (writing.numbers.decimal, writing.numbers.thousands):
+        if text.separator == writing.numbers.decimal:  # one between thousands stands in quotes
             raise ValueError(
                 f"decimal: expected another character than the separator, got {text.separator!r} for both: sep= says"
                 " what divides cells"

@@ -48,6 +48,7 @@ from pyro_mnar.experiments.runs import COLUMNS, Key, Runs
 from pyro_mnar.experiments.synthetic import SIGNED, Declared
 from pyro_mnar.experiments.uci_experiment import LowRankAsPublished, MiceAsPublished
 from pyro_mnar.infer.sites import column_distribution
+from pyro_mnar.mechanisms import SelfMasking
 from pyro_mnar.training import Trainer
 
 
@@ -453,7 +454,7 @@ class TestAblation:
         """With a decoder whose noise is huge the draws move from call to call, the mechanism's log-odds do not."""
         frame = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, np.nan, 2.0, np.nan]})
         table = Table.from_frame(frame)
-        model = MeanInMechanism(table, seed=0)
+        model = MeanInMechanism(table, mechanism=SelfMasking, seed=0)
         with torch.no_grad():
             model.decoder.likelihood.log_noise.fill_(3.0)
             model.mechanism.raw_slope.fill_(1.0)
