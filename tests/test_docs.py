@@ -20,7 +20,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", re.DOTAL
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 TOLERANCE = 0.05  # of numbers that a page shows: another machine's training is not bit for bit the same
 
-LONG = {"data.md", "sensitivity.md"}  # what takes seconds even with training cut short
+LONG = {"data.md", "how_to.md", "sensitivity.md", "summary.md"}  # what takes seconds even with training cut short
 
 
 def pages(some: list[Path]) -> pytest.MarkDecorator:

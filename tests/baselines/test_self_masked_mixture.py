@@ -122,6 +122,7 @@ class TestCompletion:
         )
         assert two < 0.5 * one and two < 0.15
 
+    @pytest.mark.slow
     def test_signs_by_column(self) -> None:
         truth = factor(800, seed=6)
         frame = truth.assign(a=truth["a"].where(truth["a"] < 0.3), b=truth["b"].where(truth["b"] > -0.3))

@@ -14,6 +14,7 @@ from pyro_mnar.experiments import Task, education, run_experiment
 from pyro_mnar.experiments.education_experiment import KnownTruth, Outcome, ShareCorrect, run, split
 
 
+@pytest.mark.slow
 def test_quick_runs_every_system_and_resumes(tmp_path: Path) -> None:
     found = run_experiment(education(quick=True), tmp_path, seeds=[0], progress=False)
     assert found["error"].eq("").all()

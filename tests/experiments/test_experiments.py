@@ -378,6 +378,7 @@ class TestUCI:
         )
         assert told < 0.8 and untold > 1.5  # 0.66 and 1.74; the mean has 1.75
 
+    @pytest.mark.slow
     def test_runs_and_says_what_is_published(self, tmp_path: Path) -> None:
         experiment = uci(quick=True).only(systems=["mean", "not-MIWAE PPCA"])
         brief = replace(experiment, systems=[baselines.mean(), baselines.not_miwae_ppca(epochs=1)])

@@ -68,6 +68,7 @@ def test_levels_without_an_order_have_vectors_of_their_own(own_store: None) -> N
         assert (vectors[torch.tensor((town == level).tolist())] == vector).all()
 
 
+@pytest.mark.slow
 def test_it_trains_and_imputes() -> None:
     rng = np.random.default_rng(1)
     z = rng.normal(size=(400, 1))

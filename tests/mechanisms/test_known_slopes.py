@@ -124,6 +124,7 @@ def test_priors_that_are_none(slope: object, message: str) -> None:
         SelfMasking(2, slope=slope)
 
 
+@pytest.mark.slow
 def test_a_prior_narrows_the_interval_of_a_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the rest of the information J_λ, 1/(J_λ + 1/0.05²) is below 0.05² and nearly it."""
     monkeypatch.setattr(observed_information, "PARTICLES", (20,))

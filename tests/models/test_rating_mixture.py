@@ -78,6 +78,7 @@ def test_recovers_from_itself(predictor: RatingMixture, of_column: np.ndarray, n
     assert abs(predictor.predict(rows, columns).mean() - x.mean()) < 0.1
 
 
+@pytest.mark.slow
 def test_gaps_are_predicted_lower_when_known_to_be_left_out() -> None:
     train, x, _ = simulated(np.zeros(12))
     options = {"num_classes": 2, "steps": 100}

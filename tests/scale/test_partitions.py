@@ -62,6 +62,7 @@ def test_completed_tables_keep_what_was_observed_and_their_dtypes(fitted, frame)
     assert completed.dtypes.to_dict() == lazy.dtypes.to_dict() == {"draw": np.dtype("int64"), **frame.dtypes.to_dict()}
 
 
+@pytest.mark.slow
 def test_means_have_the_same_dtypes_in_every_partition(fitted, frame):
     lazy = mean_partitions(fitted, frame, **OPTIONS)
     for part in lazy.partitions:

@@ -116,6 +116,7 @@ def test_a_single_string_is_no_list_of_auxiliaries():
     assert "'age'" in line_of(TypeError, of_frame, {"age": SEEN, "income": GAP}, auxiliary="age")
 
 
+@pytest.mark.slow
 def test_what_is_no_frame_is_refused_without_type_checkers():
     # In another process: in this one the tests' own type checker would answer first.
     code = """
