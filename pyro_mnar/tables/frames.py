@@ -19,7 +19,7 @@ REASONS = ("na_values", "not_applicable", "by_design")  # for a gap, of which co
 Cells = Mapping[Hashable, Any]  # per column one code, several codes, or a boolean per row
 
 
-def check_frame(frame: pd.DataFrame, auxiliary: object, carry: object = ()) -> None:
+def check_frame(frame: pd.DataFrame, auxiliary: Any, carry: Any = ()) -> None:
     """Raise unless it is a frame with rows and columns, each name once, and ``auxiliary`` no stray word."""
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"expected a pandas DataFrame, got {type(frame).__name__}")

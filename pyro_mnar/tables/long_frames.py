@@ -264,7 +264,7 @@ def _labels(given: Iterable[Hashable] | None, count: int, what: str) -> pd.Index
 def _index(labels: Any, what: str) -> pd.Index:
     if isinstance(labels, str) or not isinstance(labels, Iterable):
         raise TypeError(f"{what}: expected a list of labels, got {labels!r}")
-    index = labels if isinstance(labels, pd.Index) else pd.Index(list(labels), tupleize_cols=False)
+    index: Any = labels if isinstance(labels, pd.Index) else pd.Index(list(labels), tupleize_cols=False)
     repeated = index[index.duplicated()]
     if len(repeated):
         raise ValueError(f"{what}: expected each label once, got {repeated[:1].tolist()[0]!r} several times")

@@ -37,8 +37,9 @@ def progress_of(epochs: int, label: str, *, shown: bool, done: int = 0) -> Progr
         done: How many were done before.
     """
     # Services and pythonw have no standard error, on which tqdm would fail.
-    hidden = not shown or sys.stderr is None
-    if hidden or sys.stderr.isatty() or "ipykernel" in sys.modules:
+    stream = sys.stderr
+    hidden = not shown or stream is None
+    if stream is None or hidden or stream.isatty() or "ipykernel" in sys.modules:
         with surroundings_kept():  # tqdm's lock decides how the whole process starts others
             return tqdm(total=epochs, initial=done, unit="epoch", desc=label or None, disable=True if hidden else None)
     return Lines(epochs, label, done)
