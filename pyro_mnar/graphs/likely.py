@@ -220,7 +220,7 @@ def _without(predictors: _Predictors, at: int) -> _Predictors:
 
 
 def _best(
-    predictors: _Predictors, y: NDArray[np.float64], seen: Bool[NDArray, " rows"], used: Bool[NDArray, " rows"]
+    predictors: _Predictors, y: NDArray[np.float64], seen: Bool[NDArray, " rows"], used: Bool[NDArray, " all_rows"]
 ) -> list[int]:
     """Positions of those that say most of the column or its gaps; fewer than a tenth of the seen values."""
     values = predictors.values[used]

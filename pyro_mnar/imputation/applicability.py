@@ -211,3 +211,28 @@ def _log_of_mask(
 def _log_density(law: Any, value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Of each entry by itself."""
     return (law.base_dist if isinstance(law, dist.Independent) else law).log_prob(value)
+
+
+def average_applicable(
+    table: Table,
+    cells: Int[NDArray, "2 cells"],
+    draws: Float[NDArray, "draws cells"],
+    means: Float[NDArray, " cells"],
+    shares: dict[int, Float[NDArray, "_ _"]],
+) -> None:
+    """Average over draws that say that there is a value, where some say that there is none; in place."""
+    is_blank, rank = np.isnan(draws), np.zeros(cells.shape[1], dtype=int)
+    for position in shares:
+        of_column = cells[1] == position
+        rank[of_column] = np.arange(int(of_column.sum()))
+    for at in np.flatnonzero(is_blank.any(0)).tolist():
+        position = int(cells[1, at])
+        kind: Any = table.schema.columns[position].kind
+        kept = draws[~is_blank[:, at], at]
+        most_have_one = 2 * len(kept) > len(draws)
+        means[at] = kept.mean() if most_have_one else np.nan
+        if position in shares:
+            counts = np.bincount(kind.codes(kept), minlength=len(kind.levels)) if len(kept) else np.nan
+            shares[position][rank[at]] = counts / max(1, len(kept))
+            if most_have_one and kind.holds_words:
+                means[at] = np.argmax(counts)

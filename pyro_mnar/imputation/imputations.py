@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from pyro_mnar.imputation.analyses import Analysis, likelihood_ratio_frames, pool_frames
-from pyro_mnar.imputation.applicability import Applicability
-from pyro_mnar.imputation.chunks import imputed
+from pyro_mnar.imputation.applicability import Applicability, average_applicable
 from pyro_mnar.imputation.deltas import Deltas, DeltaScale, Moved, moved
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.imputation.pooling import JointTest
 from pyro_mnar.imputation.results import ImputedCells, joint_sample_size, mean_over
 from pyro_mnar.imputation.row_conditions import Conditions
-from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.tables.completion import completed, with_derived, with_gaps_for, without_value
 from pyro_mnar.tables.dense import DenseStorage
@@ -30,7 +26,6 @@ from pyro_mnar.tables.derived import computed
 from pyro_mnar.tables.native_frames import as_native
 from pyro_mnar.tables.schema import Column
 from pyro_mnar.tables.survey import design_of, has_design
-from pyro_mnar.tables.table import Table
 
 HELD_FIXED = (
     "Every draw was made at the same parameters of the imputation model, as if these were known: the intervals leave"
@@ -88,7 +83,7 @@ class Imputations(ImputedCells):
             if first.table.schema.columns[at].kind.holds_words:
                 means[first.cells[1] == at] = shares[at].argmax(1)
         draws = np.concatenate([part.draws for part in parts])
-        _average_applicable(first.table, first.cells, draws, means, shares)
+        average_applicable(first.table, first.cells, draws, means, shares)
         effective = joint_sample_size([part.effective_sample_size for part in parts])
         return replace(
             first,
@@ -344,82 +339,6 @@ def _said(column: Column, negative: float, below: float, above: float) -> str:
     if below >= above:
         return f"{below:.0%} {what} below {least}, the least value seen"
     return f"{above:.0%} {what} above {greatest}, the greatest value seen"
-
-
-def impute_gaps(table: Table, sampler: Sampler, device: torch.device, mode: str) -> Imputations:
-    """Impute every gap of a table, as many rows at a time as fit into memory; see :func:`pyro_mnar.impute`."""
-    num_draws = sampler.num_draws
-    wanted = (~table.mask & table.applicable).numpy()
-    with_gaps = np.flatnonzero(wanted.any(1))
-    cells = np.stack(np.nonzero(wanted))
-    draws, means = np.empty((num_draws, cells.shape[1])), np.empty(cells.shape[1])
-    effective = np.full(len(table), np.inf)
-
-    averages = sampler.averages
-    shares = {at: np.empty((int((cells[1] == at).sum()), width)) for at, width in averages.widths.items()}
-    done, shared = 0, dict.fromkeys(shares, 0)
-    with closing(imputed(sampler, table.batch(), with_gaps, device, mode)) as parts:
-        for rows, chunk in parts:
-            here = wanted[rows]
-            stop = done + int(here.sum())
-            draws[:, done:stop] = chunk.draws.cpu().numpy()[:, here]
-            found, levels = averages.decode(chunk.mean.cpu().double().numpy())
-            means[done:stop] = found[here]
-            for at, share in shares.items():
-                first, shared[at] = shared[at], shared[at] + int(here[:, at].sum())
-                share[first : shared[at]] = levels[at][here[:, at]]
-            effective[rows] = chunk.effective_sample_size.cpu().numpy()
-            done = stop
-
-    for position, column in enumerate(table.schema.columns):
-        here = cells[1] == position
-        draws[:, here] = column.settle(column.decode(draws[:, here]))
-        means[here] = column.settle(means[here])
-    if table.bounds is not None:
-        table.bounds.hold(draws, cells)
-        table.bounds.hold(means, cells)
-    if sampler.conditions is not None:
-        sampler.conditions.settle(draws, cells)
-    if sampler.applicability is not None:
-        sampler.applicability.settle(draws, cells)
-        _average_applicable(table, cells, draws, means, shares)
-    return Imputations(
-        table,
-        cells,
-        draws,
-        means,
-        effective,
-        shares,
-        sampler.target,
-        sampler.conditions,
-        sampler.applicability,
-        from_posterior=sampler.has_posterior,
-    )
-
-
-def _average_applicable(
-    table: Table,
-    cells: Int[NDArray, "2 cells"],
-    draws: Float[NDArray, "draws cells"],
-    means: Float[NDArray, " cells"],
-    shares: dict[int, Float[NDArray, "_ _"]],
-) -> None:
-    """Average over draws that say that there is a value, where some say that there is none; in place."""
-    is_blank, rank = np.isnan(draws), np.zeros(cells.shape[1], dtype=int)
-    for position in shares:
-        of_column = cells[1] == position
-        rank[of_column] = np.arange(int(of_column.sum()))
-    for at in np.flatnonzero(is_blank.any(0)).tolist():
-        position = int(cells[1, at])
-        kind: Any = table.schema.columns[position].kind
-        kept = draws[~is_blank[:, at], at]
-        most_have_one = 2 * len(kept) > len(draws)
-        means[at] = kept.mean() if most_have_one else np.nan
-        if position in shares:
-            counts = np.bincount(kind.codes(kept), minlength=len(kind.levels)) if len(kept) else np.nan
-            shares[position][rank[at]] = counts / max(1, len(kept))
-            if most_have_one and kind.holds_words:
-                means[at] = np.argmax(counts)
 
 
 def _counted(number: int, what: str) -> str:

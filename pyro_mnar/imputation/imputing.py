@@ -17,11 +17,12 @@ import torch
 from pyro_mnar.capture.tracing import MODES
 from pyro_mnar.imputation.applicability import Applicability
 from pyro_mnar.imputation.deltas import Deltas, DeltaScale, scales_of
-from pyro_mnar.imputation.imputations import Imputations, impute_gaps
+from pyro_mnar.imputation.imputations import Imputations
 from pyro_mnar.imputation.row_conditions import Conditions, Declared
 from pyro_mnar.imputation.row_keys import keys_of_columns, keys_of_content
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.single_cells import CellImputations, impute_cells
+from pyro_mnar.imputation.table_gaps import impute_gaps
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.arguments import device_of, whole_number
 from pyro_mnar.infer.memory import COPIES_OF_A_DRAW, check_room

@@ -22,7 +22,7 @@ def draws_to_inference_data(
     *,
     effective_sample_size: Float[NDArray, " rows"] | None = None,
     pareto_k: pd.Series | None = None,
-    replicated: tuple[Table, Float[NDArray, "draws rows columns"], Bool[NDArray, "draws rows columns"]] | None = None,
+    replicated: tuple[Table, Float[NDArray, "tables rows columns"], Bool[NDArray, "tables rows columns"]] | None = None,
 ) -> Any:
     """Draws of every missing entry under ``posterior``, one chain.
 

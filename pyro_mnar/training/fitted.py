@@ -6,36 +6,28 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyro
 import torch
-from pyro.distributions import constraints
 from pyro.infer.autoguide import AutoGuide
-from torch import Tensor, nn
+from torch import nn
 
-from pyro_mnar.infer.construction import arguments_of
 from pyro_mnar.infer.pair import check_callable
-from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
+from pyro_mnar.infer.parameters import module_parameters
 from pyro_mnar.infer.posterior import PosteriorDraws, flat_samples
-from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.native_frames import is_frame
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training import files
 from pyro_mnar.training.particle_gain import ParticleGain
-from pyro_mnar.training.recipes import pair_of, recipe_of
+from pyro_mnar.training.recipes import recipe_of
+from pyro_mnar.training.saved import SavedFit, call_once, check_fits, parameters_of, saved_pair
 
 if TYPE_CHECKING:
     from pyro_mnar.summaries.fit_summary import FitSummary
-
-_CONSTRAINTS = {
-    name: constraint
-    for name in constraints.__all__
-    if isinstance(constraint := getattr(constraints, name), constraints.Constraint)
-}
 
 
 @dataclass
@@ -194,7 +186,9 @@ class Fit:
                 column, or a parameter made by ``pyro.param`` has a constraint with arguments of its own.
             OSError: If the folder cannot be written to; a file that was there is as it was.
         """
-        tensors, constraints_of = zip(*map(_parameters, [self, *self.bootstrap]), strict=True)
+        tensors, constraints_of = zip(
+            *(parameters_of(one.model, one.guide, one.store) for one in (self, *self.bootstrap)), strict=True
+        )
         plain = {
             "recipe": recipe_of(self.model, self.guide, self.schema),
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -236,7 +230,7 @@ class Fit:
             raise ValueError("model: expected one beside the guide, got a guide alone")
         content, plain = files.read(path)
         try:
-            saved = _Saved.of(content, plain)
+            saved = SavedFit.of(content, plain)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: cannot be read: {error}") from None
         if model is None:
@@ -247,7 +241,7 @@ class Fit:
                     " saved ones were, and give them, Fit.load(path, model=..., guide=...)"
                 )
             try:
-                model, guide = _pair_of(recipe, saved)
+                model, guide = saved_pair(recipe, saved)
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"{path}: its model and guide cannot be made: {error}") from None
         guide = PosteriorDraws() if guide is None else guide
@@ -255,8 +249,8 @@ class Fit:
             if isinstance(given, PosteriorDraws):
                 continue  # it has no shapes of its own
             if isinstance(given, nn.Module) and saved.fits[0][role] and not given.state_dict():
-                _call_once(given, saved.schema, next(iter(saved.fits[0][role].values())).dtype)
-            _check_fits(path, role, given, saved)
+                call_once(given, saved.schema, next(iter(saved.fits[0][role].values())).dtype)
+            check_fits(path, role, given, saved)
 
         trained: Any = model
         bootstrap = []
@@ -269,106 +263,6 @@ class Fit:
         )
 
 
-class _Saved(NamedTuple):
-    """What a file holds, whatever its format.
-
-    Attributes:
-        schema: Of the training table.
-        fits: The parameters of the fit and of its bootstrap, as :func:`_parameters` gives them.
-        constraints: Of the parameters in the store, by name, for each of these.
-        history: As in the fit.
-        restarts: As in the fit.
-        dtype: Floating type of the parameters.
-        told: What else the fit says of its training, by name.
-    """
-
-    schema: Schema
-    fits: list[dict[str, dict[str, Tensor]]]
-    constraints: list[dict[str, str]]
-    history: pd.DataFrame
-    restarts: pd.DataFrame
-    dtype: torch.dtype
-    told: dict[str, Any]
-
-    @classmethod
-    def of(cls, content: dict[str, Any], plain: dict[str, Any] | None) -> _Saved:
-        if plain is None:  # format 1: values and constraints side by side, everything in one dictionary
-            fits = [content, *content.get("bootstrap", ())]
-            stores = [fit["store"] for fit in fits]
-            return cls(
-                Schema.from_dict(content["schema"]),
-                [
-                    {**fit, "store": {name: value for name, (value, _) in store.items()}}
-                    for fit, store in zip(fits, stores, strict=True)
-                ],
-                [{name: constraint for name, (_, constraint) in store.items()} for store in stores],
-                pd.DataFrame(content["history"]),
-                pd.DataFrame(content["restarts"]),
-                torch.get_default_dtype(),
-                _told(content),
-            )
-        return cls(
-            Schema.from_json(plain["schema"]),
-            content["fits"],
-            plain["constraints"],
-            pd.DataFrame(plain["history"]),
-            pd.DataFrame(plain["restarts"]),
-            getattr(torch, plain["dtype"]),
-            _told(plain),
-        )
-
-    def put(self, number: int, model: Any, guide: Any) -> dict[str, Any]:
-        """Put the parameters of one of the fits into the modules; returns the state of the store."""
-        parameters = self.fits[number]
-        for module, state in ((model, parameters["model"]), (guide, parameters["guide"])):
-            if isinstance(module, nn.Module):
-                module.load_state_dict(state)
-        return {
-            "params": {name: value.requires_grad_() for name, value in parameters["store"].items()},
-            "constraints": {name: _CONSTRAINTS[known] for name, known in self.constraints[number].items()},
-        }
-
-
-def _told(data: Mapping[str, Any]) -> dict[str, Any]:
-    gain = data.get("particle_gain")
-    particle_gain = None if gain is None else ParticleGain(**gain)
-    return {
-        "particle_gain": particle_gain,
-        "interrupted": data.get("interrupted", False),
-        "num_rows": data.get("num_rows", 0),
-        "notes": dict(data.get("notes", {})),
-    }
-
-
-def _pair_of(recipe: dict[str, Any], saved: _Saved) -> tuple[Any, Any]:
-    """The pair of a recipe, in the type of the saved parameters; what no file holds is computed in that type too."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(saved.dtype)
-    try:
-        return pair_of(recipe, saved.schema)
-    finally:
-        torch.set_default_dtype(before)
-
-
-def _check_fits(path: str | PathLike[str], role: str, module: Any, saved: _Saved) -> None:
-    """Refuse a module that is not made as the saved one was, before anything is written into it."""
-    made_for = (arguments_of(module) or {}).get("table")
-    if isinstance(made_for, Schema) and made_for != saved.schema:
-        raise ValueError(
-            f"{path}: the {role} given was made for another table than the saved one: make it with the schema of the"
-            " training table"
-        )
-    own = {name: tuple(value.shape) for name, value in _state(module).items()}
-    for fit in saved.fits:
-        kept = {name: tuple(value.shape) for name, value in fit[role].items()}
-        for name in (*kept, *own):
-            if kept.get(name) != own.get(name):
-                raise ValueError(
-                    f"{path}: the {role} given does not fit: its parameter {name!r} has shape {own.get(name)}, the"
-                    f" saved one's {kept.get(name)} (None: there is none): make it as the saved one was"
-                )
-
-
 def copied_modules(model: Any, guide: Any) -> tuple[Any, Any]:
     """The pair copied, modules that both hold still shared."""
     memo: dict[int, Any] = {}
@@ -377,43 +271,3 @@ def copied_modules(model: Any, guide: Any) -> tuple[Any, Any]:
     if of_guide is not None:  # Pyro's guides lose their model, original and copy both, when they are copied
         guide._model, copied[1]._model = of_guide, copy.deepcopy(of_guide, memo)
     return copied
-
-
-def _parameters(fit: Fit) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
-    """All that training changes, by who holds it, and the constraints of what the store holds."""
-    store = _unmirrored(fit.store, fit.model, fit.guide)
-    tensors = {
-        "model": _state(fit.model),
-        "guide": _state(fit.guide),
-        "store": {name: value for name, (value, _) in store.items()},
-    }
-    return tensors, {name: constraint for name, (_, constraint) in store.items()}
-
-
-def _call_once(guide: nn.Module, schema: Schema, dtype: torch.dtype) -> None:
-    """Let a guide make its parameters, whose values do not matter."""
-    x = torch.zeros(1, schema.num_columns, dtype=dtype)
-    row = Batch.of(x, torch.ones_like(x, dtype=torch.bool), x.new_zeros(1, schema.num_auxiliaries))
-    with Session(0).running(), torch.no_grad():
-        guide(row)
-
-
-def _state(module: Any) -> dict[str, Any]:
-    return module.state_dict() if isinstance(module, nn.Module) else {}
-
-
-def _unmirrored(store: dict[str, Any], *modules: Any) -> dict[str, tuple[Tensor, str]]:
-    """What ``pyro.param`` put into the store: unconstrained value and name of the constraint."""
-    mirrored = {name for module in modules for name in mirrored_parameters(module)}
-    own = {}
-    for name, value in store["params"].items():
-        if name.replace("$$$", ".") in mirrored:
-            continue
-        constraint = store["constraints"][name]
-        known = [key for key, other in _CONSTRAINTS.items() if other is constraint]
-        if not known:
-            raise TypeError(
-                f"parameter {name!r}: expected a constraint among {sorted(_CONSTRAINTS)} to save, got {constraint}"
-            )
-        own[name] = (value.detach(), known[0])
-    return own

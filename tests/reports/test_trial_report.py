@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
@@ -61,5 +62,6 @@ def test_what_is_not_given_is_said_and_what_does_not_fit_is_refused(trial: pd.Da
         report_trial({"a": drawn}, pooled={"c": drawn.pool(effect)})
     with pytest.raises(ValueError, match=r"estimand: expected attributes among .*, got 'dropout'"):
         report_trial(drawn, estimand={"dropout": "none"})
+    jaxtyping.config.update("jaxtyping_disable", True)  # as users have it: no type checker stands before the message
     with pytest.raises(TypeError, match="expected those of impute_trial, got DataFrame"):
         report_trial(trial)  # pyright: ignore[reportArgumentType]
