@@ -153,6 +153,7 @@ def test_with_a_target_the_rewards_are_the_exact_information_about_it():
     )
 
 
+@pytest.mark.slow
 def test_rewards_agree_with_brute_force():
     """The same expectation by a loop: draw an answer, encode the row with it, compare two normals."""
     table = linear_table(("1000",))

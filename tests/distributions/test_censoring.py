@@ -313,6 +313,7 @@ def test_weights_are_unbiased_for_the_evidence_by_quadrature(proposes: str, summ
         assert (value <= batch.upper[:, column])[:, gap].all()
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_loss_is_that_of_finite_differences() -> None:
     """Of continuous columns, at a fixed stream of random numbers, the mechanism looking at what was drawn."""
     x = torch.tensor([[torch.nan, 0.4, torch.nan], [0.2, torch.nan, torch.nan]])

@@ -176,6 +176,7 @@ def test_refuses_what_does_not_go_together(trained: Fit, drawn: Imputations) -> 
         report(apart, drawn)
 
 
+@pytest.mark.slow
 def test_a_diagnosis_is_shown_with_its_pictures(trained: Fit, drawn: Imputations) -> None:
     found = diagnose(trained, drawn, num_particles=500, replicates=10, ignorable=trained)
     page = report(trained, drawn, diagnostics=found)

@@ -71,6 +71,7 @@ def test_means_have_the_same_dtypes_in_every_partition(fitted, frame):
     assert lazy.compute().notna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_numbers_depend_on_seed_and_partition_alone(fitted, frame):
     whole = impute_partitions(fitted, frame, **OPTIONS)
     first = whole.compute()

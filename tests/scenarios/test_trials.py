@@ -45,7 +45,9 @@ def imputed(frame: pd.DataFrame | None = None, **options: Any) -> TrialImputatio
     return impute_trial(wide() if frame is None else frame, **{**settings, "num_draws": 5, **options})
 
 
-@pytest.mark.parametrize("reference", REFERENCES)
+@pytest.mark.parametrize(
+    "reference", [pytest.param(name, marks=() if name in ("MAR", "jump") else pytest.mark.slow) for name in REFERENCES]
+)
 def test_conditional_means_are_those_of_the_formulas(reference: str) -> None:
     result = imputed(reference=reference)
     frame, trial = wide(), result.trial
@@ -79,6 +81,7 @@ def test_control_arm_and_intermittent_gaps_are_the_same_under_every_reference() 
         assert (values[:, 1, 2] != under_mar.values[:, 1, 2]).all()  # p1: on the drug, gone after the second visit
 
 
+@pytest.mark.slow
 def test_each_patient_may_have_a_reference() -> None:
     frame = wide()
     names = pd.Series(np.where(np.arange(90) % 3, "jump", "copy"), index=frame.index)
@@ -105,6 +108,7 @@ def test_delta_adds_exactly_to_what_is_imputed() -> None:
     np.testing.assert_array_equal(grows.draws, plain.draws + 0.5 * np.maximum(since, 0))
 
 
+@pytest.mark.slow
 def test_long_and_wide_frames_give_the_same_trial() -> None:
     frame = long(wide())
     result = impute_trial(

@@ -297,6 +297,7 @@ def test_training_imputing_saving_as_with_the_dense_table(tmp_path: Any) -> None
     assert len(restarted.members) == 2
 
 
+@pytest.mark.slow
 def test_captured_steps_take_their_rows_from_either() -> None:
     frame = wide(30, 8, 0.4)
     bounds = []

@@ -87,6 +87,7 @@ def parameters_of(result):
 # It trains ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_bound_reaches_the_exact_evidence_of_the_best_normal():
     table = complete_table()
     result = fit(Factor(), Line(), table, epochs=80, batch_size=40, learning_rate=0.03, progress=False)

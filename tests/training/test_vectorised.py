@@ -72,7 +72,8 @@ def plan_of(table: Table, validation: Table | None = None, **options) -> Trainin
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("holds_out", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("holds_out", [False, True])
 def test_members_trained_at_once_are_those_trained_in_turn(holds_out, caplog):
     table = table_with_gaps()
     validation = table.take(np.arange(8)) if holds_out else None
