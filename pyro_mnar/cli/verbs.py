@@ -176,7 +176,7 @@ def _pool(commands: Any) -> None:
         "pyro-mnar pool completed/ 'income ~ age' --confidence 0.9 --json",
     )
     command.add_argument("folder", type=Path, help="folder that 'impute' wrote")
-    command.add_argument("formula", help="least squares, as statsmodels writes them: 'income ~ age + C(town)'")
+    _add_formula(command)
     _add_inference(command)
     add_json(command)
     add_threads(command)
@@ -193,7 +193,7 @@ def _sensitivity(commands: Any) -> None:
         "pyro-mnar sensitivity survey.csv 'income ~ age' --fit survey.fit --tipping income=0,-3 --coefficient age",
     )
     _add_data(command)
-    command.add_argument("formula", help="least squares, as statsmodels writes them: 'income ~ age + C(town)'")
+    _add_formula(command)
     command.add_argument(
         "--fit",
         type=Path,
@@ -288,6 +288,10 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         type=Path,
         help="CSV file with a header, in which empty cells are gaps; or .xlsx, .parquet, .feather, .dta, .sav",
     )
+
+
+def _add_formula(command: argparse.ArgumentParser) -> None:
+    command.add_argument("formula", help="least squares, as statsmodels writes them: 'income ~ age + C(town)'")
 
 
 def _add_fit(command: argparse.ArgumentParser, what: str, *, required: bool = False) -> None:

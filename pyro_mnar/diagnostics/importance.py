@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.session import Session
+from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 
@@ -54,7 +55,7 @@ def row_weights(
         raise ValueError(f"num_particles: expected at least {LEAST_PARTICLES}, got {num_particles}")
     gaps = (~table.mask & table.applicable).numpy()
     rows = np.flatnonzero(gaps.any(1))
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most_rows)).astype(int))] if len(rows) else rows
+    rows = rows[spread_evenly(len(rows), most_rows)]
     session = Session(seed, fit.device, fit.store)
     with_gaps = np.flatnonzero(gaps.any(0)).tolist()
     sampler = Sampler(fit, 1, num_particles, Target.GIVEN_MASK, session, with_gaps=with_gaps)

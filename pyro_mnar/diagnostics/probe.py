@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyro.distributions as dist
 import pyro.poutine as poutine
 import torch
@@ -27,6 +26,7 @@ from pyro_mnar.infer.sites import (
     stochastic_sites,
 )
 from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.table import Table
 
 MOST_ROWS = 512
@@ -57,7 +57,7 @@ class ModelProbe:
         cls, model: Callable[[Batch], Any], guide: Callable[[Batch], Any], table: Table, session: Session
     ) -> ModelProbe:
         """Run the pair on up to 512 rows, spread evenly over the table."""
-        chosen = np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).astype(int)
+        chosen = spread_evenly(len(table), MOST_ROWS)
         batch = table.source().take(torch.from_numpy(chosen)).to(session.device)
         with session.running():
             with torch.no_grad():

@@ -24,6 +24,7 @@ from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.shared import shared_part
 from pyro_mnar.infer.sites import column_distribution, columns_of, mechanism_weight, sample_sites
 from pyro_mnar.tables.blocks import EVENTS, members_of
+from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.evidence import row_weights
 from pyro_mnar.training.fitted import Fit
@@ -59,7 +60,7 @@ def replicated(fit: Fit, table: Table, replicates: int = 100, *, seed: int = 0) 
         replicates: How many tables to draw.
         seed: Same seed, same numbers.
     """
-    chosen = np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).astype(int))
+    chosen = spread_evenly(len(table), MOST_ROWS)
     table = table.take(chosen) if len(chosen) < len(table) else table
     x, masks = zip(*_drawn(fit, table, replicates, seed), strict=True)
     own = table.mask.numpy()

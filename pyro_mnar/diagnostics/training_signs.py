@@ -11,6 +11,7 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor, nn
 
+from pyro_mnar.capture.gradient import loss_and_gradient
 from pyro_mnar.diagnostics.spread import means_by_column
 from pyro_mnar.imputation import impute
 from pyro_mnar.imputation.target import Target
@@ -18,6 +19,8 @@ from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.parameters import trainable_parameters
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import column_distribution, holds_columns, is_shared, stochastic_sites
+from pyro_mnar.tables.batch import Batch
+from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training import fit as train
 from pyro_mnar.training.evidence import row_weights
@@ -59,19 +62,18 @@ def gradient_norm(fit: Fit, table: Table, *, draws: int = 20, seed: int = 0) -> 
 
     Of rows spread evenly over the table, the mean of several draws.  NaN where there is nothing to train.
     """
-    batch = table.source().take(_spread_evenly(table)).to(fit.device)
+    batch = table.source().take(torch.from_numpy(spread_evenly(len(table), MOST_ROWS))).to(fit.device)
     objective = ImportanceWeightedELBO(5)
     with Session(seed, fit.device, fit.store).running():
         objective.particles(fit.model, fit.guide, batch)  # guides may make their parameters when first called
         parameters = trainable_parameters(fit.model, fit.guide)
         if not parameters:
             return np.nan, np.nan
-        drawn = []
-        for _ in range(draws):
-            loss = objective.differentiable_loss(fit.model, fit.guide, batch) / batch.size
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-            drawn.append(torch.cat([g.reshape(-1) for g in gradients if g is not None]).double())
-    found = torch.stack(drawn)
+
+        def loss(batch: Batch) -> Tensor:
+            return objective.differentiable_loss(fit.model, fit.guide, batch) / batch.size
+
+        found = torch.stack([loss_and_gradient(loss, parameters, batch)[1] for _ in range(draws)]).double()
     return float(found.mean(0).norm()), float((found.var(0).sum() / draws).sqrt())
 
 
@@ -82,7 +84,7 @@ def still_rises(gained: float, error: float, least: float = 0.005) -> bool:
 
 def kl_by_dimension(fit: Fit, table: Table, *, seed: int = 0) -> pd.Series:
     """KL(q(z_h | x_o, r) ‖ p(z_h | u)), mean over rows, of each dimension of a latent with normal guide and prior."""
-    batch = table.source().take(_spread_evenly(table)).to(fit.device)
+    batch = table.source().take(torch.from_numpy(spread_evenly(len(table), MOST_ROWS))).to(fit.device)
     with Session(seed, fit.device, fit.store).running(), torch.no_grad():
         guide_trace = poutine.trace(fit.guide).get_trace(batch)
         model_trace = poutine.trace(poutine.replay(fit.model, trace=guide_trace)).get_trace(batch)
@@ -131,7 +133,3 @@ def distance_from_ignorable(fit: Fit, ignorable: Fit, table: Table, *, seed: int
         mean, other = means[0][d], means[1][d]
         rows[column.name] = {"imputed": mean, "ignorable": other, "distance_in_sd": (mean - other) / spread}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["imputed", "ignorable", "distance_in_sd"])
-
-
-def _spread_evenly(table: Table) -> Tensor:
-    return torch.from_numpy(np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).astype(int)))

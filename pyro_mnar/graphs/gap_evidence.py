@@ -187,12 +187,12 @@ class _Law:
             log_k, c = of_mask
             k = np.exp(log_k)
             below = k * (c - self.y)
-            mills = _mills(below)
+            mills = inverse_mills(below)
             joint, each = self._log_missing(parts, self.of_gaps)
             weight = np.exp(joint - each[:, None])
             away = (self.of_gaps @ beta)[:, None] + middle - c
             root = np.sqrt(1 + (k * scale) ** 2)
-            pull = weight * _mills(k * away / root) * k / root
+            pull = weight * inverse_mills(k * away / root) * k / root
             total += log_ndtr(below).sum() + each.sum()
             d_beta, d_middle = d_beta + self.of_gaps.T @ pull.sum(1), d_middle + pull.sum(0)
             d_scale = d_scale - (pull * away * (k * scale / root) ** 2).sum(0)
@@ -276,7 +276,12 @@ def _logistic(r: Vector, predictors: Predictors) -> float:
     return float((r * log_expit(log_odds) + (1 - r) * log_expit(-log_odds)).sum() - 0.5 * beta @ precision @ beta)
 
 
-def _mills(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def has_atom(seen: Float[NDArray, " values"]) -> bool:
+    """Whether one value is more than half of those seen."""
+    return bool(2 * np.unique(seen, return_counts=True)[1].max(initial=0) > seen.size)
+
+
+def inverse_mills(x: Float[NDArray, " *shape"]) -> Float[NDArray, " *shape"]:
     """φ(x) / Φ(x), finite however low x is."""
     from scipy.special import log_ndtr
 

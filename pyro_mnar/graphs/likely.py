@@ -20,11 +20,12 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from pyro_mnar.graphs.gap_evidence import GapEvidence, gap_evidence
+from pyro_mnar.graphs.gap_evidence import GapEvidence, gap_evidence, has_atom
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.nodes import Edge, listed
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.tables.blocks import events, members_of
+from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 
@@ -114,7 +115,7 @@ def likely_causes(table: Table) -> LikelyCauses:
         table: A table with tensors of all its cells.
     """
     schema = table.schema
-    rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).astype(int))
+    rows = spread_evenly(len(table), MOST_ROWS)
     # In columns of heavy tails a value may lie a million standard deviations away, and says no more than one of these.
     x = table.x[rows].double().clamp(-FARTHEST, FARTHEST).numpy()
     mask, modelled = table.mask[rows], table.mask_modelled[rows]
@@ -239,4 +240,4 @@ def _correlations(values: Float[NDArray, "rows predictors"], y: Float[NDArray, "
 def _says_something(values: Float[NDArray, " seen"], gaps: Bool[NDArray, " rows"]) -> bool:
     if len(values) < LEAST_SEEN or gaps.sum() < LEAST_GAPS:
         return False
-    return bool(2 * np.unique(values, return_counts=True)[1].max() <= len(values))
+    return not has_atom(values)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import column_distribution, columns_of, mechanism_weight, sample_sites
 from pyro_mnar.plots.axes import IMPUTED, SEEN, axes_or_new
+from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training import Fit
 
@@ -79,7 +80,7 @@ def _chances(
     fit: Fit, table: Table, at: int, values: Float[NDArray, " values"], seed: int
 ) -> Float[NDArray, " values"]:
     """Mean over rows of P(R_d = 1) where x_d has each of the values."""
-    rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).astype(int))
+    rows = spread_evenly(len(table), MOST_ROWS)
     batch = table.source().take(torch.from_numpy(rows)).to(fit.device).without_bounds()
     found = []
     with Session(seed, fit.device, fit.store).running(), torch.no_grad():

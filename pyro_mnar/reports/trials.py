@@ -16,7 +16,7 @@ import pandas as pd
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.reports.contents import software
 from pyro_mnar.reports.rendering import Block, Listing, Picture, Section
-from pyro_mnar.reports.written import Report, results, tipping_points
+from pyro_mnar.reports.written import Report, by_name, listed_tips, not_reported, results, tipping_points
 from pyro_mnar.scenarios.reference_means import MEANINGS
 from pyro_mnar.scenarios.tipping import TippingPoint
 from pyro_mnar.scenarios.trial import Trial
@@ -50,35 +50,32 @@ def report_trial(
         TypeError: If ``imputations`` are none of a trial.
         ValueError: If they are of different trials, results carry other names, or the estimand another attribute.
     """
-    by_name = dict(imputations) if isinstance(imputations, Mapping) else {"": imputations}
-    for given in by_name.values():
+    drawn = dict(imputations) if isinstance(imputations, Mapping) else {"": imputations}
+    for given in drawn.values():
         if not isinstance(given, TrialImputations):
             raise TypeError(f"imputations: expected those of impute_trial, got {type(given).__name__}")
-    if not by_name:
+    if not drawn:
         raise ValueError("imputations: expected at least one, got none")
-    trial = _same_trial(by_name)
-    found = {"": pooled} if isinstance(pooled, Pooled) else dict(pooled or {})
-    if unknown := [name for name in found if name not in by_name]:
-        raise ValueError(f"pooled: expected names among {list(by_name)!r}, got {unknown[0]!r}")
+    trial = _same_trial(drawn)
+    found, tips = by_name(pooled), listed_tips(tipping)
+    if unknown := [name for name in found if name not in drawn]:
+        raise ValueError(f"pooled: expected names among {list(drawn)!r}, got {unknown[0]!r}")
     if unknown := [name for name in estimand or {} if name not in ESTIMAND]:
         raise ValueError(f"estimand: expected attributes among {list(ESTIMAND)!r}, got {unknown[0]!r}")
-    tips = [tipping] if isinstance(tipping, TippingPoint) else list(tipping)
     sections = [
-        _estimands(by_name, estimand or {}),
+        _estimands(drawn, estimand or {}),
         _followed(trial),
-        _computed(by_name, seeds or {}),
+        _computed(drawn, seeds or {}),
         *([results(found)] if found else []),
         *([Section("Sensitivity", tuple(tipping_points(tips)))] if tips else []),
     ]
-    absent = {
+    given = {
         "what is compared, of whom and in which variable: estimand={...}": bool(estimand),
         "the pooled analysis: imputations.pool(analysis)": bool(found),
-        "results under another assumption about dropout: impute_trial(..., reference=...)": len(by_name) > 1,
+        "results under another assumption about dropout: impute_trial(..., reference=...)": len(drawn) > 1,
         "the delta at which a conclusion changes: tipping_point(analysis, imputations, ...)": bool(tips),
     }
-    if lacking := [f"- {what}" for what, is_there in absent.items() if not is_there]:
-        sections.append(Section("Not reported here", (Listing("\n".join(lacking)),)))
-    return Report(title, tuple(sections))
+    return Report(title, (*sections, *not_reported(given)))
 
 
 def _same_trial(by_name: Mapping[str, TrialImputations]) -> Trial:

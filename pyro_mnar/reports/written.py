@@ -119,8 +119,7 @@ def report(
     table = imputations.table
     if table.schema.names != fit.schema.names:
         raise ValueError(f"imputations: expected the fit's columns {fit.schema.names!r}, got {table.schema.names!r}")
-    tips = [tipping] if isinstance(tipping, TippingPoint) else list(tipping)
-    found = {"": pooled} if isinstance(pooled, Pooled) else dict(pooled or {})
+    tips, found = listed_tips(tipping), by_name(pooled)
     sections = [
         contents.missing_data(table),
         contents.assumptions(fit, table, imputations),
@@ -143,10 +142,23 @@ def report(
         "results under other assumptions: sensitivity(analysis, scenarios)": sensitivity is not None,
         "the delta at which a conclusion changes: tipping_point(analysis, imputations, ...)": bool(tips),
     }
-    absent = [what for what, is_there in given.items() if not is_there]
-    if absent:
-        sections.append(Section("Not reported here", (Listing("\n".join(f"- {what}" for what in absent)),)))
-    return Report(title, tuple(sections))
+    return Report(title, (*sections, *not_reported(given)))
+
+
+def by_name(pooled: Pooled | Mapping[str, Pooled] | None) -> dict[str, Pooled]:
+    """Results by name, a single one by none."""
+    return {"": pooled} if isinstance(pooled, Pooled) else dict(pooled or {})
+
+
+def listed_tips(tipping: TippingPoint | Sequence[TippingPoint]) -> list[TippingPoint]:
+    """Tipping points, of which there may be one alone."""
+    return [tipping] if isinstance(tipping, TippingPoint) else list(tipping)
+
+
+def not_reported(given: Mapping[str, Any]) -> list[Section]:
+    """What was not given, with the function that gives it; no section where everything was."""
+    absent = [f"- {what}" for what, is_there in given.items() if not is_there]
+    return [Section("Not reported here", (Listing("\n".join(absent)),))] if absent else []
 
 
 def results(found: Mapping[str, Pooled]) -> Section:

@@ -121,3 +121,8 @@ def _check_positions(positions: NDArray[Any], count: int, what: str) -> None:
         raise ValueError(
             f"cells: expected positions of {what}s from 0 to {count - 1}, got {positions.min()} to {positions.max()}"
         )
+
+
+def spread_evenly(count: int, most: int) -> Int[NDArray, " chosen"]:
+    """Positions of at most so many of ``count`` things, from the first to the last, as far apart as they can be."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)

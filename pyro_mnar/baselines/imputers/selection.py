@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_ndtr
 
-HALF_LOG_TWO_PI = 0.5 * np.log(2 * np.pi)
+from pyro_mnar.graphs.gap_evidence import HALF_LOG_TWO_PI, has_atom, inverse_mills
+
 STARTS = (0.5, 2.0, 8.0)  # steepness 1/τ, in standard deviations of what is observed
 LOG_STEEPNESS = (-4.0, 7.0)
 LOG_NOISE = (-5.0, 3.0)
@@ -135,7 +136,7 @@ def common_direction(
 
     Arguments as for :func:`selections`.
     """
-    spread = np.array([not _has_atom(column[~np.isnan(column)]) for column in x.T])
+    spread = np.array([not has_atom(column[~np.isnan(column)]) for column in x.T])
     x, hidden = x[:, spread], hidden[:, spread]
     likelihood = {
         sign: sum(found.log_likelihood for found in selections(-sign * x, predictors, hidden) if found is not None)
@@ -179,12 +180,3 @@ def has_threshold(seen: Float[NDArray, " values"], found: Selection | None) -> b
         return found is not None
     middle, ninth = np.quantile(seen, [0.5, 0.9])
     return bool(found.width < 1 and seen.max() - ninth < EDGE * (ninth - middle))
-
-
-def inverse_mills(x: Float[NDArray, " *shape"]) -> Float[NDArray, " *shape"]:
-    """φ(x) / Φ(x), finite however low x is."""
-    return np.exp(-0.5 * x**2 - HALF_LOG_TWO_PI - log_ndtr(x))
-
-
-def _has_atom(seen: Float[NDArray, " values"]) -> bool:
-    return bool(2 * np.unique(seen, return_counts=True)[1].max(initial=0) > seen.size)
