@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from pyro_mnar.cli import inputs
-from pyro_mnar.cli.declarations import Declarations, value_of
+from pyro_mnar.cli.declarations import Declarations
+from pyro_mnar.cli.option_values import value_of
 from pyro_mnar.cli.outcome import Outcome, records
 from pyro_mnar.cli.output_folder import MANIFEST
 from pyro_mnar.diagnostics import check_identifiability, diagnose

@@ -6,7 +6,6 @@ It comes from options and from a schema file; where both speak of one thing, the
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,18 +15,26 @@ import pandas as pd
 import torch
 
 from pyro_mnar.cli.constraint_text import constraint_of
+from pyro_mnar.cli.option_values import (
+    as_options,
+    codes_of,
+    conditions_of,
+    kind_of,
+    pair_of,
+    pairs_of,
+    says,
+    value_of,
+    words_of,
+)
 from pyro_mnar.cli.sources import FileSource, TextSource
-from pyro_mnar.kinds import KINDS, Ordinal
-from pyro_mnar.tables.cell_formats import Numbers
+from pyro_mnar.kinds import Ordinal
 from pyro_mnar.tables.delimited_text import DelimitedText
 from pyro_mnar.tables.frame_files import FrameFile, has_format, read_file
 from pyro_mnar.tables.frames import REASONS
-from pyro_mnar.tables.row_functions import is_condition
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 from pyro_mnar.tables.text_frame import TextFrame, Writing
 
-NUMBERS = Numbers()
 _TUPLES = ("na", "codes", "carry", "constraints")
 _OF_TUPLES = ("order", "na_values", "not_applicable", "by_design")
 DESIGN = ("weights", "cluster", "strata")  # how the rows of a survey were sampled
@@ -95,20 +102,20 @@ class Declarations:
         coded = [given for given in options.na_values if "=" in given]
         return replace(
             cls.of_writing(options),
-            codes=tuple(map(value_of, _words(given for given in options.na_values if "=" not in given))),
+            codes=tuple(map(value_of, words_of(given for given in options.na_values if "=" not in given))),
             auxiliary="mask"
             if options.auxiliary == "mask"
-            else options.auxiliary and list(_words([options.auxiliary])),
-            carry=_words(options.carry),
-            kinds={name: kind.replace("-", "_") for name, kind in _pairs(options.kinds, "--kinds", "KIND")},
-            order={name: _words([levels]) for name, levels in _pairs(options.order, "--order", "LEVEL,LEVEL")},
-            na_values=_codes(coded, "--na-values"),
-            not_applicable=_conditions(options.not_applicable, "--not-applicable"),
-            by_design=_codes(options.by_design, "--by-design"),
-            lower={name: value_of(end) for name, end in _pairs(options.lower, "--lower", "NUMBER")},
-            upper={name: value_of(end) for name, end in _pairs(options.upper, "--upper", "NUMBER")},
+            else options.auxiliary and list(words_of([options.auxiliary])),
+            carry=words_of(options.carry),
+            kinds={name: kind.replace("-", "_") for name, kind in pairs_of(options.kinds, "--kinds", "KIND")},
+            order={name: words_of([levels]) for name, levels in pairs_of(options.order, "--order", "LEVEL,LEVEL")},
+            na_values=codes_of(coded, "--na-values"),
+            not_applicable=conditions_of(options.not_applicable, "--not-applicable"),
+            by_design=codes_of(options.by_design, "--by-design"),
+            lower={name: value_of(end) for name, end in pairs_of(options.lower, "--lower", "NUMBER")},
+            upper={name: value_of(end) for name, end in pairs_of(options.upper, "--upper", "NUMBER")},
             constraints=tuple(options.constraint),
-            derived=dict(_pair(given, "--derived", "FORMULA", first=True) for given in options.derived),
+            derived=dict(pair_of(given, "--derived", "FORMULA", first=True) for given in options.derived),
             weights=options.weights,
             cluster=options.cluster,
             strata=options.strata,
@@ -126,8 +133,8 @@ class Declarations:
             encoding=options.encoding,
             decimal=options.decimal,
             thousands=options.thousands,
-            na=_words(options.na),
-            date_format=dict(_pair(given, "--date-format", "FORMAT", first=True) for given in options.date_format),
+            na=words_of(options.na),
+            date_format=dict(pair_of(given, "--date-format", "FORMAT", first=True) for given in options.date_format),
             sheet=options.sheet,
         )
 
@@ -156,7 +163,7 @@ class Declarations:
         """
         source = self._source(path)
         self._check_names(path, source.names)
-        kinds: Any = {**{name: _kind(given, name) for name, given in self.kinds.items()}, **self._ordinals()}
+        kinds: Any = {**{name: kind_of(given, name) for name, given in self.kinds.items()}, **self._ordinals()}
         na_values = self._codes_where_found(source)
         read = self._frame(source, kinds, (na_values, self.not_applicable, self.by_design))
         lower: Any = dict(self.lower)
@@ -203,7 +210,7 @@ class Declarations:
 
     def values(self, path: Path) -> pd.DataFrame:
         """The file's values, read as declared and encoded for no model."""
-        kinds: Any = {**{name: _kind(given, name) for name, given in self.kinds.items()}, **self._ordinals()}
+        kinds: Any = {**{name: kind_of(given, name) for name, given in self.kinds.items()}, **self._ordinals()}
         codes = (self.na_values, self.not_applicable, self.by_design)
         return self._frame(self._source(path), kinds, codes).frame
 
@@ -228,7 +235,7 @@ class Declarations:
                 raise ValueError(f"--sheet: expected a workbook, got {path}")
             text = DelimitedText.read(path, separator=self.sep, encoding=self.encoding)
             for note in text.said:
-                print(f"{path}: {_as_options(note)}")
+                print(f"{path}: {as_options(note)}")
             return TextSource(text)
         given = [n for n in ("sep", "encoding", "decimal", "thousands", "date_format") if getattr(self, n)]
         if given:
@@ -282,7 +289,7 @@ class Declarations:
             if name in apart and name not in self.derived:
                 continue
             cells = source.different(name)
-            here = [code for code in everywhere if any(_says(cell, code) for cell in cells)]
+            here = [code for code in everywhere if any(says(cell, code) for cell in cells)]
             unseen = [code for code in unseen if code not in here]
             if here:
                 found[name] = (*found.get(name, ()), *(code for code in here if code not in found.get(name, ())))
@@ -300,67 +307,3 @@ class Declarations:
                 absent = [name for name in given or () if name not in names]
                 if absent:
                     raise ValueError(f"{path}: column {absent[0]!r}: expected one of {list(names)!r}")
-
-
-def value_of(text: str) -> Any:
-    """A code or a bound: a number, if it is written as one."""
-    number = NUMBERS.read(text)
-    return text if number is None else number
-
-
-def _says(cell: Any, code: Any) -> bool:
-    if not isinstance(cell, str):
-        return not isinstance(code, str) and cell == code
-    return cell == str(code) or (not isinstance(code, str) and NUMBERS.read(cell) == code)
-
-
-def _kind(given: Any, column: str) -> Any:
-    """A kind's name, or its name and arguments."""
-    if not isinstance(given, Mapping):
-        return given
-    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    name = arguments.pop("name", None)
-    if name not in KINDS:
-        raise ValueError(f"column {column!r}: expected a kind among {sorted(KINDS)}, got {name!r}")
-    try:
-        return KINDS[name](**arguments)
-    except TypeError as error:
-        raise ValueError(f"column {column!r}: kind {name!r}: {error}") from None
-
-
-def _words(given: Iterable[str]) -> tuple[str, ...]:
-    return tuple(word.strip() for words in given for word in words.split(",") if word.strip())
-
-
-def _pair(given: str, option: str, what: str, *, first: bool = False) -> tuple[str, str]:
-    column, equals, value = given.partition("=") if first else given.rpartition("=")
-    if not (column and equals and value):
-        raise ValueError(f"{option}: expected COLUMN={what}, got {given!r}")
-    return column, value
-
-
-def _pairs(given: Sequence[str], option: str, what: str) -> list[tuple[str, str]]:
-    return [_pair(each, option, what) for each in given]
-
-
-def _codes(given: Sequence[str], option: str) -> dict[str, tuple[Any, ...]]:
-    codes: dict[str, tuple[Any, ...]] = {}
-    for column, entries in _pairs(given, option, "CODE,CODE"):
-        codes[column] = (*codes.get(column, ()), *map(value_of, _words([entries])))
-    return codes
-
-
-def _conditions(given: Sequence[str], option: str) -> dict[str, Any]:
-    """Codes by column, or a condition such as ``moved == 0``."""
-    conditions = {}
-    for each in given:
-        column, equals, rest = each.partition("=")
-        if equals and is_condition(rest.strip()):
-            conditions[column] = rest.strip()
-    coded = [each for each in given if each.partition("=")[0] not in conditions]
-    return {**_codes(coded, option), **conditions}
-
-
-def _as_options(note: str) -> str:
-    """A note of the reader, with options as a shell has them."""
-    return re.sub(r"\((sep|encoding)= overrules\)", r"(--\1 overrules)", note)

@@ -17,7 +17,8 @@ from torch.nn.functional import logsigmoid
 
 from pyro_mnar.distributions.counts import StandardizedCounts
 from pyro_mnar.distributions.levels import Levels
-from pyro_mnar.tables.schema import Column, Schema
+from pyro_mnar.tables.columns import Column
+from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
 

@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.reading import row_label
-from pyro_mnar.tables.schema import Column
+from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.table import Table
 
 SCALES = ("sd", "outcome", "factor")

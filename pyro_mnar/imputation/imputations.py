@@ -20,11 +20,11 @@ from pyro_mnar.imputation.pooling import JointTest
 from pyro_mnar.imputation.results import ImputedCells, joint_sample_size, mean_over
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.target import Target
+from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.completion import completed, with_derived, with_gaps_for, without_value
 from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.derived import computed
 from pyro_mnar.tables.native_frames import as_native
-from pyro_mnar.tables.schema import Column
 from pyro_mnar.tables.survey import design_of, has_design
 
 HELD_FIXED = (

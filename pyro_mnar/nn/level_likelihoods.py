@@ -12,7 +12,7 @@ from torch.nn.functional import pad, softplus
 
 from pyro_mnar.distributions import Levels
 from pyro_mnar.distributions.levels import padded_points
-from pyro_mnar.tables.schema import Column
+from pyro_mnar.tables.columns import Column
 
 
 class LevelLikelihood(nn.Module):

@@ -21,7 +21,8 @@ from pyro_mnar.distributions import Columns, PointOrDensity, StandardizedCounts
 from pyro_mnar.kinds import LEAST_NOISE
 from pyro_mnar.kinds.zero_inflated import NEAR
 from pyro_mnar.nn.level_likelihoods import LevelLikelihood, OrdinalLikelihood
-from pyro_mnar.tables.schema import Column, Schema
+from pyro_mnar.tables.columns import Column
+from pyro_mnar.tables.schema import Schema
 
 LARGE_MEAN = 1_000.0  # of counts whose relative spread may be small
 PAPER_NOISE = math.exp(-2.0)  # B.1 fixes log σ = -2 on standardised columns

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.imputation import Imputations
 from pyro_mnar.plots.axes import IMPUTED, OTHER, SEEN, axes_or_new, cells_of, seen_of, shares_of, values_of
-from pyro_mnar.tables.schema import Column
+from pyro_mnar.tables.columns import Column
 
 BINS = 30
 EXTREMES = 0.0005  # share of the values at each end that the bins may leave out: one of 1e6 would hide the others

@@ -17,8 +17,9 @@ from pyro_mnar.kinds.identifiers import FEW_LEVELS, MOST_WORDS, check_levels, co
 from pyro_mnar.kinds.numbers import told_whole
 from pyro_mnar.kinds.reading import numbers_of
 from pyro_mnar.kinds.registry import named
+from pyro_mnar.tables.columns import Auxiliary, OtherColumn
 from pyro_mnar.tables.moments import RunningMoments, RunningSkewness
-from pyro_mnar.tables.schema import Auxiliary, OtherColumn, Schema
+from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.summary import ColumnSummary, Roles, auxiliary_levels, holds_numbers, schema_of_columns
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pyro_mnar.graphs.points import Cause, Point
-from pyro_mnar.tables.schema import Auxiliary, Column
+from pyro_mnar.tables.columns import Auxiliary, Column
 from pyro_mnar.tables.table import Table
 
 MOST_LEVELS = 12  # of a column, beyond which its levels go by their number

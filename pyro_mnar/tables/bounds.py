@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyro_mnar.kinds.reading import numbers_of, row_label
-from pyro_mnar.tables.schema import Column, Schema
+from pyro_mnar.tables.columns import Column
+from pyro_mnar.tables.schema import Schema
 
 CellBounds = Mapping[Hashable, Any]  # per column one bound for all its gaps, or one for each row, NaN where none
 ENDS = ("lower", "upper")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds.dtypes import digits_of, holds_exact_numbers, plain, restored
 from pyro_mnar.kinds.reading import dates_of, numbers_of
-from pyro_mnar.tables.schema import Column, Schema
+from pyro_mnar.tables.columns import Column
+from pyro_mnar.tables.schema import Schema
 
 
 def completed(

@@ -18,6 +18,7 @@ from pyro_mnar.kinds.reading import row_label
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.blocks import blocks_of
 from pyro_mnar.tables.bounds import ENDS, Bounds, CellBounds, check_bounds, of_columns
+from pyro_mnar.tables.columns import Column, OtherColumn
 from pyro_mnar.tables.completion import completed
 from pyro_mnar.tables.constraints import RowConstraint, checked
 from pyro_mnar.tables.dense import DenseStorage
@@ -26,7 +27,7 @@ from pyro_mnar.tables.frame_schema import schema_of_frame
 from pyro_mnar.tables.frames import Cells, by_column, check_frame, check_types, known_codes, match_columns, read_gaps
 from pyro_mnar.tables.native_frames import as_native, as_pandas
 from pyro_mnar.tables.row_checks import check_rows
-from pyro_mnar.tables.schema import Column, OtherColumn, Schema
+from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.skip_patterns import divided, statuses
 from pyro_mnar.tables.survey import WEIGHTS, design_columns, design_of, has_design
 

@@ -15,9 +15,10 @@ from pyro_mnar.kinds.identifiers import why_carried
 from pyro_mnar.kinds.numbers import told_whole
 from pyro_mnar.kinds.suspects import codes_among
 from pyro_mnar.kinds.written import meant_by
+from pyro_mnar.tables.columns import OtherColumn
 from pyro_mnar.tables.moments import Moments
 from pyro_mnar.tables.outliers import far_values, outlier_of
-from pyro_mnar.tables.schema import OtherColumn, Schema
+from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.summary import ColumnSummary, Roles, auxiliary_of, check_kind_of_auxiliary, schema_of_columns
 
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.choice import Choice, choice_of
 from pyro_mnar.kinds.numbers import told_whole
+from pyro_mnar.tables.columns import Auxiliary
 from pyro_mnar.tables.moments import GroupedMoments, Moments
-from pyro_mnar.tables.schema import Auxiliary, Schema
+from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.summary import ColumnSummary, auxiliary_of, schema_of_columns
 
 Kinds = str | Kind | Mapping[Hashable, str | Kind] | None

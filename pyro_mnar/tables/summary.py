@@ -19,9 +19,10 @@ from pyro_mnar.kinds.choice import Choice
 from pyro_mnar.kinds.identifiers import check_levels
 from pyro_mnar.kinds.reading import levels_of, numbers_of
 from pyro_mnar.kinds.registry import named
+from pyro_mnar.tables.columns import Auxiliary, Column, OtherColumn
 from pyro_mnar.tables.moments import Moments
 from pyro_mnar.tables.outliers import Outlier, outlier_of
-from pyro_mnar.tables.schema import Auxiliary, AuxiliarySource, Column, OtherColumn, Schema
+from pyro_mnar.tables.schema import AuxiliarySource, Schema
 
 
 @dataclass(frozen=True)

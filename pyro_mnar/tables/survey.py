@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.reading import numbers_of, row_label
-from pyro_mnar.tables.schema import OtherColumn, Schema
+from pyro_mnar.tables.columns import OtherColumn
+from pyro_mnar.tables.schema import Schema
 
 WEIGHTS, CLUSTER, STRATA = "weights", "cluster", "strata"  # roles of columns, and options of Table.from_frame
 

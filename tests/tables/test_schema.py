@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyro_mnar import Schema, Table
-from pyro_mnar.tables.schema import Auxiliary
+from pyro_mnar.tables.columns import Auxiliary
 
 NUMBERS = st.floats(-1e12, 1e12, allow_subnormal=False)
 

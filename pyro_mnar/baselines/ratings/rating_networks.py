@@ -31,7 +31,8 @@ from pyro_mnar.mechanisms import FullyConnected, General
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
 from pyro_mnar.nn import MLP
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise
-from pyro_mnar.tables.schema import Column, Schema
+from pyro_mnar.tables.columns import Column
+from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.sparse import MOST_DENSE_CELLS
 from pyro_mnar.tables.summary import auxiliary_of
 from pyro_mnar.tables.table import Table

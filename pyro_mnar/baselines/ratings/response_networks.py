@@ -22,7 +22,8 @@ from pyro_mnar.kinds import Binary
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
 from pyro_mnar.nn import MLP
 from pyro_mnar.nn.likelihoods import Decoder, likelihood_of
-from pyro_mnar.tables.schema import Column, Schema
+from pyro_mnar.tables.columns import Column
+from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.summary import auxiliary_of
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
