@@ -49,6 +49,8 @@ def write_coat(folder: Path) -> dict[str, np.ndarray]:
         rows, columns = some_cells(290, 300, each, each)
         matrices[part] = np.zeros((290, 300), dtype=int)
         matrices[part][rows, columns] = rng.integers(1, 6, len(rows))
+    matrices["test"][matrices["train"] > 0] = 0
+    for part in ("train", "test"):
         np.savetxt(folder / f"{part}.ascii", matrices[part], fmt="%d")
     for of, shape in (("user", (290, 14)), ("item", (300, 33))):
         matrices[of] = rng.integers(0, 2, shape)
@@ -191,6 +193,21 @@ def test_coat(tmp_path: Path) -> None:
     stars = table.schema.columns[0].decode(batch.x[:, 0].numpy())
     np.testing.assert_allclose(stars[seen], matrices["train"][seen, 0])
     assert data.row_features.columns[3] == "name 3" and data.column_features.columns[0] == "item feature 1"
+
+
+def test_coat_does_not_test_on_what_it_trains_on(tmp_path: Path) -> None:
+    matrices = write_coat(tmp_path)
+    rows, columns = matrices["train"].nonzero()
+    doubled = matrices["test"].copy()
+    doubled[rows[::20], columns[::20]] = matrices["train"][rows[::20], columns[::20]]
+    doubled[rows[0], columns[0]] = doubled[rows[0], columns[0]] % 5 + 1
+    np.savetxt(tmp_path / "test.ascii", doubled, fmt="%d")
+    message = rf"Coat: 348 of {(doubled > 0).sum()} cells to test on .* \(1 of them with another rating\)"
+    with pytest.warns(UserWarning, match=message):
+        data = coat(tmp_path)
+    rebuilt = np.zeros(data.shape, dtype=int)
+    rebuilt[data.test["row"], data.test["column"]] = data.test["value"]
+    np.testing.assert_array_equal(rebuilt, matrices["test"])
 
 
 @pytest.mark.parametrize(
