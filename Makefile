@@ -19,7 +19,7 @@ PYTEST = OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/pytest --quiet --numprocesses 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test quick coverage bench lint format types notebooks check-notebooks wheel-check docs bad-inputs mutants clean distclean
+.PHONY: help setup demo test quick coverage bench lint format types notebooks check-notebooks wheel-check docs bad-inputs mutants soak clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ bad-inputs: $(INSTALLED)  ## docs/bad_input.md anew, from the cases of tests/bad
 
 mutants: $(INSTALLED)  ## break the sources in named ways; each has to be noticed (an hour; ARGS="pooling" for some)
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)
+
+soak: $(INSTALLED)  ## fit, save, load and impute for two hours; nothing may grow (ARGS=10 for ten minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py $(ARGS)
 
 clean:  ## remove what the other targets made, except .venv
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov

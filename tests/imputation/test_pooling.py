@@ -155,6 +155,13 @@ def test_a_likelihood_ratio_of_tables_that_agree_is_the_ordinary_one():
     assert test.riv == 0
 
 
+def test_a_likelihood_ratio_of_tables_that_vary_less_than_they_can_has_no_variance_below_zero():
+    """Of the stacked tables the statistic can be above the mean of theirs by chance; the ordinary test is left then."""
+    test = likelihood_ratio(np.array([6.0, 7.0, 6.5]), 7.0, 2)
+    assert (test.riv, test.df) == (0, (2, np.inf))
+    close(test.p, stats.chi2.sf(7.0, 2))
+
+
 def test_a_likelihood_ratio_rejects_as_often_as_it_says():
     """Normal means with known variance: of the stacked tables the statistic is that of the mean estimate. Under the
     null 5 % of 4,000, to within four standard errors (false alarm 6e-5) and a percent of approximation.

@@ -93,6 +93,19 @@ def test_bound_is_the_evidence_of_a_conjugate_normal_with_gaps(num_particles: in
     assert loss == pytest.approx(-evidence.item(), abs=1e-10)
 
 
+def test_a_site_counts_in_the_rows_that_its_mask_lets_through() -> None:
+    batch, kept = one_column(0.5, -1.0, 2.0), torch.tensor([True, False, True])
+
+    def model(batch: Batch) -> None:
+        with rows(batch):
+            partially_observed("x", dist.Normal(MEAN, SCALE).expand([len(batch), 1]), batch)
+            with poutine.mask(mask=kept[batch.index]):
+                pyro.sample("y", dist.Normal(batch.x[:, 0], 1.0), obs=torch.ones(len(batch)))
+
+    expected = log_normal_pdf(batch.x).sum() + dist.Normal(batch.x[kept, 0], 1.0).log_prob(torch.ones(2)).sum()
+    assert -ImportanceWeightedELBO().loss(model, no_latents, batch) == pytest.approx(expected.item(), rel=1e-12)
+
+
 def test_plates_nested_in_the_row_plate_enter_the_weight() -> None:
     """Items z → v_i → y_i: v has an exact conditional in the guide, y_i|z ~ N(z, 2), so y ~ N(0, 1 + 2I)."""
     y = torch.randn(3, 5)
