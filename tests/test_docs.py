@@ -46,7 +46,7 @@ def test_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return train(*arguments, **{**options, "epochs": 1})
 
     monkeypatch.setattr(pyro_mnar, "fit", short)
-    monkeypatch.setattr("pyro_mnar.estimator.fit", short)
+    monkeypatch.setattr("pyro_mnar.estimator.imputer.fit", short)
     run(page)
 
 

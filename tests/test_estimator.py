@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -269,3 +270,47 @@ def test_corrects_a_mean_that_self_masking_bends() -> None:
     )
     truth, seen = income.mean(), frame.income.mean()
     assert abs(completed.income.mean() - truth) < 0.25 * abs(seen - truth)
+
+
+def test_weights_of_rows_are_those_of_a_table() -> None:
+    frame = survey().drop(columns="id")
+    weight = np.random.default_rng(3).uniform(0.5, 2, len(frame))
+    imputer = MNARImputer(graph="latent_dependent", **QUICK).fit(frame, sample_weight=list(weight))
+    table = Table.from_frame(frame.assign(w=weight), weights="w")
+    model = GINA(table, graph=MissingnessGraph.latent_dependent(table), seed=imputer.seed_)
+    guide = ZeroImpute(table, model.latent_dim, seed=imputer.seed_)
+    options = {"epochs": 3, "num_particles": 20, "seed": imputer.seed_, "progress": False}
+    fitted = fit(model, guide, table, **options)
+    assert imputer.fit_.history["bound"].tolist() == fitted.history["bound"].tolist()
+    assert fitted.history["bound"].tolist() != MNARImputer(**QUICK).fit(frame).fit_.history["bound"].tolist()
+    drawn = impute(fitted, table, num_draws=2, seed=imputer.seed_)
+    np.testing.assert_array_equal(imputer.impute(frame, sample_weight=weight).draws, drawn.draws)
+    pooled = [one.pool("income ~ age").to_frame() for one in (imputer.impute(frame, sample_weight=weight), drawn)]
+    pd.testing.assert_frame_equal(*pooled)
+    assert list(imputer.set_output(transform="pandas").transform(frame)) == list(frame)
+    with pytest.raises(ValueError, match="since fit had some, got none; sample_weight=1"):
+        imputer.impute(frame)
+    with pytest.raises(ValueError, match="sample_weight: expected none, since fit had none"):
+        MNARImputer(**QUICK).fit(frame).impute(frame, sample_weight=weight)
+    with pytest.raises(ValueError, match=r"'sample_weight': expected numbers from 0, got -1\.0"):
+        MNARImputer(**QUICK).fit(frame, sample_weight=-np.ones(len(frame)))
+    same = [MNARImputer(**QUICK).fit(frame, sample_weight=w).fit_.history["bound"].tolist() for w in (2, 2 * weight**0)]
+    assert same[0] == same[1]
+
+
+def test_weights_go_where_metadata_routing_sends_them() -> None:
+    """Through a search and a pipeline to this step alone, the weights of each part's training rows."""
+    rows, outcome = numbers(), np.random.default_rng(2).normal(size=40)
+    weight = np.random.default_rng(3).uniform(0.5, 2, len(rows))
+    with config_context(enable_metadata_routing=True):
+        asks = MNARImputer(auxiliary=[0], **QUICK).set_fit_request(sample_weight=True)
+        score = LinearRegression().set_fit_request(sample_weight=False).set_score_request(sample_weight=True)
+        parts = make_pipeline(ColumnTransformer([("mnar", asks, [0, 1, 2])]), score)
+        grid = {"columntransformer__mnar__graph": ["mcar", "self_masking"]}
+        search = GridSearchCV(parts, grid, cv=KFold(2), error_score="raise").fit(rows, outcome, sample_weight=weight)
+        routed = search.best_estimator_[0].named_transformers_["mnar"].fit_.history["bound"].tolist()
+        alone = clone(asks).set_params(graph=search.best_params_["columntransformer__mnar__graph"])
+        assert routed == alone.fit(rows, sample_weight=weight).fit_.history["bound"].tolist()
+        refuses = make_pipeline(MNARImputer(**QUICK).set_fit_request(sample_weight=False), score)
+        with pytest.raises(TypeError, match="sample_weight"):
+            refuses.fit(rows, outcome, sample_weight=weight)

@@ -1,8 +1,4 @@
-"""The models as a scikit-learn imputer: arrays and frames with gaps in, completed ones out, in pipelines and searches.
-
-The one module that needs scikit-learn when it is imported, since the class is scikit-learn's own; the package's root
-loads it when ``MNARImputer`` is first used.
-"""
+"""scikit-learn's contract around ``fit`` and ``impute``: rows with gaps in, completed ones out."""
 
 from __future__ import annotations
 
@@ -13,14 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import scipy.sparse
 from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from pyro_mnar.estimator.containers import as_polars, gaps_of, read_rows, read_weights, weight_label
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import Imputations, impute
@@ -126,11 +122,15 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> MNARImputer:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> MNARImputer:
         """Train on rows with gaps; ``y`` is ignored.
 
-        There is no ``sample_weight`` for scikit-learn's metadata routing to request: for row weights, use
-        ``Table.from_frame(frame, weights=...)`` with :func:`~pyro_mnar.fit` and :func:`~pyro_mnar.impute`.
+        Args:
+            X: The rows.
+            y: Nothing is read from it.
+            sample_weight: How many rows each row stands for, as ``weights`` of :meth:`~pyro_mnar.Table.from_frame`:
+                rows count that often in the objective.  Metadata routing hands it on after
+                ``set_fit_request(sample_weight=True)``.
         """
         if self.max_steps < 1:
             raise ValueError(f"max_steps: expected at least 1, got {self.max_steps}")
@@ -145,8 +145,10 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise ValueError("expected at least one column with a value to model, got empty or carried columns only")
 
         rows = frame[self._filled]
+        self._is_weighted = sample_weight is not None
         table = Table.from_frame(
-            rows,
+            self._with_weights(rows, sample_weight),
+            weights=weight_label(self._labels) if self._is_weighted else None,
             auxiliary=self._auxiliary(rows.drop(columns=carry)),
             carry=carry,
             kinds=self._by_name(self.kinds, "kinds"),
@@ -168,7 +170,7 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         )
         self.indicator_ = None
         if self.add_indicator:
-            self.indicator_ = MissingIndicator(error_on_new=False).fit(_gaps(frame))
+            self.indicator_ = MissingIndicator(error_on_new=False).fit(gaps_of(frame))
         return self
 
     def transform(self, X: Any) -> Any:
@@ -192,17 +194,29 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         drawn = self._imputed(frame, n, self._seed(random_state)).frames()
         return [self._output(frame, completed) for completed in drawn]
 
-    def impute(self, X: Any, *, num_draws: int | None = None, random_state: Any = None) -> Imputations:
+    def impute(
+        self, X: Any, *, num_draws: int | None = None, sample_weight: Any = None, random_state: Any = None
+    ) -> Imputations:
         """The imputations themselves, with draws, pooling and ArviZ output; see :func:`~pyro_mnar.impute`.
 
         Args:
             X: The rows.
             num_draws: How many, by default the estimator's.
+            sample_weight: Of an imputer that was fitted with weights, and needed there: what pooled formulas weight
+                these rows by, in a column of the completed frames.  1 counts rows alike.
             random_state: As for :meth:`sample`.
         """
         check_is_fitted(self)
         frame = self._read(X, reset=False)
-        return self._imputed(frame, self.num_draws if num_draws is None else num_draws, self._seed(random_state))
+        if (sample_weight is None) is self._is_weighted:
+            raise ValueError(
+                "sample_weight: expected those of these rows, by which formulas are pooled, since fit had some, got"
+                " none; sample_weight=1 counts rows alike"
+                if self._is_weighted
+                else "sample_weight: expected none, since fit had none; give some to both"
+            )
+        num_draws = self.num_draws if num_draws is None else num_draws
+        return self._imputed(frame, num_draws, self._seed(random_state), sample_weight)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns of ``transform``'s result; those of indicators start with ``missingindicator_``."""
@@ -224,14 +238,7 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _read(self, X: Any, *, reset: bool) -> pd.DataFrame:
         """The rows as a frame with the labels of training, in which gaps are missing."""
         is_gap_nan = pd.isna(self.missing_values)
-        is_polars = type(X).__module__.partition(".")[0] == "polars"
-        if is_polars or isinstance(X, pd.DataFrame):
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            frame = pd.DataFrame({name: X[name].to_numpy() for name in X.columns}) if is_polars else X.copy()
-        else:
-            dtype, finite = (None, "allow-nan") if _holds_words(X) else ("numeric", "allow-nan" if is_gap_nan else True)
-            values = validate_data(self, X, reset=reset, dtype=dtype, ensure_all_finite=finite)
-            frame = pd.DataFrame(values, columns=[f"x{at}" for at in range(values.shape[1])]).infer_objects()
+        frame = read_rows(self, X, reset=reset, allow_nan=is_gap_nan)
         if not reset:
             frame.columns = pd.Index(self._labels, tupleize_cols=False)
         if is_gap_nan:
@@ -263,9 +270,15 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
             self._dropped = set(empty)
 
-    def _imputed(self, frame: pd.DataFrame, num_draws: int, seed: int) -> Imputations:
-        rows = frame[self._filled]
+    def _imputed(self, frame: pd.DataFrame, num_draws: int, seed: int, sample_weight: Any = None) -> Imputations:
+        rows = self._with_weights(frame[self._filled], sample_weight)
         return impute(self.fit_, rows, num_draws=num_draws, seed=seed)
+
+    def _with_weights(self, rows: pd.DataFrame, sample_weight: Any) -> pd.DataFrame:
+        """The rows with a column of their weights, if they have some."""
+        if sample_weight is None:
+            return rows
+        return rows.assign(**{weight_label(self._labels): read_weights(sample_weight, len(rows))})
 
     def _output(self, frame: pd.DataFrame, completed: pd.DataFrame) -> Any:
         """Completed columns beside those that were empty, in the container that is asked for."""
@@ -276,18 +289,14 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             elif name not in self._dropped:
                 done[at] = completed[name]
         if self.indicator_ is not None:
-            indicators = self.indicator_.transform(_gaps(frame))
+            indicators = self.indicator_.transform(gaps_of(frame))
             done |= {len(self._labels) + at: pd.Series(gaps, frame.index) for at, gaps in enumerate(indicators.T)}
         result = pd.DataFrame(done, index=frame.index)
         result.columns = pd.Index(self.get_feature_names_out(), dtype=object)
         container = getattr(self, "_sklearn_output_config", {}).get("transform", get_config()["transform_output"])
         if container == "pandas":
             return result
-        if container == "polars":
-            import polars as pl
-
-            return pl.DataFrame({name: _cells(result[name]) for name in result.columns})
-        return result.to_numpy()
+        return as_polars(result) if container == "polars" else result.to_numpy()
 
     def _auxiliary(self, rows: pd.DataFrame) -> Any:
         if self.auxiliary is None:
@@ -327,22 +336,3 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _seed(self, random_state: Any) -> int:
         return self.seed_ if random_state is None else int(check_random_state(random_state).randint(LARGEST_SEED))
-
-
-def _holds_words(X: Any) -> bool:
-    """Whether an array or a list of lists has text among its cells."""
-    if scipy.sparse.issparse(X) or np.asarray(X).dtype.kind not in "OUS":
-        return False
-    return any(isinstance(cell, str) for cell in np.asarray(X, dtype=object).ravel())
-
-
-def _gaps(frame: pd.DataFrame) -> NDArray[np.float64]:
-    """NaN where a value is missing, zero elsewhere, as ``MissingIndicator`` reads it."""
-    return np.where(frame.isna().to_numpy(), np.nan, 0.0)
-
-
-def _cells(values: pd.Series) -> Any:
-    """A column as polars takes it."""
-    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biufM":
-        return values.to_numpy()
-    return [None if pd.isna(cell) else cell for cell in values.astype(object)]
