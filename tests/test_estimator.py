@@ -32,6 +32,7 @@ QUICK_CHECKS = {
     "check_no_attributes_set_in_init",
     "check_estimators_unfitted",
     "check_estimator_sparse_array",
+    "check_all_zero_sample_weights_error",
 }
 
 

@@ -45,7 +45,7 @@ def read_weights(sample_weight: Any, num_rows: int) -> Float[NDArray, " rows"]:
     """A weight for each row; one number is every row's.
 
     Raises:
-        ValueError: If there is not one finite number a row.
+        ValueError: If there is not one finite number a row, or all are zero.
     """
     if isinstance(sample_weight, Real):
         return np.full(num_rows, float(sample_weight))
@@ -53,6 +53,8 @@ def read_weights(sample_weight: Any, num_rows: int) -> Float[NDArray, " rows"]:
     if weights.ndim != 1:
         raise ValueError(f"sample_weight: expected one number a row, got an array of shape {weights.shape}")
     check_consistent_length(np.empty(num_rows), weights)
+    if num_rows and not weights.any():
+        raise ValueError("sample_weight: expected a weight other than zero in some row, got zero in all")
     return weights
 
 
