@@ -6,6 +6,7 @@ Pages, notebooks and the files that they link to keep their places relative to e
 the repository is browsed works here, and one that does not fails the build.
 """
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STAGED, BUILT = ROOT / "build" / "site", ROOT / "build" / "html"
 ROOMS = ("models", "guides", "mechanisms", "kinds", "datasets", "baselines", "plots")  # named after what they hold
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)|src=\"([^\"]+)\"")
+MATHJAX = "sphinx-mathjax-offline"  # a package without the name of a module: it is not imported, its files are there
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 
@@ -26,6 +28,7 @@ def main() -> None:
     shutil.rmtree(STAGED, ignore_errors=True)
     shutil.rmtree(BUILT, ignore_errors=True)
     shutil.copytree(ROOT / "docs" / "site", STAGED)
+    _stage_mathjax()
     pages = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
     pages += [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent.name != "site"]
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -43,6 +46,16 @@ def main() -> None:
         overview.write("\n" + _tree([page.stem for page in guides], "hidden"))
     command = ["-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-j", "2", "-b", "html"]
     sys.exit(subprocess.call([sys.executable, *command, str(STAGED), str(BUILT)]))
+
+
+def _stage_mathjax() -> None:
+    """Formulas are drawn without a network: one file, fonts included (SVG), which conf.py names."""
+    spec = importlib.util.find_spec(MATHJAX)
+    if spec is None or spec.origin is None:
+        sys.exit(f"docs: expected the package {MATHJAX}, of the extra docs: pip install -e '.[docs]'")
+    file = Path(spec.origin).parent / "static" / "mathjax" / "tex-svg.js"
+    (STAGED / "_static").mkdir()
+    shutil.copyfile(file, STAGED / "_static" / file.name)
 
 
 def _stage(file: Path) -> None:
