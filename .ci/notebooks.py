@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jupytext
@@ -36,8 +37,8 @@ def main() -> None:
         problems += [f"{ipynb.name}: has no source" for ipynb in FOLDER.glob("*.ipynb") if not _source(ipynb).exists()]
         if problems:
             sys.exit("notebooks: " + "\nnotebooks: ".join(problems) + "\n`make notebooks` makes them anew")
-        for source in sources:
-            smoke(source)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process of its own, one thread each
+            list(pool.map(smoke, sources))
     else:
         sys.exit(__doc__)
     print(f"notebooks: {len(sources)} source{'' if len(sources) == 1 else 's'}, {command} done")
@@ -91,7 +92,7 @@ def check(source: Path) -> list[str]:
 def smoke(source: Path) -> None:
     """Run the source as a plain script, loops shortened by SMOKE=1."""
     started = time.monotonic()
-    environment = {**os.environ, **QUIET, "SMOKE": "1", "MPLBACKEND": "Agg"}
+    environment = {**os.environ, **QUIET, "SMOKE": "1", "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, source.name],
         cwd=FOLDER,
