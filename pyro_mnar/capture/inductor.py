@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_mnar.capture.internals import CannotCapture, internal
+from pyro_mnar.capture.internals import CannotCapture, internal, sources_forgotten
 from pyro_mnar.capture.tracing import in_one_line, operations
 
 RECURSION = 2000  # inductor's own choice
@@ -40,7 +40,7 @@ def compiled(function: OfTensors, inputs: Sequence[Tensor], **options: Any) -> C
     if (reason := no_compiler()) is not None:
         raise CannotCapture(reason)
     try:
-        with warnings.catch_warnings(), _deep_recursion():
+        with warnings.catch_warnings(), _deep_recursion(), sources_forgotten():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, about its own parts
             return _compiled_for_cpu(function, inputs, options)
     except CannotCapture:

@@ -6,6 +6,9 @@ What a version of torch lacks is a reason not to capture, and no reason for anyt
 from __future__ import annotations
 
 import importlib
+import linecache
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,3 +28,21 @@ def internal(module: str, name: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise CannotCapture(f"torch {torch.__version__} has no {module}.{name}") from error
+
+
+@contextmanager
+def sources_forgotten() -> Iterator[None]:
+    """Let go of the text of graphs that are made within.
+
+    For tracebacks, torch and ``linecache`` keep the source of every graph as long as the process lives: some 200 kB a
+    fit, which a service that fits again and again runs out of.
+    """
+    loader = getattr(importlib.import_module("torch.fx.graph_module"), "_loader", None)
+    kept: dict[str, str] = getattr(loader, "eval_cache", {})
+    before = set(kept)
+    try:
+        yield
+    finally:
+        for name in set(kept) - before:
+            kept.pop(name, None)
+            linecache.cache.pop(name, None)

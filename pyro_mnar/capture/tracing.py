@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from pyro_mnar.capture.internals import CannotCapture, internal
+from pyro_mnar.capture.internals import CannotCapture, internal, sources_forgotten
 from pyro_mnar.capture.noise import Noise
 from pyro_mnar.tables.batch import Batch
 
@@ -96,7 +96,7 @@ def traced(
     """
     kept = [buffer.clone() for buffer in buffers]
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), sources_forgotten():
             return _captured(function, batch, parameters)
     except CannotCapture:
         raise

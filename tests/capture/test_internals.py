@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 import subprocess
 import sys
@@ -9,9 +10,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from torch.fx import graph_module
 
 import pyro_mnar
+from checks import table_with_gaps
 from pyro_mnar.capture.internals import CannotCapture, internal
+from pyro_mnar.capture.tracing import traced
 
 PRIVATE = re.compile(r"\btorch(\.\w+)*\._[a-z]|\btorch\.fx\.experimental")
 HIDDEN = {
@@ -35,6 +39,16 @@ def test_no_other_room_touches_private_parts_of_torch() -> None:
     sources = {file for place in places for file in place.rglob("*.py")} - set((package / "capture").iterdir())
     assert len(sources) > 80
     assert not [file.name for file in sources if PRIVATE.search(file.read_text())]
+
+
+def test_no_text_of_graphs_is_kept_after_a_capture() -> None:
+    """torch and linecache would keep it as long as the process lives."""
+    batch = table_with_gaps(6, 2).batch()
+    before = set(graph_module._loader.eval_cache), set(linecache.cache)
+    captured = traced(lambda given: (given.x.exp().sum(),), batch)
+    assert captured.graph.code
+    assert set(graph_module._loader.eval_cache) <= before[0]
+    assert not {name for name in set(linecache.cache) - before[1] if "eval_with_key" in name}
 
 
 @pytest.mark.slow  # each is a process that imports, trains and imputes
