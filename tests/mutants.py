@@ -547,7 +547,7 @@ MUTANTS = [
     Mutant("files: anything is unpickled", FILES, "weights_only=True", "weights_only=False", SAVED),
     Mutant(
         "files: a write is not atomic",
-        FILES,
+        "pyro_mnar/tables/whole_files.py",
         'with open(beside, "wb") as file:',
         'with open(path, "wb") as file, open(beside, "wb"):',
         SAVED,

@@ -7,6 +7,7 @@ observed values only, and are not told that it is the high ones that are missing
 
 from __future__ import annotations
 
+import io
 import time
 import warnings
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
 from pyro_mnar.tables.table import Table
+from pyro_mnar.tables.whole_files import write_atomically
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.svi import fit
 
@@ -73,10 +75,10 @@ def run(
     assert imputations is not None and trained is not None
     out.mkdir(parents=True, exist_ok=True)
     for number, frame in enumerate(imputations.frames(), start=1):
-        frame.to_csv(out / f"draw_{number:02}.csv", index=False)
-    imputations.mean().to_csv(out / "mean.csv", index=False)
+        _write(out / f"draw_{number:02}.csv", frame)
+    _write(out / "mean.csv", imputations.mean())
     plot(out / "demo.png", imputations, trained, truth)
-    observed.to_csv(out / "gaps.csv", index=False)
+    _write(out / "gaps.csv", observed)
     print(
         f"\n{out}: GINA's {imputations.num_draws} completed tables, their mean, the table with gaps, and the figure"
         " demo.png"
@@ -89,6 +91,10 @@ next, the same table in single steps:
   pyro-mnar report {out / "gaps.csv"} --fit {out / "gaps.fit"} --no-checks --out {out / "report.html"}
 and your own: pyro-mnar describe YOUR.csv, or notebooks/quickstart.ipynb""")
     return scores
+
+
+def _write(path: Path, frame: pd.DataFrame) -> None:
+    write_atomically(path, frame.to_csv(index=False).encode())
 
 
 def plot(path: Path, imputations: Imputations, trained: Fit, truth: pd.DataFrame) -> None:
@@ -109,7 +115,9 @@ def plot(path: Path, imputations: Imputations, trained: Fit, truth: pd.DataFrame
     low, high = history["bound"].quantile([0.05, 1.0])  # the first epochs would hide the others
     if low < high:
         curve.set_ylim(low, high + 0.05 * (high - low))
-    figure.savefig(path, dpi=120)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format="png")
+    write_atomically(path, content.getvalue())
 
 
 def iterative_imputer(observed: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pyro_mnar.experiments.experiment import Experiment, Published
 from pyro_mnar.experiments.runs import FAILURE
+from pyro_mnar.tables.whole_files import write_atomically
 
 DIGITS = 3
 ABSENT = ""
@@ -27,7 +28,7 @@ def write_tables(experiment: Experiment, runs: pd.DataFrame, path: Path) -> str:
     lines += ["", *experiment.notes] if experiment.notes else []
     text = "\n".join(lines) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_atomically(path, text.encode())
     return text
 
 

@@ -6,6 +6,7 @@ reader drops.  A run counts as finished when all metrics of the experiment are t
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -90,9 +91,17 @@ class Runs:
         if not self.path.exists() or self.path.stat().st_size == 0:
             writer.writerow(COLUMNS)
         writer.writerows(lines)
-        with self.path.open("ab", buffering=0) as file:
-            file.write(text.getvalue().encode("utf-8"))
-            os.fsync(file.fileno())
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            # Not by os.write alone, which may write a part of it and say so by a number that nobody reads.
+            with self.path.open("ab") as file:
+                file.write(text.getvalue().encode("utf-8"))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, size)
+            raise OSError(error.errno, f"cannot write {self.path}: {error.strerror}") from None
 
     def _drop_torn_line(self) -> None:
         """Else the next run's first line would continue it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from scipy.stats import gaussian_kde
 
 from pyro_mnar.datasets.synthetic_tables import INCOMPLETE, NAMES, synthetic
 from pyro_mnar.experiments.experiment import Task
+from pyro_mnar.tables.whole_files import write_atomically
 
 PICTURED_SEED = 0
 PICTURES = ("PartialVAE", "NotMIWAE, fully connected", "GINA, general graph")  # as in the paper
@@ -31,7 +33,9 @@ def keep(task: Task, generated: pd.DataFrame, completed: dict[str, pd.DataFrame]
     path = _path(task.folder, task.data_name, task.system.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {"generated": generated, **completed}
-    np.savez_compressed(path, **{name: frame.to_numpy(np.float32) for name, frame in arrays.items()})
+    content = io.BytesIO()
+    np.savez_compressed(content, **{name: frame.to_numpy(np.float32) for name, frame in arrays.items()})
+    write_atomically(path, content.getvalue())
 
 
 def draw(runs: pd.DataFrame, folder: Path, *, rows: int) -> None:
@@ -117,7 +121,9 @@ def _save(figure: Any, path: Path) -> None:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    image.quantize(COLORS).save(path, optimize=True)
+    content = io.BytesIO()
+    image.quantize(COLORS).save(content, format="PNG", optimize=True)
+    write_atomically(path, content.getvalue())
 
 
 def _kept(path: Path) -> Samples:

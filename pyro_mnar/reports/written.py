@@ -26,6 +26,7 @@ from pyro_mnar.reports import contents
 from pyro_mnar.reports.rendering import Block, Listing, Picture, Section, to_html, to_markdown
 from pyro_mnar.scenarios.pooled_scenarios import Sensitivity
 from pyro_mnar.scenarios.tipping import TippingPoint
+from pyro_mnar.tables.whole_files import write_atomically
 from pyro_mnar.training.fitted import Fit
 
 
@@ -59,19 +60,19 @@ class Report:
         if path.suffix not in (".html", ".md"):
             raise ValueError(f"path: expected an ending .html or .md, got {path.name!r}")
         if path.suffix == ".html":
-            path.write_text(self.to_html(), encoding="utf-8")
+            write_atomically(path, self.to_html().encode())
             return
         folder = path.with_name(f"{path.stem}_files")
 
         def place(picture: Picture) -> str:
             folder.mkdir(exist_ok=True)
             name = f"{len(list(folder.iterdir())) + 1:02d}.png"
-            (folder / name).write_bytes(picture.png)
+            write_atomically(folder / name, picture.png)
             return f"{folder.name}/{name}"
 
         for old in folder.glob("*.png"):  # of a report that was written here before
             old.unlink()
-        path.write_text(to_markdown(self.title, self.sections, place), encoding="utf-8")
+        write_atomically(path, to_markdown(self.title, self.sections, place).encode())
 
     def __repr__(self) -> str:
         return f"Report({self.title!r}: {', '.join(section.title for section in self.sections)})"

@@ -166,11 +166,10 @@ class RowGroups:
     @classmethod
     def of(cls, paths: Paths) -> RowGroups:
         """Read the files' footers."""
-        parquet = needed("pyarrow.parquet")
         files, numbers, sizes = [], [], []
         expected = None
         for path in _files(paths):
-            with parquet.ParquetFile(path) as file:
+            with _open(path) as file:
                 names = file.schema_arrow.names
                 expected = expected or names
                 if names != expected:
@@ -198,9 +197,12 @@ class RowGroups:
 
     def frame(self, group: int, start: int = 0, stop: int | None = None) -> pd.DataFrame:
         """Some rows of one group; whole numbers and booleans stay what they are beside gaps."""
-        parquet = needed("pyarrow.parquet")
-        with parquet.ParquetFile(self.files[group]) as file:
-            table = file.read_row_group(self.numbers[group])
+        path, number = self.files[group], self.numbers[group]
+        with _open(path) as file:
+            try:
+                table = file.read_row_group(number)
+            except (OSError, ValueError) as error:  # of which Arrow's own errors are made
+                raise _damaged(path, error, f"row group {number} ({self.sizes[group]} rows)") from None
         stop = self.sizes[group] if stop is None else stop
         return table.slice(start, stop - start).to_pandas(types_mapper=_nullable().get, ignore_metadata=True)
 
@@ -225,6 +227,21 @@ def _files(paths: Paths) -> list[str]:
             raise ValueError(f"{text}: expected a Parquet file, a folder of them or a pattern, found none")
         found += files
     return found
+
+
+def _open(path: str) -> Any:
+    """A file whose pages are compared with their checksums, where its writer wrote any."""
+    try:
+        return needed("pyarrow.parquet").ParquetFile(path, page_checksum_verification=True)
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        raise _damaged(path, error, "its footer") from None
+
+
+def _damaged(path: str, error: Exception, part: str) -> ValueError:
+    told = str(error).strip().partition("\n")[0]
+    return ValueError(f"{path}: {part} cannot be read: {told}: take a copy, or write the file again")
 
 
 def _nullable() -> dict[Any, Any]:

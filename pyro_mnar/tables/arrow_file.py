@@ -62,19 +62,18 @@ def read(path: Path) -> ArrowFile:
     """Read a Parquet or Feather file.
 
     Raises:
-        ValueError: If a column name stands twice.
+        ValueError: If a column name stands twice, or the file is damaged: names it.
     """
     import pyarrow as pa
     import pyarrow.compute as compute
 
-    if path.suffix.lower() == ".parquet":
-        import pyarrow.parquet as parquet
-
-        table = parquet.read_table(path)
-    else:
-        import pyarrow.feather as feather
-
-        table = feather.read_table(path)
+    try:
+        table = _table(path)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (OSError, ValueError) as error:  # of which Arrow's own errors are made
+        told = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path}: cannot be read: {told}: take a copy, or write the file again") from None
     if len(set(table.column_names)) < len(table.column_names):
         raise ValueError(f"{path}: expected each column name once, got {table.column_names!r}")
     plain = table
@@ -84,6 +83,16 @@ def read(path: Path) -> ArrowFile:
             known = compute.if_else(compute.is_nan(values.cast(pa.float64())), pa.scalar(None, of_file.type), values)
             plain = plain.set_column(at, of_file, known)
     return ArrowFile(path, table, plain.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True))
+
+
+def _table(path: Path) -> Any:
+    if path.suffix.lower() == ".parquet":
+        import pyarrow.parquet as parquet
+
+        return parquet.read_table(path, page_checksum_verification=True)  # where its writer left any
+    import pyarrow.feather as feather
+
+    return feather.read_table(path)
 
 
 def _array(values: pd.Series, dtype: Any) -> Any:

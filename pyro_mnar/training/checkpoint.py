@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_mnar.tables.whole_files import remove_unfinished, write_atomically
 from pyro_mnar.training import files
 
 SECONDS = 10.0  # between two checkpoints, where nobody says how many epochs
@@ -67,7 +68,7 @@ class Checkpoint:
                 f" {self.previous.name}), or choose another file"
             )
         if is_there:
-            files.remove_unfinished(self.path)
+            remove_unfinished(self.path)
             saved = self._read()
             self.stages, self._initial = saved["stages"], saved["initial"]
             for module, state in zip(modules, self._initial, strict=True):
@@ -100,7 +101,7 @@ class Checkpoint:
         plain = {"settings": self.settings, "made_by": _made_by(), "state": state}
         content = files.packed(tensors, plain, files.CHECKPOINT)
         try:
-            files.write_atomically(self.path, content, self.previous)
+            write_atomically(self.path, content, self.previous)
         except OSError as error:
             raise OSError(error.errno, f"checkpoint: {error.strerror}") from None
         self._unwritten, self._written_at = 0, time.monotonic()

@@ -10,8 +10,6 @@ Format 1, of earlier versions, was the archive alone, with plain data pickled in
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import hashlib
 import io
 import json
@@ -22,6 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+
+from pyro_mnar.tables.whole_files import write_atomically
 
 
 class FileKind(NamedTuple):
@@ -65,50 +65,6 @@ def packed(tensors: Any, plain: dict[str, Any], kind: FileKind) -> bytes:
     torch.save({"tensors": tensors, "plain": json.dumps(plain)}, archive)
     content = archive.getvalue()
     return kind.head(hashlib.sha256(content).hexdigest()) + content
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes, previous: Path | None = None) -> None:
-    """Write beside the file, force it to disk, and put it in the file's place in one step.
-
-    Args:
-        path: The file.
-        content: What it is to hold.
-        previous: Where to keep the file that was there, if it is to be kept.
-
-    Raises:
-        OSError: If it cannot be written; names the file.
-    """
-    path = Path(path)
-    beside = path.with_name(_unfinished(path.name, os.getpid()))
-    try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            os.replace(path, previous)
-        os.replace(beside, path)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):  # of a folder that cannot be written to, the error above tells
-            beside.unlink(missing_ok=True)
-    if os.name == "posix":  # elsewhere a folder cannot be opened; the name is then as safe as the system makes it
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def remove_unfinished(path: Path) -> None:
-    """Remove what processes that were killed in the middle of a write have left beside a file."""
-    for left in path.parent.glob(_unfinished(glob.escape(path.name), "[0-9]*")):
-        left.unlink(missing_ok=True)
-
-
-def _unfinished(name: str, process: int | str) -> str:
-    return f".{name}.{process}.part"
 
 
 def read(path: str | os.PathLike[str], kind: FileKind = FIT) -> tuple[Any, dict[str, Any] | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -65,6 +66,69 @@ class Adder:
     def __call__(self, value: float) -> float:
         self.calls += 1
         return value + self.number
+
+
+# An experiment whose runs are fits: the parent knows its numbers, each child goes on from what the last one left.
+KILLS = """
+import os, random, signal, sys, time
+from pathlib import Path
+import numpy as np, pandas as pd
+from pyro_mnar import Table, fit, impute
+from pyro_mnar.experiments import Experiment, run_experiment
+from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.models import GINA
+
+class System:
+    name = "one"
+
+def run(task):
+    frame = pd.DataFrame(np.random.default_rng(task.seed).normal(size=(30, 2)), columns=list("ab"))
+    frame.loc[::4, "a"] = np.nan
+    table = Table.from_frame(frame, auxiliary=[])
+    pair = GINA(table, latent_dim=1, seed=0), ZeroImpute(table, 1, hidden=[2], seed=0)
+    made = fit(*pair, table, epochs=2, progress=False, compile="eager", seed=task.seed)
+    return {"m": impute(made, table, num_draws=1, num_particles=5).draws.sum(), "n": task.seed}
+
+def all_runs(folder):
+    experiment = Experiment("k", "", [System()], {"d": int}, run, {"m": "", "n": ""})
+    found = run_experiment(experiment, folder, seeds=range(4), progress=False)
+    return found[["seed", "metric", "value"]].to_csv(index=False), (folder / "tables.md").read_bytes()
+
+def dies_at(name, call):
+    own, left = getattr(os, name), [call]
+    def counting(*arguments):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return own(*arguments)
+    setattr(os, name, counting)
+
+folder, numbers = Path(sys.argv[1]), random.Random(0)
+start = time.monotonic()
+whole = all_runs(folder / "whole")
+lasts, killed, life = time.monotonic() - start, 0, 0
+while killed < 10 and life < 60:
+    path = folder / f"cut{killed // 3}"  # three kills in a row on the same folder
+    child = os.fork()
+    if not child:
+        if life % 3 == 1:
+            dies_at("fsync", numbers.randint(1, 5))
+        elif life % 3 == 2:
+            dies_at("replace", 1)
+        os._exit(0 if all_runs(path) == whole else 1)
+    if life % 3 == 0:
+        time.sleep(lasts * numbers.uniform(0.05, 0.6))
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    killed += os.WIFSIGNALED(status)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "other numbers"
+    numbers.random()
+    life += 1
+for path in folder.glob("cut*"):
+    assert all_runs(path) == whole, path
+    assert sorted(file.name for file in path.iterdir() if not file.name.startswith(".")) == ["runs.csv", "tables.md"]
+print(killed)
+"""
 
 
 def toy(*systems: Adder, **changes: object) -> Experiment:
@@ -248,23 +312,27 @@ class TestFileOfRuns:
         assert len(found.drop_duplicates(["data", "metric"])) == 4
 
     @pytest.mark.slow
-    def test_a_killed_process_leaves_a_file_to_go_on_with(self, tmp_path: Path) -> None:
-        """The process dies by SIGKILL within its third run."""
-        program = f"""
-import os, signal
-from pathlib import Path
-from pyro_mnar.experiments import Experiment, run_experiment
-class System:
-    name = "one"
-def run(task):
-    if task.seed == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return {{"m": task.seed}}
-run_experiment(Experiment("k", "", [System()], {{"d": int}}, run, {{"m": ""}}), Path({str(tmp_path)!r}))
-"""
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
-        assert done.returncode == -9, done.stderr
-        assert Runs(tmp_path / RUNS_FILE).read()["value"].tolist() == [0, 1]
+    def test_ten_kills_lose_nothing_but_the_run_that_they_meet(self, tmp_path: Path) -> None:
+        """SIGKILL at ten moments: by the clock, and before and after what a run writes reaches the disk."""
+        done = subprocess.run(
+            [sys.executable, "-c", KILLS, str(tmp_path)], capture_output=True, text=True, check=False, timeout=200
+        )
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout) == 10
+
+    def test_a_full_disk_is_one_error_and_the_finished_runs_stay(self, tmp_path: Path) -> None:
+        run_experiment(toy(Adder("one", 1)), tmp_path, seeds=[0], progress=False)
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before[RUNS_FILE]) + 20, limits[1]))
+        try:
+            with pytest.raises(OSError, match=rf"cannot write .*{RUNS_FILE}: File too large"):
+                run_experiment(toy(Adder("one", 1)), tmp_path, seeds=[1], progress=False)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
     def test_round_trip(self, tmp_path: Path) -> None:
         runs = Runs(tmp_path / "new" / "runs.csv")

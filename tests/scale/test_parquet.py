@@ -9,9 +9,10 @@ import torch
 
 from pyro_mnar import Table
 
-pytest.importorskip("pyarrow")
-from pyro_mnar.kinds import Bounded
-from pyro_mnar.scale import ParquetRows, parquet_schema
+parquet = pytest.importorskip("pyarrow.parquet")
+from pyro_mnar.cli import main  # noqa: E402
+from pyro_mnar.kinds import Bounded  # noqa: E402
+from pyro_mnar.scale import ParquetRows, parquet_schema  # noqa: E402
 
 NUM_ROWS = 1_003
 
@@ -164,6 +165,31 @@ def test_ranks_and_workers_share_the_rows(folder, monkeypatch, ranks, num_worker
     sizes = {len(batch) for batches in per_rank for batch in batches}
     assert max(sizes) - min(sizes) <= 1
     assert sorted(i for batches in per_rank for batch in batches for i in batch.index.tolist()) == list(range(NUM_ROWS))
+
+
+def test_a_damaged_row_group_is_named_and_nothing_is_written(tmp_path, capsys):
+    """One bit of a page of the third group; checksums are in the file, as they are where its writer was asked."""
+    frame, path = pd.DataFrame({"a": np.arange(400.0), "b": np.arange(400.0) ** 2}), tmp_path / "t.parquet"
+    frame.loc[::3, "a"] = np.nan
+    frame.to_parquet(path, row_group_size=100, write_page_checksum=True)
+    schema = parquet_schema(path, auxiliary=[])
+    column = parquet.ParquetFile(path).metadata.row_group(2).column(0)
+    content = bytearray(path.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    path.write_bytes(content)
+    for read in (
+        lambda: parquet_schema(path, auxiliary=[]),
+        lambda: list(ParquetRows(path, schema, batch_size=50, seed=None)),
+    ):
+        with pytest.raises(ValueError, match=r"t\.parquet: row group 2 \(100 rows\) cannot be read: .*CRC"):
+            read()
+    assert main(["impute", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    told = capsys.readouterr().err
+    assert "t.parquet" in told and "CRC" in told and told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    path.write_bytes(content[:-9])
+    with pytest.raises(ValueError, match=r"t\.parquet: its footer cannot be read"):
+        parquet_schema(path, auxiliary=[])
 
 
 def test_what_is_no_table_is_refused_by_name(tmp_path):

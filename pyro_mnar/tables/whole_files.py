@@ -1,0 +1,52 @@
+"""Files that are written whole or not at all: after a kill or on a full disk the old one is there."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+from pathlib import Path
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes, previous: Path | None = None) -> None:
+    """Write beside the file, force it to disk, and put it in the file's place in one step.
+
+    Args:
+        path: The file.
+        content: What it is to hold.
+        previous: Where to keep the file that was there, if it is to be kept.
+
+    Raises:
+        OSError: If it cannot be written; names the file.
+    """
+    path = Path(path)
+    beside = path.with_name(_unfinished(path.name, os.getpid()))
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)
+        os.replace(beside, path)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):  # of a folder that cannot be written to, the error above tells
+            beside.unlink(missing_ok=True)
+    if os.name == "posix":  # elsewhere a folder cannot be opened; the name is then as safe as the system makes it
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what processes that were killed in the middle of a write have left beside a file."""
+    for left in path.parent.glob(_unfinished(glob.escape(path.name), "[0-9]*")):
+        left.unlink(missing_ok=True)
+
+
+def _unfinished(name: str, process: int | str) -> str:
+    return f".{name}.{process}.part"
