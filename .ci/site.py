@@ -7,6 +7,7 @@ the repository is browsed works here, and one that does not fails the build.
 """
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -24,7 +25,8 @@ FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 
 def main() -> None:
-    """Stage and build; exits as Sphinx does."""
+    """Draw the gallery, stage and build; exits as Sphinx does."""
+    _check_gallery()
     shutil.rmtree(STAGED, ignore_errors=True)
     shutil.rmtree(BUILT, ignore_errors=True)
     shutil.copytree(ROOT / "docs" / "site", STAGED)
@@ -46,6 +48,21 @@ def main() -> None:
         overview.write("\n" + _tree([page.stem for page in guides], "hidden"))
     command = ["-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-j", "2", "-b", "html"]
     sys.exit(subprocess.call([sys.executable, *command, str(STAGED), str(BUILT)]))
+
+
+def _check_gallery() -> None:
+    """Draw every picture quickly; exit unless these are the pictures that the page shows."""
+    drawn, shown = ROOT / "build" / "gallery", ROOT / "docs" / "figures" / "gallery"
+    shutil.rmtree(drawn, ignore_errors=True)
+    script = ROOT / "docs" / "figures" / "gallery.py"
+    done = subprocess.call([sys.executable, str(script), str(drawn)], env={**os.environ, "SMOKE": "1"})
+    if done:
+        sys.exit(f"docs: {script.name} failed")
+    names = [{picture.name for picture in folder.glob("*.png")} for folder in (drawn, shown)]
+    names.append(set(re.findall(r"figures/gallery/(\S+?\.png)", (ROOT / "docs" / "gallery.md").read_text())))
+    for other in names[1:]:
+        if other != names[0]:
+            sys.exit(f"docs: gallery.py, its folder and gallery.md differ: {sorted(other ^ names[0])}")
 
 
 def _stage_mathjax() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -99,6 +100,14 @@ def global_state_kept(float64: None, fixed_seed: None) -> Iterator[None]:
         torch.set_default_dtype(before["default dtype"])
         torch.set_grad_enabled(before["gradients"])
         pytest.fail("global state changed: " + ", ".join(f"{n}: {before[n]!r} -> {after[n]!r}" for n in changed))
+
+
+@pytest.fixture(autouse=True)
+def no_figure_left() -> Iterator[None]:
+    """Pyplot keeps figures, and warns of many."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture

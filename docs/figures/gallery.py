@@ -1,11 +1,14 @@
 """Makes the pictures of docs/gallery.md: ``.venv/bin/python docs/figures/gallery.py`` (about a minute on one core).
 
+`make docs` draws them too, with ``SMOKE=1``, from few rows and hardly trained, so that none stops working unnoticed.
+
 A survey of 600 people: whether someone answers depends on the answer (income, above all when it is high; health), two
 questions of one page are skipped together, and the truth is known.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -22,10 +25,12 @@ from pyro_mnar.models import GINA, PartialVAE
 
 FOLDER = Path(__file__).parent / "gallery"
 DPI, COLOURS = 80, 48
-QUICK = {"progress": False, "epochs": 80, "num_particles": 10}
+SMOKE = "SMOKE" in os.environ
+ROWS, RESTARTS, REPEATS, REPLICATES = (100, 1, 0, 5) if SMOKE else (600, 3, 20, 40)
+QUICK = {"progress": False, "epochs": 2 if SMOKE else 80, "num_particles": 10}
 
 
-def survey(rows: int = 600) -> tuple[pd.DataFrame, pd.DataFrame]:
+def survey(rows: int = ROWS) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table with gaps, and the truth."""
     random = np.random.default_rng(0)
     age = random.normal(45, 12, rows)
@@ -48,12 +53,14 @@ def pictures() -> dict[str, Any]:
     seen, truth = survey()
     table = Table.from_frame(seen, auxiliary=["age"])
     model = GINA(table, latent_dim=2, seed=0)
-    result = fit(model, ZeroImpute(table, 2, seed=0), table, held_out=0.1, restarts=3, bootstrap=20, **QUICK)
+    result = fit(
+        model, ZeroImpute(table, 2, seed=0), table, held_out=0.1, restarts=RESTARTS, bootstrap=REPEATS, **QUICK
+    )
     imputations = impute(result, table, seed=0)
     plain = PartialVAE(table, latent_dim=2, seed=0)
     ignorable = impute(fit(plain, ZeroImpute(table, 2, seed=0), table, **QUICK), table, seed=0)
-    diagnosis = diagnose(result, imputations, replicates=40)
-    report = check_identifiability(result, table, epochs=20)
+    diagnosis = diagnose(result, imputations, replicates=REPLICATES)
+    report = check_identifiability(result, table, epochs=2 if SMOKE else 20, profile=not SMOKE)
     edges = [("income", "R[income]", {"sign": "high"}), ("age", "R[health]"), ("health", "R[health]"), ("Z", "R[rent]")]
     graph = MissingnessGraph(edges, table)
     deltas = [{}, {"income": -0.5}, {"income": 0.5}]

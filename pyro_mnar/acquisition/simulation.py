@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from pyro_mnar.acquisition.reward import Predictive, highest, information_reward, target_columns
+from pyro_mnar.figures import axes_or_new
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 
@@ -47,10 +48,7 @@ class InformationCurve:
 
         Curves of several policies go onto one ``ax``.
         """
-        if ax is None:
-            from matplotlib.figure import Figure
-
-            ax = Figure(layout="constrained").subplots()
+        ax = axes_or_new(ax)
         options = {"label": self.frame["policy"].iloc[0], "marker": ".", **options}
         ax.plot(self.frame["step"], self.frame["error"], **options)
         ax.set(xlabel="questions asked", ylabel="error of the target, in standard deviations")

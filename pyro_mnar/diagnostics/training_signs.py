@@ -22,10 +22,10 @@ from pyro_mnar.infer.sites import column_distribution, holds_columns, is_shared,
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.table import Table
-from pyro_mnar.training import fit as train
 from pyro_mnar.training.evidence import row_weights
 from pyro_mnar.training.fitted import Fit
-from pyro_mnar.training.restarts import column_of, copied_pair
+from pyro_mnar.training.plan import TrainingPlan
+from pyro_mnar.training.restarts import Start, column_of, copied_pair
 
 MOST_ROWS = 512
 
@@ -104,14 +104,19 @@ def kl_by_dimension(fit: Fit, table: Table, *, seed: int = 0) -> pd.Series:
 
 def ignorable_fit(fit: Fit, table: Table, *, steps: int = 1000, batch_size: int = 128, seed: int = 0) -> Fit:
     """The same model and guide fitted anew without the mechanism, from where the fit ended."""
-    (model, guide), _ = copied_pair(fit.model, fit.guide, table, fit.store, seed)
+    (model, guide), store = copied_pair(fit.model, fit.guide, table, fit.store, seed)
     if not isinstance(model, nn.Module):
         raise TypeError(
             "model: expected a torch Module, whose copy can be fitted without its mechanism; give ignorable="
         )
     epochs = max(1, -(-steps * batch_size // len(table)))
-    options: Any = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "learning_rate": 1e-2, "progress": False}
-    return train(WithoutMask(model), guide, table, **options)
+    objective = ImportanceWeightedELBO()
+    plan = TrainingPlan(objective, table, None, epochs, batch_size, 1e-2, fit.device, progress=False)
+    with plan.enough_threads():
+        trained = plan.run(Start(WithoutMask(model), guide, seed, store))
+    if trained.interrupted:
+        raise KeyboardInterrupt
+    return trained.fit
 
 
 def distance_from_ignorable(fit: Fit, ignorable: Fit, table: Table, *, seed: int = 0) -> pd.DataFrame:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import networkx as nx
 import numpy as np
 
+from pyro_mnar.figures import axes_or_new
+
 COLOURS = {"U": "#d9d9d9", "Z": "#ffffff", "X": "#9ecae1", "R": "#fdae6b"}
 MEANINGS = {"U": "auxiliary, always observed", "Z": "latent", "X": "column", "R": "is it observed?"}
 SIDE_BY_SIDE = 7  # columns at most; more stand below each other
@@ -35,10 +37,7 @@ class _Layout(NamedTuple):
 def plot(dag: nx.DiGraph, ax: Any = None) -> Any:
     """Draw with matplotlib: U, Z, X and R in four levels, each R beside its column."""
     layout = _layout(dag)
-    if ax is None:
-        from matplotlib.figure import Figure
-
-        ax = Figure(figsize=(layout.width, layout.height), layout="constrained").subplots()
+    ax = axes_or_new(ax, width=layout.width, height=layout.height)
     size = _font_size(layout)
     across, down = zip(*layout.at.values(), strict=True)
     margin = (0.9, 0.5) if layout.goes_right else (0.6, 0.5)

@@ -82,5 +82,7 @@ class Groups(nn.Module):
         """Position of each row's group in the plate."""
         if self._in_aux:  # an indicator of every level but the first
             indicators = batch.aux[:, self._at : self._at + self._width]
-            return (indicators.round().long() * torch.arange(1, self._width + 1, device=batch.device)).sum(-1)
+            # The first where no other shows.  Rows between groups, as a graph's recovery tries, get the nearest one.
+            first = batch.aux.new_full((len(batch), 1), 0.5)
+            return torch.cat([first, indicators], dim=-1).argmax(-1)
         return codes_of(batch.x[:, self._at : self._at + 1], self.points.to(batch.x)[None]).squeeze(-1)

@@ -6,7 +6,6 @@ The two differ in lightness too, so they stay apart in grey, and all stand out o
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -17,15 +16,6 @@ from pyro_mnar.imputation import Imputations
 SEEN, IMPUTED, NOT_APPLICABLE = "#3274a1", "#f0a04b", "#d0d0d0"
 OTHER = "#8c6bb1"  # of what is compared with: an ignorable fit, another start
 QUIET = "#8a8a8a"  # lines to read the others by
-
-
-def axes_or_new(ax: Any, *, width: float = 5.0, height: float = 3.2) -> Any:
-    """The Axes given, or those of a figure of its own; sizes in inches."""
-    if ax is not None:
-        return ax
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained").subplots()
 
 
 def cells_of(imputations: Imputations, column: Hashable) -> tuple[int, Bool[NDArray, " cells"]]:

@@ -9,7 +9,8 @@ import numpy as np
 from pyro_mnar.diagnostics import Diagnosis, TwinSearch
 from pyro_mnar.diagnostics.importance import TRUSTED
 from pyro_mnar.diagnostics.replicates import LINK, PATTERN, VALUES
-from pyro_mnar.plots.axes import IMPUTED, OTHER, QUIET, SEEN, axes_or_new
+from pyro_mnar.figures import axes_or_new
+from pyro_mnar.plots.axes import IMPUTED, OTHER, QUIET, SEEN
 
 MOST_STATISTICS = 25
 WIDEST = 6.0  # standard deviations of replicates: what lies beyond is drawn at the edge
@@ -24,7 +25,7 @@ def pareto_k(diagnosis: Diagnosis, ax: Any = None) -> Any:
         ax: Axes to draw on; by default a figure of its own.
     """
     rows = diagnosis.rows
-    ax = axes_or_new(ax, width=6.4)
+    ax = axes_or_new(ax, width=6.4, height=3.2)
     bad = (rows.pareto_k > TRUSTED).to_numpy()
     position, k = rows.index.to_numpy(), rows.pareto_k.to_numpy()
     ax.plot(position[~bad], k[~bad], ".", color=SEEN, markersize=4)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pyro_mnar.figures import axes_or_new
 from pyro_mnar.imputation import Imputations
-from pyro_mnar.plots.axes import IMPUTED, QUIET, SEEN, axes_or_new, cells_of, seen_of, values_of
+from pyro_mnar.plots.axes import IMPUTED, QUIET, SEEN, cells_of, seen_of, values_of
 
 MOST_CELLS = 40
 SEED = 0  # of which cells are shown, and of where points stand within a column of the strip
@@ -28,7 +29,7 @@ def draws_strip(imputations: Imputations, column: Hashable, ax: Any = None) -> A
     """
     position, here = cells_of(imputations, column)
     random = np.random.default_rng(SEED)
-    ax = axes_or_new(ax, width=6.4)
+    ax = axes_or_new(ax, width=6.4, height=3.2)
     parts = [seen_of(imputations, position), *map(values_of, imputations.draws[:, here])]
     for at, values in enumerate(parts):
         shown = values if len(values) <= 400 else random.choice(values, 400, replace=False)
@@ -71,7 +72,7 @@ def draws_trace(imputations: Imputations, column: Hashable, ax: Any = None) -> A
     number = np.arange(1, len(means) + 1)
     running = means.cumsum() / number
     error = means.std(ddof=1) / np.sqrt(number)
-    ax = axes_or_new(ax)
+    ax = axes_or_new(ax, width=5.0, height=3.2)
     ax.fill_between(
         number,
         running - 2 * error,
@@ -116,7 +117,7 @@ def intervals_against_truth(
     holds = (low <= true) & (true <= high)
     chosen = np.random.default_rng(SEED).permutation(len(true))[:MOST_CELLS]
     chosen = chosen[np.argsort(true[chosen])]
-    ax = axes_or_new(ax, width=6.4)
+    ax = axes_or_new(ax, width=6.4, height=3.2)
     at = np.arange(len(chosen))
     for hit, colour in ((True, IMPUTED), (False, "#c03a2b")):
         which = holds[chosen] == hit

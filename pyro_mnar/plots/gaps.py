@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pyro_mnar.plots.axes import IMPUTED, NOT_APPLICABLE, QUIET, SEEN, axes_or_new
+from pyro_mnar.figures import axes_or_new
+from pyro_mnar.plots.axes import IMPUTED, NOT_APPLICABLE, QUIET, SEEN
 from pyro_mnar.tables.table import Table
 
 MOST_PATTERNS = 20

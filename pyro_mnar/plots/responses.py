@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from pyro_mnar.figures import axes_or_new
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import column_distribution, columns_of, mechanism_weight, sample_sites
-from pyro_mnar.plots.axes import IMPUTED, SEEN, axes_or_new
+from pyro_mnar.plots.axes import IMPUTED, SEEN
 from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training import Fit
@@ -55,7 +56,7 @@ def response_curve(fit: Fit, table: Table, column: Hashable, *, seed: int = 0, a
         values = np.linspace(low - BEYOND * width, high + BEYOND * width, POINTS)
         units = its.decode(values)
         values = values[np.concatenate([[True], np.diff(units) > 0])]  # where the kind has an end, or whole numbers
-    ax = axes_or_new(ax)
+    ax = axes_or_new(ax, width=5.0, height=3.2)
     for one in fit.bootstrap:
         _draw(ax, its, values, _chances(one, table, at, values, seed), linewidth=0.6, alpha=0.5)
     _draw(ax, its, values, _chances(fit, table, at, values, seed), linewidth=2.0, label="fitted")

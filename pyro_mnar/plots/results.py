@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pyro_mnar.figures import axes_or_new
 from pyro_mnar.imputation import Pooled
-from pyro_mnar.plots.axes import QUIET, SEEN, axes_or_new
+from pyro_mnar.plots.axes import QUIET, SEEN
 from pyro_mnar.scenarios import Sensitivity
 from pyro_mnar.scenarios.pooled_scenarios import Scenario
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from pyro_mnar.diagnostics.training_signs import rise, still_rises
-from pyro_mnar.plots.axes import IMPUTED, OTHER, SEEN, axes_or_new
+from pyro_mnar.figures import axes_or_new
+from pyro_mnar.plots.axes import IMPUTED, OTHER, SEEN
 from pyro_mnar.training import Fit
 
 SHOWN = 0.8  # share of the epochs, the last ones, that the vertical axis is made for
@@ -28,7 +29,7 @@ def bound_curve(fit: Fit, ax: Any = None) -> Any:
     names = [name for name in ("bound", "objective", "held_out_bound", "held_out_objective") if name in history]
     if history.empty or not names:
         raise ValueError("fit: expected one with a history, got none")
-    ax = axes_or_new(ax)
+    ax = axes_or_new(ax, width=5.0, height=3.2)
     late = history.iloc[int((1 - SHOWN) * len(history)) :]
     low, high = late[names].min(axis=None), history[names].max(axis=None)
     # The member that was kept has the fit's own history.

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from pyro_mnar.figures import close
+
 STYLE = (
     "body{font-family:system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;line-height:1.5;color:#222}"
     "table{border-collapse:collapse;font-size:.9rem;margin:1rem 0;display:block;overflow-x:auto}"
@@ -45,6 +47,7 @@ class Picture:
         buffer = io.BytesIO()
         # Without the version and date that matplotlib writes, the same report is the same file.
         axes.figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+        close(axes)
         return cls(buffer.getvalue(), caption)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pyro_mnar.diagnostics.comparison import compare
+from pyro_mnar.figures import axes_or_new
 from pyro_mnar.imputation.analyses import Analysis
 from pyro_mnar.imputation.deltas import DeltaScale
 from pyro_mnar.imputation.imputations import Imputations
@@ -98,10 +99,7 @@ class Sensitivity:
         """
         coefficient = only_coefficient(self.scenarios[0].pooled, coefficient)
         frame = self.to_frame(coefficient)
-        if ax is None:
-            from matplotlib.figure import Figure
-
-            ax = Figure(figsize=(6.4, 1.2 + 0.32 * len(frame)), layout="constrained").add_subplot()
+        ax = axes_or_new(ax, width=6.4, height=1.2 + 0.32 * len(frame))
         place = np.arange(len(frame))[::-1]
         labels = [" ".join(filter(None, pair)) for pair in zip(frame["scenario"], frame["delta"], strict=True)]
         half = np.stack([frame["estimate"] - frame["lower"], frame["upper"] - frame["estimate"]])

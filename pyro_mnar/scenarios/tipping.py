@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from pyro_mnar.figures import axes_or_new
 from pyro_mnar.imputation.analyses import Analysis, reader
 from pyro_mnar.imputation.deltas import DeltaScale
 from pyro_mnar.imputation.imputations import Imputations
@@ -65,10 +66,7 @@ class TippingPoint:
 
     def plot(self, *, ax: Any = None) -> Any:
         """Draw estimate and interval against the delta, the tipping point marked, on ``ax`` or a figure of its own."""
-        if ax is None:
-            from matplotlib.figure import Figure
-
-            ax = Figure(figsize=(5.6, 3.6), layout="constrained").add_subplot()
+        ax = axes_or_new(ax, width=5.6, height=3.6)
         curve = self.curve.sort_values("delta")
         ax.fill_between(curve["delta"], curve["lower"], curve["upper"], color="C0", alpha=0.2, linewidth=0)
         ax.plot(curve["delta"], curve["estimate"], color="C0")

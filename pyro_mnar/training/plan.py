@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ import torch
 
 from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
-from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.session import Session, threads
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.checkpoint import Stage
 from pyro_mnar.training.fitted import Fit
@@ -22,6 +23,10 @@ from pyro_mnar.training.run import TrainingRun
 from pyro_mnar.training.steps import Choice, Steps, Thresholds, check_mode
 from pyro_mnar.training.trainer import EpochTrainer, Trainer, is_over, run_epochs
 from pyro_mnar.training.vectorised import VectorisedTrainer
+
+# Rows × particles × columns of a step.  On a machine of two cores and a load of eight, a step of 6,400 took 12 ms with
+# one thread and 551 with two, one of 128,000 took 48 and 525, one of 1,280,000 took 195 and 882.
+CELLS_FOR_THREADS = 250_000
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +65,16 @@ class TrainingPlan:
     thresholds: Thresholds = field(default_factory=Thresholds)
     keeps_best: bool = True
     stage: Stage | None = None
+
+    def enough_threads(self) -> contextlib.AbstractContextManager[None]:
+        """One thread for small steps, and those that are set for others.
+
+        A second thread waits for work longer than it computes, and on a busy machine for as long as others take its
+        core.
+        """
+        cells = min(self.batch_size, len(self.table)) * self.objective.num_particles * self.table.schema.num_columns
+        is_small = self.device.type == "cpu" and cells < CELLS_FOR_THREADS
+        return threads(1) if is_small else contextlib.nullcontext()
 
     def run(self, start: Start) -> Trained:
         """Train one initialisation."""

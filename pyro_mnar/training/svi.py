@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +17,7 @@ from pyro_mnar.infer.arguments import device_of, positive_number, seed_of, whole
 from pyro_mnar.infer.memory import COPIES_OF_A_STEP, check_room
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.parameters import module_parameters
-from pyro_mnar.infer.session import Session, threads
+from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.bootstrap import SHARE_OF_RATE, bootstrap_epochs, bootstrapped, refuse_posterior
@@ -33,9 +32,6 @@ from pyro_mnar.training.warm_start import continued, take_over
 
 DEFAULT_STEPS = 3_000
 LEAST_EPOCHS = 30
-# Rows × particles × columns of a step.  On a machine of two cores and a load of eight, a step of 6,400 took 12 ms with
-# one thread and 551 with two, one of 128,000 took 48 and 525, one of 1,280,000 took 195 and 882.
-CELLS_FOR_THREADS = 250_000
 COPIES_OF_PARAMETERS = 4  # themselves, two moments, the best so far
 BYTES_OF_A_MEMBER = 10_000  # states of random numbers and Python's own objects, at least
 
@@ -176,7 +172,7 @@ def fit(
     )
     if bootstrap and device.type != "meta":
         refuse_posterior(guide, table, device, seed)
-    with _enough_threads(table, batch_size, num_particles, device):
+    with plan.enough_threads():
         if start is not None:
             before = start.history
             point, interrupted = plan.run(Start(model, guide, seed, take_over(start, model, guide, table)))
@@ -208,17 +204,6 @@ def fit(
             )
             point.bootstrap = bootstrapped(bootstrap, shorter.run_all, point, table, seed)
     return point
-
-
-def _enough_threads(
-    table: Table, batch_size: int, num_particles: int, device: torch.device
-) -> contextlib.AbstractContextManager[None]:
-    """One thread for small steps, and those that are set for others.
-
-    A second thread waits for work longer than it computes, and on a busy machine for as long as others take its core.
-    """
-    cells = min(batch_size, len(table)) * num_particles * table.schema.num_columns
-    return threads(1) if device.type == "cpu" and cells < CELLS_FOR_THREADS else contextlib.nullcontext()
 
 
 def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Table | None]:

@@ -25,8 +25,8 @@ from pyro_mnar import (
 )
 from pyro_mnar.datasets import synthetic
 from pyro_mnar.datasets.anova import Parameters, anova, log_evidence, twin
+from pyro_mnar.diagnostics.other_sides import predicted
 from pyro_mnar.diagnostics.plain_words import ORDER_OF_HELP, WORDS
-from pyro_mnar.diagnostics.twins import predicted
 from pyro_mnar.guides import ANOVAConditional, ZeroImpute
 from pyro_mnar.models import ANOVA, GINA, Ignorable, PartialVAE, SelfMasking
 from pyro_mnar.nn import priors

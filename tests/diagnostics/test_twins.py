@@ -11,7 +11,7 @@ from torch import nn
 
 from pyro_mnar import Batch, Fit, Table, fit, observe_mask, partially_observed, rows
 from pyro_mnar.diagnostics import search_twins
-from pyro_mnar.diagnostics.steering import Steered
+from pyro_mnar.diagnostics.steering import Aimed, Steered
 from pyro_mnar.infer.session import Session
 
 LINE = np.linspace(-14, 14, 8001)
@@ -87,7 +87,9 @@ def test_a_steered_fit_is_where_it_was_steered_to() -> None:
     table = amputed(400, [], 1.0, (0.0, -1.0))
     model = SelfMasked([0.2, 0.0], [0.0, -1.0])
     with Session(0).running():
-        mean = Steered(2000, 0, 0.0).mean(model, nothing, table.batch())
-        loss = [Steered(200, 0, target).loss_and_grads(model, nothing, table.batch()) for target in (mean, mean + 1)]
+        batch = table.batch()
+        mean = Steered(2000).mean(Aimed(model, batch.x, 1, 0), nothing, batch)
+        aimed = [Aimed(model, batch.x, 1, 0, target) for target in (mean, mean + 1)]
+        loss = [Steered(200).loss_and_grads(one, nothing, batch) for one in aimed]
     assert mean == pytest.approx(missing_mean(0.2, 0.0, -1.0), abs=0.02)
     assert (loss[1] - loss[0]) / len(table) == pytest.approx(5.0, abs=0.5)

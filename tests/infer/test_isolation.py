@@ -19,7 +19,7 @@ from pyro_mnar import ImportanceWeightedELBO, Table, fit, impute
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA
-from pyro_mnar.training import svi
+from pyro_mnar.training import plan
 
 
 def small_fit(progress=False):
@@ -82,7 +82,7 @@ def test_small_steps_take_one_thread_and_the_setting_comes_back(monkeypatch):
     try:
         small_fit()
         assert (seen, torch.get_num_threads()) == ({1}, 2)
-        monkeypatch.setattr(svi, "CELLS_FOR_THREADS", 0)
+        monkeypatch.setattr(plan, "CELLS_FOR_THREADS", 0)
         small_fit()
         assert seen == {1, 2}
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyro
@@ -18,6 +20,7 @@ from pyro_mnar import (
     compare,
     fit,
     impute,
+    missingness_graph_of,
     observe_mask,
     partially_observed,
     rows,
@@ -151,3 +154,22 @@ def test_generated_rows_keep_what_the_model_is_conditional_on() -> None:
     other = table.new_rows(table.frame.assign(age=table.frame["age"].where(table.frame.index != 3)))
     with pytest.raises(ValueError, match=r"column 'age': the model is conditional on it.*row 3"):
         generate(fits["given"], other)
+
+
+def test_a_graph_is_read_off_a_model_with_effects_of_groups() -> None:
+    """Recovery moves U off the groups; the nearest one is then meant, and a row of a group has its own."""
+    table = Table.from_frame(interviews(), auxiliary=["who"])
+    groups = Groups(table, "who")
+
+    def model(batch: Batch) -> None:
+        with groups.plate():
+            effect = pyro.sample("effect", dist.Normal(batch.x.new_zeros(()), 2.0))
+        with rows(batch):
+            y = partially_observed("y", dist.Normal(effect[groups.of(batch)].unsqueeze(-1), 0.3), batch)
+            observe_mask("r", 1.0 - 2.0 * y, batch)
+
+    assert [(edge.parent, edge.child) for edge in missingness_graph_of(model, table).edges] == [("y", "R[y]")]
+    batch = table.batch()
+    assert [groups.levels[at] for at in groups.of(batch)] == list(table.frame["who"])
+    between = replace(batch, aux=torch.full_like(batch.aux, 0.9))
+    assert set(groups.of(between).tolist()) <= set(range(len(groups)))
