@@ -114,7 +114,7 @@ plt.show()
 graph = MissingnessGraph([("income", "R[income]", {"sign": "high"})], table)
 print(graph)
 ax = graph.plot()
-display(ax.figure)
+plt.show()
 
 # %% [markdown]
 # ## Fit, and what the fit says
@@ -169,7 +169,7 @@ complete = gradient(pd.DataFrame({"income": income, "school": school, "age": age
 print(f"the truth: 0.06; had everybody answered: {complete['year of school']:.4f}")
 ax = plots.forest(found, "year of school")
 ax.axvline(0.06, color="0.5", linestyle="--")
-display(ax.figure)
+plt.show()
 
 # %% [markdown]
 # ## How wrong may the assumption be?

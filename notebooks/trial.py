@@ -97,7 +97,7 @@ display(found.to_frame().drop(columns=["delta", "coefficient"]).round(3))
 # %%
 ax = plots.forest(found)
 ax.set(xlabel="effect of the drug at week 6, points (95% interval)", title="The effect under each assumption")
-display(ax.figure)
+plt.show()
 
 # %% [markdown]
 # ## What a reference does to one patient
@@ -131,7 +131,7 @@ ax = tipping_point(effect_at_week_6, scenarios["missing at random"], "drug", bet
 ax.set(
     xlabel="points by which who left the drug is worse than imputed", ylabel="effect at week 6, points (95% interval)"
 )
-display(ax.figure)
+plt.show()
 
 # %% [markdown]
 # Is a delta of that size credible? That is for those who know the disease: the drug's whole effect at week 6 is
