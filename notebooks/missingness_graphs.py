@@ -37,8 +37,8 @@ smoke = "SMOKE" in os.environ  # a short run, to check that the notebook works
 # ## Figure 1
 #
 # Nodes are columns, the latent Z and an R for each column that can go missing; here x3 is complete. Black arrows are
-# declared, grey ones (Z causes every column) need no saying. The paper's text fixes the letters below; what (e) to
-# (g) show it does not say.
+# declared, grey ones lead from Z to every column and are always there. The paper's text fixes the letters below; what
+# (e) to (g) show it does not say.
 
 # %%
 columns, holes = ["x1", "x2", "x3"], {"incomplete": ["x1", "x2"]}
@@ -142,10 +142,11 @@ completed = {name: impute(result, table, num_draws=1, seed=0) for name, result i
 gaps = seen["income"].isna()
 fig, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained", sharey=True)
 bins = np.linspace(1000, 6500, 50)
+axes[0].set_ylabel("people")
 for ax, (name, imputations) in zip(axes, completed.items(), strict=True):
     ax.hist(complete["income"][gaps], bins, color="0.8", label="withheld (truth)")
     ax.hist(next(imputations.frames())["income"][gaps], bins, histtype="step", color="C1", lw=1.5, label="imputed")
-    ax.set(title=f"declared cause: {name}", xlabel="income")
+    ax.set(title=f"declared cause: {name}", xlabel="income, euros")
     ax.legend()
 
 # %% [markdown]
@@ -161,8 +162,8 @@ report
 # %% [markdown]
 # Line by line:
 #
-# - **Twins.** Four refits, from the other side of the data among them, ended with the same imputed means. Had one
-#   reached the same bound with other means, the line would say `not identified`.
+# - **Twins.** Refits that reached as good a bound, from the other side of the data among them, ended with about the
+#   same imputed means. Had one reached it with other means, the line would say `not identified`.
 # - **Positivity.** Hardly anything is imputed beyond the range that was observed: answers are rarer at the top, not
 #   absent. Under a hard threshold this share comes close to 1, and the unseen side is the model's invention.
 # - **Shadow variables.** Age and schooling drive each answer but, so says the graph, not the answering. This is what
@@ -201,6 +202,7 @@ pd.DataFrame({"one": one.vector(), "the other": other.vector()}, index=names)
 fig, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained", sharey=True)
 at = np.linspace(-6, 4, 400)
 spread = np.hypot(one.zeta, NOISE)
+axes[0].set_ylabel("density")
 observed = np.exp(log_evidence(at[:, None], Parameters(one.mu[:1], *one[1:]))[:, 0])  # p(x, R = 1), the same for both
 for ax, (name, parameters) in zip(axes, {"one": one, "the other": other}.items(), strict=True):
     density = np.exp(-0.5 * ((at - parameters.mu[0]) / spread) ** 2) / (spread * np.sqrt(2 * np.pi))

@@ -144,7 +144,8 @@ def _legend(ax: Any, dag: nx.DiGraph, *, goes_right: bool) -> None:
         words = "sign known: − high, + low goes missing" if goes_right else "sign known"
         marks.append(Line2D([], [], color=SIGNED, linewidth=1.4, label=words))
     columns = 2 if len(marks) > 2 else len(marks)
-    ax.legend(handles=marks, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False, fontsize=7.5)
+    # Below, where no title stands.
+    ax.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=columns, frameon=False, fontsize=7.5)
 
 
 def _on_curve(start: Point, end: Point, bend: float, along: float) -> Point:
