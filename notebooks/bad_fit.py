@@ -45,7 +45,8 @@ seen.loc[rng.random(n) < 1 / (1 + np.exp(1.5 - 1.5 * age)), "cost"] = np.nan  # 
 rows = np.arange(n)
 table = Table.from_frame(seen[rows % 5 > 0], auxiliary=["age"])
 held_out = table.new_rows(seen[rows % 5 == 0])
-plots.missingness_pattern(table).figure
+plots.missingness_pattern(table)
+plt.show()
 
 # %% [markdown]
 # ## Three fits
