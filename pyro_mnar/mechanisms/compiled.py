@@ -84,6 +84,7 @@ class GraphMechanism(nn.Module):
         across = parents.copy()
         across[range(columns), range(columns)] = False
         used = np.flatnonzero(across.any(0))
+        self._uses_indicators = bool(((used >= columns + latent_dim) & (used < beside)).any())
         for name, values in (("parents", parents), ("signs", signs), ("nonlinear", nonlinear)):
             self.register_buffer(f"_own_{name}", torch.from_numpy(values[range(columns), range(columns)]))
             self.register_buffer(f"_other_{name}", torch.from_numpy((values * across)[:, used]))
@@ -183,8 +184,12 @@ class GraphMechanism(nn.Module):
         return (softplus(self.raw_output) * is_used * units).sum(-2)
 
     def _others(self, x: Tensor, z: Tensor, mask: Tensor | None, aux: Tensor | None) -> Tensor:
-        """The inputs that some R has beside its own column, side by side."""
-        parts = [x, z] if self.indicators is None else [x, z, self.indicators(x)]
+        """The inputs that some R has beside its own column, side by side; others are not computed."""
+        if not len(self._used):
+            return x.new_zeros(*x.shape[:-1], 0)
+        parts = [x, z]
+        if self.indicators is not None:
+            parts.append(self.indicators(x) if self._uses_indicators else x.new_zeros(len(self.indicators)))
         if self.needs_mask_and_aux:
             if mask is None or aux is None:
                 raise ValueError("this graph has edges R → R or U → R: expected mask and aux beside x and z")
