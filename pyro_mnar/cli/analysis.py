@@ -15,6 +15,7 @@ import pandas as pd
 from pyro_mnar.cli import inputs
 from pyro_mnar.cli.declarations import Declarations
 from pyro_mnar.cli.option_values import value_of
+from pyro_mnar.cli.option_words import in_options
 from pyro_mnar.cli.outcome import Outcome, records
 from pyro_mnar.cli.output_folder import MANIFEST
 from pyro_mnar.diagnostics import check_identifiability, diagnose
@@ -50,7 +51,7 @@ def pool(options: argparse.Namespace) -> Outcome:
         note=note,
         design=_design(first, Declarations.from_plain(manifest["reading"])),
     )
-    print(pooled)
+    print(in_options(str(pooled)))
     return Outcome({"formula": options.formula, "draws": pooled.num_draws, **_coefficients(pooled), "note": note})
 
 
@@ -76,7 +77,7 @@ def vary(options: argparse.Namespace) -> Outcome:
     found: dict[str, Any] = {"formula": options.formula}
     if options.delta or len(fits) > 1:
         varied = _varied(options, drawn)
-        print(varied)
+        print(in_options(str(varied)))
         found["scenarios"] = records(varied.to_frame())
     if options.tipping:
         if len(fits) > 1:
@@ -121,7 +122,7 @@ def write_report(options: argparse.Namespace) -> Outcome:
             fit, source.table, seed=options.seed, progress=not options.quiet
         )
     seeds = {"impute": options.seed, **({"fit": fit.notes["seed"]} if "seed" in fit.notes else {})}
-    report(fit, imputations, seeds=seeds, **parts).save(options.out)
+    report(fit, imputations, seeds=seeds, **parts).reworded(in_options).save(options.out)
     print(f"{options.out}: the report")
     return Outcome({"report": str(options.out)})
 

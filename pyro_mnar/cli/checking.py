@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from pyro_mnar.cli import inputs
 from pyro_mnar.cli.inputs import Input
+from pyro_mnar.cli.option_words import in_options
 from pyro_mnar.cli.outcome import FOUND_A_PROBLEM, Outcome, records
 from pyro_mnar.diagnostics import check_identifiability, compare, diagnose
 from pyro_mnar.diagnostics.diagnosis import PROBLEM
@@ -24,16 +28,16 @@ def check(options: argparse.Namespace) -> Outcome:
     device = device_of(options.device, "--device")
     imputations = impute(fit, table, num_draws=options.draws, seed=options.seed, device=device)
     diagnosis = diagnose(fit, imputations, seed=options.seed)
-    print(f"{diagnosis}\n", flush=True)
+    print(in_options(f"{diagnosis}\n"), flush=True)
     search = {"search": not options.no_twins, "progress": not options.quiet}
     identifiability = check_identifiability(fit, table, seed=options.seed, **search)
-    print(identifiability.to_text(detail=options.detail))
+    print(in_options(identifiability.to_text(detail=options.detail)))
     problems = [finding.subject for finding in diagnosis.findings if finding.verdict == PROBLEM]
     problems += [line.assumption for line in identifiability.lines if line.verdict == NOT_IDENTIFIED]
     found = {
         "problems": problems,
-        "diagnosis": records(diagnosis.to_frame()),
-        "identifiability": records(identifiability.to_frame()),
+        "diagnosis": _records(diagnosis.to_frame()),
+        "identifiability": _records(identifiability.to_frame()),
     }
     return Outcome(found, FOUND_A_PROBLEM if problems else 0)
 
@@ -54,8 +58,16 @@ def compare_fits(options: argparse.Namespace) -> Outcome:
     device = device_of(options.device, "--device")
     found = compare(loaded, table, num_particles=options.particles, seed=options.seed, device=device)
     print(f"{len(table):,} rows that no fit saw\n")
-    print(found)
+    print(in_options(str(found)))
     return Outcome({"rows": len(table), "fits": records(found.to_frame().rename_axis("fit"))})
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Findings, options in their words."""
+    return [
+        {name: in_options(value) if isinstance(value, str) else value for name, value in record.items()}
+        for record in records(frame)
+    ]
 
 
 def _unseen(source: Input, fits: dict[str, Fit]) -> Table:

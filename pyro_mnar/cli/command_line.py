@@ -8,12 +8,12 @@ standard output, warnings and progress to standard error.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
-import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from pyro_mnar.infer.session import threads
 
-        with warnings.catch_warnings(), threads(options.threads):
+        with warnings.catch_warnings(), _logged(), threads(options.threads):
             warnings.showwarning = _show
             return _run(options)
     except KeyboardInterrupt as interrupt:
@@ -67,18 +67,32 @@ def _run(options: argparse.Namespace) -> int:
 
 def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
     """A warning as a line of the command line's own, without the place in this package that gave it."""
-    text = re.sub(r"\b(carry|na_values)=\[(.*?)\]", _as_option, " ".join(str(message).split()))
-    _say(f"pyro-mnar: warning: {text}")
+    _say(f"pyro-mnar: warning: {' '.join(str(message).split())}")
 
 
-def _as_option(match: re.Match[str]) -> str:
-    """An argument in a message, as the shell has it."""
-    return f"--{match[1].replace('_', '-')} {match[2].replace(', ', ',').replace(chr(39), '')}"
+class _Log(logging.Handler):
+    """The package's log as lines of the command line's own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(f"pyro-mnar: {record.getMessage()}")
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Show what the package's log warns of."""
+    log, handler = logging.getLogger("pyro_mnar"), _Log(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 def _say(message: str) -> None:
+    from pyro_mnar.cli.option_words import in_options
+
     if sys.stderr is not None:  # services have none
-        print(message, file=sys.stderr)
+        print(in_options(message), file=sys.stderr)
 
 
 def _module(name: str) -> Any:

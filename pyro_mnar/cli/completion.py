@@ -14,6 +14,7 @@ import numpy as np
 
 from pyro_mnar.cli import inputs
 from pyro_mnar.cli.inputs import Input
+from pyro_mnar.cli.option_words import in_options
 from pyro_mnar.cli.outcome import Outcome
 from pyro_mnar.cli.output_folder import OutputFolder
 from pyro_mnar.cli.training import held_out_rows, interrupted, prepare, refuse_training_options
@@ -129,7 +130,7 @@ def told(result: Fit) -> str:
         [f"and {len(sentences) - MOST_SENTENCES} lines more (Fit.summary)"] if len(sentences) > MOST_SENTENCES else []
     )
     lines = [f"trained for {result.epochs_done} epochs: {reached} nats per row{bootstrap}"]
-    return "\n".join([*lines, *sentences[:MOST_SENTENCES], *more])
+    return in_options("\n".join([*lines, *sentences[:MOST_SENTENCES], *more]))
 
 
 def _files(

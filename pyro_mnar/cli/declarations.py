@@ -16,7 +16,6 @@ import torch
 
 from pyro_mnar.cli.constraint_text import constraint_of
 from pyro_mnar.cli.option_values import (
-    as_options,
     codes_of,
     conditions_of,
     kind_of,
@@ -26,11 +25,13 @@ from pyro_mnar.cli.option_values import (
     value_of,
     words_of,
 )
+from pyro_mnar.cli.option_words import in_options
 from pyro_mnar.cli.sources import FileSource, TextSource
 from pyro_mnar.kinds import Ordinal
 from pyro_mnar.tables.delimited_text import DelimitedText
 from pyro_mnar.tables.frame_files import FrameFile, has_format, read_file
 from pyro_mnar.tables.frames import REASONS
+from pyro_mnar.tables.places import placed
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 from pyro_mnar.tables.text_frame import TextFrame, Writing
@@ -52,7 +53,7 @@ class Declarations:
         na: Words that are gaps in every column.
         codes: Codes that stand for a missing value in whatever column they are found.
         date_format: Patterns of dates, by column.
-        auxiliary: Names of the columns that are U, or ``"mask"``.
+        auxiliary: Names of the columns that are U, none if there are none, or ``"mask"``.
         carry: Columns that no model sees.
         kinds: By column.
         order: Levels in their order, by column.
@@ -103,9 +104,7 @@ class Declarations:
         return replace(
             cls.of_writing(options),
             codes=tuple(map(value_of, words_of(given for given in options.na_values if "=" not in given))),
-            auxiliary="mask"
-            if options.auxiliary == "mask"
-            else options.auxiliary and list(words_of([options.auxiliary])),
+            auxiliary=options.auxiliary if options.auxiliary in (None, "mask") else list(words_of([options.auxiliary])),
             carry=words_of(options.carry),
             kinds={name: kind.replace("-", "_") for name, kind in pairs_of(options.kinds, "--kinds", "KIND")},
             order={name: words_of([levels]) for name, levels in pairs_of(options.order, "--order", "LEVEL,LEVEL")},
@@ -168,7 +167,7 @@ class Declarations:
         read = self._frame(source, kinds, (na_values, self.not_applicable, self.by_design))
         lower: Any = dict(self.lower)
         upper: Any = dict(self.upper)
-        try:
+        with placed(source.place, stacklevel=2):
             table = Table.from_frame(
                 read.frame,
                 auxiliary=self.auxiliary,
@@ -188,8 +187,6 @@ class Declarations:
                 cluster=self.cluster,
                 strata=self.strata,
             )
-        except ValueError as error:
-            raise ValueError(source.placed(error)) from None
         return read, table
 
     def read_as(self, path: Path, schema: Schema, dtype: torch.dtype) -> tuple[TextFrame | FrameFile, Table]:
@@ -203,10 +200,8 @@ class Declarations:
         kinds = {column.name: column.kind for column in schema.columns}
         codes: list[Any] = [schema.codes_of(reason) for reason in REASONS]
         read = self._frame(source, kinds, codes)
-        try:
+        with placed(source.place, stacklevel=2):
             return read, Table.from_frame(read.frame, schema=schema, dtype=dtype)
-        except ValueError as error:
-            raise ValueError(source.placed(error)) from None
 
     def values(self, path: Path) -> pd.DataFrame:
         """The file's values, read as declared and encoded for no model."""
@@ -235,7 +230,7 @@ class Declarations:
                 raise ValueError(f"--sheet: expected a workbook, got {path}")
             text = DelimitedText.read(path, separator=self.sep, encoding=self.encoding)
             for note in text.said:
-                print(f"{path}: {as_options(note)}")
+                print(in_options(f"{path}: {note}"))
             return TextSource(text)
         given = [n for n in ("sep", "encoding", "decimal", "thousands", "date_format") if getattr(self, n)]
         if given:

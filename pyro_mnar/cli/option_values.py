@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -41,8 +41,16 @@ def kind_of(given: Any, column: str) -> Any:
 
 
 def words_of(given: Iterable[str]) -> tuple[str, ...]:
-    """The words of lists with commas between."""
-    return tuple(word.strip() for words in given for word in words.split(",") if word.strip())
+    """The words of lists with commas between; one that holds a comma stands in quotes, as in a CSV file."""
+    found = (word.strip() for words in given for word in _divided(words))
+    return tuple(word for word in found if word)
+
+
+def _divided(words: str) -> list[str]:
+    try:
+        return next(csv.reader([words], skipinitialspace=True, strict=True), [])
+    except csv.Error:  # a quote that is a character of the word
+        return words.split(",")
 
 
 def pair_of(given: str, option: str, what: str, *, first: bool = False) -> tuple[str, str]:
@@ -75,8 +83,3 @@ def conditions_of(given: Sequence[str], option: str) -> dict[str, Any]:
             conditions[column] = rest.strip()
     coded = [each for each in given if each.partition("=")[0] not in conditions]
     return {**codes_of(coded, option), **conditions}
-
-
-def as_options(note: str) -> str:
-    """A note of the reader, with options as a shell has them."""
-    return re.sub(r"\((sep|encoding)= overrules\)", r"(--\1 overrules)", note)

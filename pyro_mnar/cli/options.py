@@ -47,7 +47,8 @@ def add_declarations(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--auxiliary",
         metavar="A,B",
-        help="complete columns to condition on, or 'mask'; by default the complete columns, which are modelled too",
+        help="complete columns to condition on, 'mask', or '' for none; by default the complete columns, which are"
+        " modelled too",
     )
     command.add_argument(
         "--carry",

@@ -44,12 +44,14 @@ def declarations_in(path: Path) -> Declarations:
         if key in LISTS:
             _check(_are_plain(value), path, f"{key!r}: expected a list of words or numbers, got {value!r}")
     _check(
-        data.get("auxiliary", "mask") == "mask", path, "'auxiliary': expected 'mask'; a column says role = 'auxiliary'"
+        data.get("auxiliary", "mask") in ("mask", ""),
+        path,
+        "'auxiliary': expected 'mask', or '' for none; a column says role = 'auxiliary'",
     )
     return Declarations(
         **{key: data[key] for key in TEXTS if key in data},
         **{key: tuple(data[key]) for key in LISTS if key in data},
-        **_of_columns(data.get("columns", {}), path, "auxiliary" in data),
+        **_of_columns(data.get("columns", {}), path, data.get("auxiliary")),
     )
 
 
@@ -69,8 +71,8 @@ def draft(read: TextFrame | FrameFile, table: Table, declared: Declarations) -> 
     lines += [f"na = {_toml(declared.na)}  # words that are gaps, in every column"]
     lines += [f"codes = {_toml(declared.codes)}  # codes that are gaps, wherever they stand"]
     lines += [f"constraints = {_toml(declared.constraints)}  # such as 'start <= end'"]
-    if schema.auxiliary_source == "mask":
-        lines.append('auxiliary = "mask"')
+    if schema.auxiliary_source == "mask" or declared.auxiliary == []:
+        lines.append(f'auxiliary = "{declared.auxiliary or ""}"')
     modelled = {column.name: column for column in schema.columns}
     for name in read.frame.columns:
         gaps = int(read.frame[name].isna().sum())
@@ -116,7 +118,7 @@ def _told(read: TextFrame | FrameFile, table: Table) -> pd.DataFrame:
     return told.rename_axis("column")
 
 
-def _of_columns(columns: Any, path: Path, uses_mask: bool) -> dict[str, Any]:
+def _of_columns(columns: Any, path: Path, source: str | None) -> dict[str, Any]:
     _check(isinstance(columns, Mapping), path, "'columns': expected an entry for each column, by name")
     given: dict[str, Any] = {key: {} for key in ("kinds", "order", "date_format", "lower", "upper", "derived", *CODES)}
     carry, auxiliary = [], []
@@ -150,8 +152,13 @@ def _of_columns(columns: Any, path: Path, uses_mask: bool) -> dict[str, Any]:
         for key in ("lower", "upper", "date_format", "derived"):
             if key in entry:
                 given[key][name] = entry[key]
-    _check(not (auxiliary and uses_mask), path, "'auxiliary': expected 'mask' or columns of role 'auxiliary', got both")
-    return {**given, "carry": tuple(carry), "auxiliary": "mask" if uses_mask else auxiliary or None}
+    of_table: Any = None if source is None else source or []
+    _check(
+        not (auxiliary and source is not None),
+        path,
+        f"'auxiliary': expected {source!r} or columns of role 'auxiliary', got both",
+    )
+    return {**given, "carry": tuple(carry), "auxiliary": auxiliary or of_table}
 
 
 def _kind_of(declared: Declarations, column: Any) -> Any:

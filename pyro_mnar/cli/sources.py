@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import pandas as pd
 from pyro_mnar.kinds.registry import named
 from pyro_mnar.tables.delimited_text import DelimitedText
 from pyro_mnar.tables.frame_files import FrameFile
+from pyro_mnar.tables.places import Place, placed
 
 
 class TextSource(NamedTuple):
@@ -32,15 +32,10 @@ class TextSource(NamedTuple):
         """What the cells of a column say."""
         return {cell.strip() for cell in self.text.contents(self.names.index(name))}
 
-    def placed(self, error: ValueError) -> str:
-        """A message that names rows by their position, naming lines of the file."""
-        lines = [record.line for record in self.text.rows]
-
-        def line_of(match: re.Match[str]) -> str:
-            row = int(match[1])
-            return f"line {lines[row]}" if row < len(lines) else match[0]
-
-        return f"{self.text.path}: " + re.sub(r"\brow (\d+)", line_of, str(error))
+    @property
+    def place(self) -> Place:
+        """What messages say of its rows."""
+        return self.text.place
 
 
 class FileSource(NamedTuple):
@@ -63,9 +58,10 @@ class FileSource(NamedTuple):
         listed = (values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else values).tolist()
         return {value for value in listed if isinstance(value, (str, int, float))}
 
-    def placed(self, error: ValueError) -> str:
-        """A message that names the file."""
-        return f"{self.file.path}: {error}"
+    @property
+    def place(self) -> Place:
+        """What messages say of its rows, which the file names itself."""
+        return Place(self.file.path)
 
     def read(self, kinds: Mapping[Any, Any]) -> FrameFile:
         """The file, text in it as declared kinds read it.
@@ -76,9 +72,7 @@ class FileSource(NamedTuple):
         frame = self.file.frame.copy(deep=False)
         for name, given in kinds.items():
             if name in frame.columns and pd.api.types.infer_dtype(frame[name], skipna=True) == "string":
-                try:
+                with placed(self.place, stacklevel=2):
                     frame[name] = named(given, name).of_text(frame[name])
-                except ValueError as error:
-                    raise ValueError(self.placed(error)) from None
         changed: Any = self.file
         return replace(changed, frame=frame)

@@ -66,6 +66,22 @@ class Section:
     title: str
     blocks: tuple[Block, ...]
 
+    def reworded(self, words: Callable[[str], str]) -> Section:
+        """The same with other words.
+
+        Args:
+            words: What becomes of a text.
+        """
+        return Section(self.title, tuple(_reworded(block, words) for block in self.blocks))
+
+
+def _reworded(block: Block, words: Callable[[str], str]) -> Block:
+    if isinstance(block, Picture):
+        return Picture(block.png, words(block.caption))
+    if isinstance(block, pd.DataFrame):
+        return block.map(lambda cell: words(cell) if isinstance(cell, str) else cell)
+    return words(block) if isinstance(block, str) else Listing(words(block.text))
+
 
 def to_html(title: str, sections: tuple[Section, ...]) -> str:
     """One page that needs no other file and no network: pictures are inside."""

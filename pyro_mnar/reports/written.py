@@ -8,8 +8,8 @@ on assumptions.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,14 @@ class Report:
     def to_markdown(self) -> str:
         """The same as Markdown, pictures inside as data."""
         return to_markdown(self.title, self.sections)
+
+    def reworded(self, words: Callable[[str], str]) -> Report:
+        """The same report with other words, as those of the command line.
+
+        Args:
+            words: What becomes of a text.
+        """
+        return replace(self, sections=tuple(section.reworded(words) for section in self.sections))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one HTML file, or a Markdown file with its pictures in a folder beside it, by the path's ending.

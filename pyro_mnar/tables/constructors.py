@@ -23,6 +23,7 @@ from pyro_mnar.tables.encoding import encoded
 from pyro_mnar.tables.frame_files import has_format, read_file
 from pyro_mnar.tables.frames import REASONS, Cells, codes_by_column
 from pyro_mnar.tables.long_frames import Reading, read_long, read_matrix
+from pyro_mnar.tables.places import Place, placed
 from pyro_mnar.tables.positions import LongNames
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.sparse import SparseStorage
@@ -195,7 +196,8 @@ class TableConstructors:
             given = {reason: {**schema.codes_of(reason), **(cells or {})} for reason, cells in given.items()}
         carry = options.get("carry", ())
         read = TextFrame.of(text, writing, kinds, codes_by_column(given), carry)
-        return cls.from_frame(read.frame, **options)._of_file(read)
+        with placed(text.place, stacklevel=2):
+            return cls.from_frame(read.frame, **options)._of_file(read)
 
     @classmethod
     def from_file(cls: type[Made], path: str | PathLike[str], *, sheet: str | None = None, **options: Any) -> Made:
@@ -221,7 +223,8 @@ class TableConstructors:
         if options.get("schema") is not None:
             given = {}
         options["na_values"] = {**given, **(options.get("na_values") or {})}
-        return cls.from_frame(file.frame, **options)._of_file(file)
+        with placed(Place(file.path), stacklevel=2):
+            return cls.from_frame(file.frame, **options)._of_file(file)
 
     @classmethod
     def from_numpy(

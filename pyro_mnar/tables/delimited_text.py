@@ -15,6 +15,8 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
+from pyro_mnar.tables.places import Place
+
 SEPARATORS = (",", ";", "\t", "|")  # that are tried, in this order
 SPELLED = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 MARKS = (  # the longer first: UTF-32's begins like UTF-16's
@@ -117,6 +119,11 @@ class DelimitedText:
         """The records below the header."""
         return self._with_cells[1:]
 
+    @property
+    def place(self) -> Place:
+        """What messages say of its rows."""
+        return Place(self.path, [record.line for record in self.rows])
+
     def contents(self, column: int) -> list[str]:
         """What a column's cells say."""
         return [content(record.cells[column]) for record in self.rows]
@@ -187,9 +194,7 @@ def _decoded(path: Path, encoding: str | None) -> tuple[str, str, bytes, list[st
         line = data.count(b"\n", 0, error.start) + 1
         wrong = f"line {line} is not {codec.upper()} (byte 0x{data[error.start]:02X})"
         if encoding is not None or marked:
-            raise ValueError(
-                f"{path}, {wrong}; encoding='cp1252' (--encoding cp1252) or another may be right"
-            ) from None
+            raise ValueError(f"{path}, {wrong}; encoding='cp1252' or another may be right") from None
     for guess in GUESSES:
         try:
             text = data.decode(guess)
@@ -202,8 +207,8 @@ def _decoded(path: Path, encoding: str | None) -> tuple[str, str, bytes, list[st
 def _without_nulls(path: Path, text: str) -> str:
     if "\0" in text:
         raise ValueError(
-            f"{path}: expected text, got NUL characters; of UTF-16 without a byte order mark, encoding='utf-16-le'"
-            " (--encoding utf-16-le) says so"
+            f"{path}: expected text, got NUL characters; of UTF-16 without a byte order mark, encoding='utf-16-le' says"
+            " so"
         )
     return text
 
@@ -275,10 +280,7 @@ def _check_widths(records: list[Record], text: str, separator: str) -> None:
     if wrong is None:
         return
     other = next((other for other in SEPARATORS if other != separator and _divides(text, other)), None)
-    cure = "" if other is None else f"; cells divided by {other!r}: sep={other!r} (--sep {SHELL.get(other, other)})"
+    cure = "" if other is None else f"; cells divided by {other!r}: sep={other!r}"
     if other is None and len(wrong.cells) > width:
         cure = f"; a cell that holds {separator!r} stands in quotes"
     raise ValueError(f"line {wrong.line}: expected {width} cells as in the header, got {len(wrong.cells)}{cure}")
-
-
-SHELL = {"\t": "tab", ";": "';'", "|": "'|'"}  # how a separator is written in a shell

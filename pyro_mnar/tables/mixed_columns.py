@@ -48,14 +48,14 @@ def _decimal_cure(cells: Mapping[int, str], numbers: Numbers) -> str:
     if mark is not None:
         for decimal in (numbers.decimal, other):
             if mark != decimal and all(Numbers(decimal, mark).read(cell) is not None for cell in cells.values()):
-                cure = f"thousands={mark!r} (--thousands {mark!r}) takes {mark!r} for what divides thousands"
+                cure = f"thousands={mark!r} takes {mark!r} for what divides thousands"
                 if decimal != numbers.decimal:
-                    cure += f", decimal={decimal!r} (--decimal {decimal!r}) for the decimal point"
+                    cure += f", and decimal={decimal!r} for the decimal point"
                 elif mark == other and all(with_other.read(cell) is not None for cell in cells.values()):
-                    cure += f", decimal={mark!r} (--decimal {mark!r}) for the decimal point"
+                    cure += f", or decimal={mark!r} for the decimal point"
                 return cure
     if all(with_other.read(cell) is not None for cell in cells.values()):
-        return f"decimal={other!r} (--decimal {other!r}) takes {other!r} for the decimal point"
+        return f"decimal={other!r} takes {other!r} for the decimal point"
     return ""
 
 
@@ -84,10 +84,8 @@ def _date_cure(cells: Mapping[int, str], column: str) -> str:
         for pattern, at in ((day_first, 3), (month_first, 1))
         if all(1 <= int(match[at]) <= 12 and 1 <= int(match[4 - at]) <= 31 for match in parts)
     ]
-    options = " or ".join(
-        f"date_format={{{column!r}: {pattern!r}}} (--date-format '{column}={pattern}')" for pattern in can_be
-    )
-    return f"{options} reads them, carry=[{column!r}] (--carry {column}) passes them through" if can_be else ""
+    options = " or ".join(f"date_format={{{column!r}: {pattern!r}}}" for pattern in can_be)
+    return f"{options} reads them, carry=[{column!r}] passes them through" if can_be else ""
 
 
 def _word_cure(cells: Mapping[int, str], column: Hashable) -> str:
@@ -96,7 +94,4 @@ def _word_cure(cells: Mapping[int, str], column: Hashable) -> str:
     listed = ", ".join(map(repr, words[:SHOWN])) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
     said = f"{len(cells)} cells are {listed}" if len(cells) > 1 else f"one cell is {listed}"
     few = words[:SHOWN]
-    return (
-        f"{said}: na={few!r} (--na '{','.join(few)}') takes such words for gaps,"
-        f" kinds={{{column!r}: 'categorical'}} (--kinds '{column}=categorical') all cells for levels"
-    )
+    return f"{said}: na={few!r} takes such words for gaps, kinds={{{column!r}: 'categorical'}} all cells for levels"

@@ -145,7 +145,7 @@ WRONG = {
     "thousands": ('a,b\n"1,234,567",2\n"2,000,000",3\n', [], ["line 2", "'a'", "--thousands ','"]),
     "thousands or decimals": ('a,b\n"1,234",2\n"2,345",3\n', [], ["--thousands ','", "--decimal ','"]),
     "thousands and a decimal comma": ("a;b\n1.234,5;2\n2.345,6;3\n", [], ["--thousands '.'", "--decimal ','"]),
-    "days first": ("a,b\n14/03/2021,2\n,3\n15/03/2021,1\n", [], ["line 2", "--date-format 'a=%d/%m/%Y'", "--carry a"]),
+    "days first": ("a,b\n14/03/2021,2\n,3\n15/03/2021,1\n", [], ["line 2", "--date-format a=%d/%m/%Y", "--carry a"]),
     "days first or months": ("a,b\n01/03/2021,2\n,3\n", [], ["%d/%m/%Y", "or", "%m/%d/%Y"]),
     "a date of another form": ("a,b\n14/03/2021,1\n2021,3\n", ["--date-format", "a=%d/%m/%Y"], ["line 3", "'2021'"]),
     "signs unlike": ("a,b\n$1,2\n€2,3\n$4,1\n", [], ["line 2", "'a'", "same sign"]),
