@@ -6,7 +6,7 @@ import re
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyro_mnar import Table
@@ -67,6 +67,7 @@ def declared(options: str) -> Declarations:
     )
 
 
+@settings(max_examples=20)
 @given(st.lists(WORDS, min_size=1, max_size=3, unique=True), st.lists(WORDS, min_size=2, max_size=3, unique=True))
 def test_what_a_message_names_can_be_pasted(names, levels):
     assert declared(in_options(f"carry={names!r}")).carry == tuple(names)
