@@ -19,7 +19,7 @@ from typing import Any
 
 from pyro_mnar.graphs import drawing, files, picture, separation
 from pyro_mnar.graphs.compilation import mechanism_of
-from pyro_mnar.graphs.nodes import Edge, Nodes, edge_of
+from pyro_mnar.graphs.nodes import LATENT, Edge, Nodes, edge_of
 from pyro_mnar.graphs.presets import PRESETS, Rule, always_observed
 from pyro_mnar.graphs.separation import FigureOne, MissingnessKind
 from pyro_mnar.mechanisms.compiled import GraphMechanism
@@ -43,7 +43,7 @@ class MissingnessGraph:
         incomplete: Where no table says it, the columns that can go missing: by default all the names given, or, where
             not even names are given, those whose R an edge names.
         auxiliaries: Where no table says it, the names of U, or a mapping from these to their widths in ``aux``.
-        latent: Name of the latent's node, for tables with a column ``"Z"``.
+        latent: Name of the latent's node; ``"Z"`` by default, or ``"latent"`` beside a column ``"Z"``.
 
     Raises:
         ValueError: If an edge names an unknown column or the R of a complete one, R causes X, Z or U (which the theory
@@ -59,7 +59,7 @@ class MissingnessGraph:
         *,
         incomplete: Iterable[Hashable] | None = None,
         auxiliaries: Iterable[Hashable] | Mapping[Hashable, int] | None = None,
-        latent: str = "Z",
+        latent: str | None = None,
     ) -> None:
         if not isinstance(edges, Iterable):
             raise TypeError(f"edges: expected a list of edges, got {edges!r}")
@@ -194,7 +194,7 @@ class MissingnessGraph:
         Raises:
             ValueError: As for the class, and if there are no columns.
         """
-        nodes = Nodes.of(table, [], **{"incomplete": None, "auxiliaries": None, "latent": "Z", **options})
+        nodes = Nodes.of(table, [], **{"incomplete": None, "auxiliaries": None, "latent": None, **options})
         if not nodes.columns:
             raise ValueError("expected a table, a schema or names of columns, got no columns")
         edges = [
@@ -251,7 +251,9 @@ class MissingnessGraph:
             ValueError: If an edge names a column that the table has not, or the R of one that is complete there; or the
                 graph was declared over named columns and a column that goes missing is not among them.
         """
-        nodes = Nodes.of_schema(schema_of(table), self.nodes.latent)
+        latent = self.nodes.latent
+        is_free = latent == LATENT and not any(latent in (edge.parent, edge.child) for edge in self.edges)
+        nodes = Nodes.of_schema(schema_of(table), None if is_free else latent)
         if nodes == self.nodes:
             return self
         self.nodes.check_covers(nodes)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.graphs.gap_evidence import GapEvidence, gap_evidence, has_atom
 from pyro_mnar.graphs.graph import MissingnessGraph
-from pyro_mnar.graphs.nodes import Edge, listed
+from pyro_mnar.graphs.nodes import Edge, latent_beside, listed
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.tables.blocks import events, members_of
 from pyro_mnar.tables.positions import spread_evenly
@@ -156,7 +156,9 @@ def _causes_of(schema: Schema, found: dict[Hashable, GapEvidence], predictors: _
             "own": counted.get(column.name, np.nan),
             "given": np.nan if evidence is None else evidence.given,
         }
-    graph = MissingnessGraph(edges, schema)
+    graph = MissingnessGraph(
+        edges, schema, latent=latent_beside([*schema.names, *(u.name for u in schema.auxiliaries)])
+    )
     table = pd.DataFrame(list(lines.values()), columns=["cause", "of", "probability", "own", "given"])
     table.index = pd.Index(list(lines), name="column", tupleize_cols=False)
     return LikelyCauses(graph, table, slopes, middles)

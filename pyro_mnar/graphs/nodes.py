@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, count
 from typing import Any
 
 import networkx as nx
@@ -16,6 +17,7 @@ from pyro_mnar.tables.table import Table, schema_of
 
 SIGNS = {"high": -1, "low": 1, None: 0, 0: 0, 1: 1, -1: -1}
 FORMS = ("linear", "nonlinear", None)
+LATENT = "Z"
 
 
 @dataclass(frozen=True)
@@ -81,18 +83,21 @@ class Nodes:
     columns: tuple[Hashable, ...]
     incomplete: tuple[Hashable, ...]
     auxiliaries: tuple[tuple[Hashable, int], ...]
-    latent: str = "Z"
+    latent: str = LATENT
     named: bool = True
 
     def __post_init__(self) -> None:
         names = [*self.columns, *(name for name, _ in self.auxiliaries), *(self.r(name) for name in self.incomplete)]
         if self.latent in names:
             raise ValueError(
-                f"column {self.latent!r}: the latent's node has this name; give it another with latent=..."
+                f"column {self.latent!r}: the latent's node has this name; give it another with latent=..., or as"
+                " 'latent' in a graph's file"
             )
-        for name, count in Counter(names).items():
-            if count > 1:
-                raise ValueError(f"node {name!r}: expected each name once, got it {count} times")
+        if None in names:
+            raise ValueError("column None: expected a name that a graph's node can have, such as text")
+        for name, times in Counter(names).items():
+            if times > 1:
+                raise ValueError(f"node {name!r}: expected each name once, got it {times} times")
         for name in self.incomplete:
             if name not in self.columns:
                 raise ValueError(f"incomplete: expected some of the columns {list(self.columns)!r}, got {name!r}")
@@ -105,7 +110,7 @@ class Nodes:
         *,
         incomplete: Iterable[Hashable] | None,
         auxiliaries: Iterable[Hashable] | Mapping[Hashable, int] | None,
-        latent: str,
+        latent: str | None,
     ) -> Nodes:
         """From a table, from names, or from the edges themselves."""
         if isinstance(table, (Table, Schema)):
@@ -113,12 +118,13 @@ class Nodes:
                 raise ValueError(
                     "incomplete, auxiliaries: the table says which they are; give names of columns instead of it"
                 )
-            return cls.of_schema(schema_of(table), latent)
+            return cls.of_schema(schema_of(table), latent, edges)
         if isinstance(table, str) or not isinstance(table, (Sequence, type(None))):
             raise TypeError(f"table: expected a Table, a Schema or names of columns, got {type(table).__name__}")
         extra = tuple(
             auxiliaries.items() if isinstance(auxiliaries, Mapping) else ((name, 1) for name in auxiliaries or ())
         )
+        latent = latent or latent_beside([*(table or ()), *(name for name, _ in extra)], edges)
         if table is not None:
             return cls(tuple(table), tuple(table if incomplete is None else incomplete), extra, latent)
         columns, masked = _columns_of(edges, {latent, *(name for name, _ in extra)})
@@ -126,14 +132,20 @@ class Nodes:
         return cls((*columns, *(name for name in chosen if name not in columns)), chosen, extra, latent, named=False)
 
     @classmethod
-    def of_schema(cls, schema: Schema, latent: str) -> Nodes:
-        """As the table has them; where U = mask, U is R and has no nodes of its own."""
+    def of_schema(cls, schema: Schema, latent: str | None = None, edges: Iterable[Edge] = ()) -> Nodes:
+        """As the table has them; where U = mask, U is R and has no nodes of its own.
+
+        Args:
+            schema: Of the table.
+            latent: Name of the node Z; None for one that no column has.
+            edges: What is declared.
+        """
         columns = tuple(schema.names)
         return cls(
             columns,
             tuple(column.name for column in schema.columns if column.incomplete),
             tuple((a.name, a.width) for a in schema.auxiliaries if a.name not in columns),
-            latent,
+            latent or latent_beside([*columns, *(a.name for a in schema.auxiliaries)], edges),
         )
 
     @staticmethod
@@ -287,6 +299,18 @@ class Nodes:
     @property
     def _r_nodes(self) -> tuple[str, ...]:
         return tuple(map(self.r, self.incomplete))
+
+
+def latent_beside(names: Collection[Hashable], edges: Iterable[Edge] = ()) -> str:
+    """A name of the latent's node that no column has: Z, unless a column is called so.
+
+    Args:
+        names: Of columns and auxiliaries.
+        edges: What is declared: who names Z there may mean either, so that it stays Z, which the column then has too.
+    """
+    if LATENT not in names or any(LATENT in (edge.parent, edge.child) for edge in edges):
+        return LATENT
+    return next(name for name in chain(["latent"], map("latent {}".format, count(1))) if name not in names)
 
 
 def _columns_of(edges: Iterable[Edge], others: set[Hashable]) -> tuple[tuple[Hashable, ...], tuple[Hashable, ...]]:

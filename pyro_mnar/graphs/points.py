@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from pyro.distributions import MaskedDistribution
 from torch import Tensor
 
-from pyro_mnar.graphs.nodes import Nodes
+from pyro_mnar.graphs.nodes import LATENT, Nodes
 from pyro_mnar.infer.sites import Site, columns_of, link_of_mask, mechanism_weight, missing_sites, sample_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
@@ -142,7 +142,7 @@ class MaskLogOdds:
         return torch.cat([_log_odds_of(sites[n], len(batch), len(r)) for n, r in self.roles.masks.items()], dim=-1)
 
 
-def nodes_of(batch: Batch | Table, latent: str) -> tuple[Nodes, list[Hashable | None]]:
+def nodes_of(batch: Batch | Table, latent: str | None = None) -> tuple[Nodes, list[Hashable | None]]:
     """The nodes, and which of them each auxiliary variable is."""
     if isinstance(batch, Table):
         nodes, schema = Nodes.of_schema(batch.schema, latent), batch.schema
@@ -152,7 +152,7 @@ def nodes_of(batch: Batch | Table, latent: str) -> tuple[Nodes, list[Hashable | 
     columns = range(batch.num_columns)
     aux = [f"U{at}" for at in range(batch.aux.shape[-1])]
     incomplete = tuple(d for d in columns if batch.incomplete[d])
-    return Nodes(tuple(columns), incomplete, tuple((name, 1) for name in aux), latent), list(aux)
+    return Nodes(tuple(columns), incomplete, tuple((name, 1) for name in aux), latent or LATENT), list(aux)
 
 
 def causes_of(nodes: Nodes, aux_nodes: list[Hashable | None]) -> Iterator[Cause]:

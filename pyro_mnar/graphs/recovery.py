@@ -36,7 +36,7 @@ def missingness_graph_of(
     num_points: int = 500,
     perturbation: float = 0.3,
     seed: int = 0,
-    latent: str = "Z",
+    latent: str | None = None,
 ) -> MissingnessGraph:
     """Recover the missingness graph of any Pyro model function.
 
@@ -54,7 +54,7 @@ def missingness_graph_of(
         perturbation: Standard deviation of noise added to the parameters of the model while looking, and taken back
             afterwards, for slopes often start at zero; 0 looks at the parameters as they are.
         seed: Of the points; the caller's generators stay as they are.
-        latent: Name of the latent's node.
+        latent: Name of the latent's node; ``"Z"`` by default, or ``"latent"`` beside a column ``"Z"``.
 
     Returns:
         The graph; nothing is said of signs and forms.

@@ -19,6 +19,7 @@ MOST_WORDS = 100  # levels of a text column that nobody declared a category
 FEW_LEVELS = 10  # that a column may have however few rows there are
 ROWS_PER_WORD = 5  # on average, of a column that nobody declared a category
 ROWS_PER_LEVEL = 2  # on average, of one that somebody did
+NEARLY_ALL = 0.9  # of the rows, that have a whole number of their own in a column called an identifier
 FREE_TEXT = 4  # words of a cell, on average, that make it a text
 MOST_PARTICLE_ROWS = 640  # of a training step by default: five particles of 128 rows
 NAME_OF_AN_IDENTIFIER = re.compile(r"(.*[_\W])?(id|uuid|guid)|[a-z].*Id|.*ID")
@@ -39,8 +40,9 @@ def why_carried(values: pd.Series, column: Hashable, *, num_observed: int | None
         return "the index of a frame, written to a file"
     if pd.api.types.is_bool_dtype(values.dtype) or pd.api.types.is_datetime64_any_dtype(values.dtype):
         return ""
-    if pd.api.types.is_integer_dtype(values.dtype):
-        return _why_an_identifier(observed, column, rows) if len(observed) == len(values) else ""
+    is_float = pd.api.types.is_float_dtype(values.dtype) and len(observed) < len(values)  # whole, but for the gaps
+    if pd.api.types.is_integer_dtype(values.dtype) or (is_float and bool((observed == observed.round()).all())):
+        return _why_an_identifier(observed, column, rows, is_complete=len(observed) == len(values))
     if not (isinstance(values.dtype, pd.CategoricalDtype) or holds_words(observed)):
         return ""
     levels = observed.nunique()
@@ -66,14 +68,15 @@ def counts_rows(values: pd.Series, first: int, before: int = 0) -> bool:
     return first in (0, 1) and bool((values.to_numpy() == np.arange(start, start + len(values))).all())
 
 
-def _why_an_identifier(observed: pd.Series, column: Hashable, rows: int) -> str:
-    if rows <= FEW_LEVELS or len(observed) != rows or not observed.is_unique:
+def _why_an_identifier(observed: pd.Series, column: Hashable, rows: int, *, is_complete: bool) -> str:
+    if rows <= FEW_LEVELS or len(observed) != rows:
         return ""
     first = int(cell(observed, 0))
-    if counts_rows(observed, first):
+    if is_complete and counts_rows(observed, first):
         return f"the rows, counted from {first}"
-    if NAME_OF_AN_IDENTIFIER.fullmatch(str(column)):
-        return f"an identifier by its name, {rows} different numbers in {rows} rows"
+    different = observed.nunique() if NAME_OF_AN_IDENTIFIER.fullmatch(str(column)) else 0
+    if different >= NEARLY_ALL * rows:
+        return f"an identifier by its name, {different} different numbers in {rows} rows"
     return ""
 
 

@@ -50,10 +50,8 @@ class Categorical:
         """Number of each level in the user's units: itself, if the levels are numbers in ascending order, else its
         position.
         """
-        if _are_numbers(self.levels):
-            numbers = np.array([float(level) for level in self.levels])
-            if (np.diff(numbers) > 0).all():
-                return numbers
+        if _are_ascending_numbers(self.levels):
+            return np.array([float(level) for level in self.levels])
         return np.arange(len(self.levels), dtype=np.float64)
 
     @property
@@ -150,13 +148,13 @@ class Binary(Categorical):
 
     @property
     def has_order(self) -> bool:
-        """Whether the levels are numbers."""
+        """Whether the levels are numbers in their order."""
         return not self.holds_words
 
     @property
     def holds_words(self) -> bool:
-        """Whether the levels are no numbers."""
-        return not _are_numbers(self.levels)
+        """Whether a level's number is its position: levels are no numbers, or stand in another order than theirs."""
+        return not _are_ascending_numbers(self.levels)
 
     def learned(self, values: pd.Series, column: Hashable) -> Kind:
         """With the training rows' levels, if none were given; ValueError unless there are two."""
@@ -185,8 +183,8 @@ class Ordinal(Categorical):
 
     @property
     def holds_words(self) -> bool:
-        """Whether the levels are no numbers."""
-        return not _are_numbers(self.levels)
+        """Whether a level's number is its position: levels are no numbers, or stand in another order than theirs."""
+        return not _are_ascending_numbers(self.levels)
 
     def learned(self, values: pd.Series, column: Hashable) -> Kind:
         """With the training rows' levels, if none were given.
@@ -249,3 +247,10 @@ def _refuse_infinite(values: pd.Series, column: Hashable, levels: tuple[Any, ...
 
 def _are_numbers(levels: tuple[Any, ...]) -> bool:
     return all(isinstance(level, (bool, int, float, np.bool_, np.number)) for level in levels)
+
+
+def _are_ascending_numbers(levels: tuple[Any, ...]) -> bool:
+    """Whether they are numbers that floats tell apart, each above the one before."""
+    if not _are_numbers(levels):
+        return False
+    return bool((np.diff(np.array([float(level) for level in levels])) > 0).all())

@@ -168,6 +168,8 @@ def _filled(values: pd.Series, rows: NDArray[np.int_], numbers: NDArray[np.float
             values = values.astype(floating)
     elif isinstance(dtype, np.dtype) and dtype.kind == "f":
         new = new.astype(dtype)
+    elif keep_integers and pd.api.types.infer_dtype(values, skipna=True) == "integer":  # as objects
+        new = np.array([int(number) for number in np.rint(new)], dtype=object)
     completed = values.sparse.to_dense() if isinstance(dtype, pd.SparseDtype) else values.copy()
     completed.iloc[rows] = new
     return completed.astype(dtype) if isinstance(dtype, pd.SparseDtype) else completed

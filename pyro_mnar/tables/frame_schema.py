@@ -16,8 +16,9 @@ from pyro_mnar.kinds.numbers import told_whole
 from pyro_mnar.kinds.suspects import codes_among
 from pyro_mnar.kinds.written import meant_by
 from pyro_mnar.tables.columns import OtherColumn
-from pyro_mnar.tables.moments import Moments
+from pyro_mnar.tables.moments import ROUNDING, Moments
 from pyro_mnar.tables.outliers import far_values, outlier_of
+from pyro_mnar.tables.resolution import check_told_apart
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.summary import ColumnSummary, Roles, auxiliary_of, check_kind_of_auxiliary, schema_of_columns
 
@@ -86,8 +87,9 @@ def _summary(values: pd.Series, name: Hashable, given: str | Kind | None) -> Col
     if outlier is not None and choice.kind.likelihood == "student":
         unconstrained = unconstrained[~far_values(unconstrained)[0]]  # its units are those of the others
     moments = Moments.of(unconstrained)
-    # Counting different values takes long, and only a column without spread can have a single one.
-    is_constant = moments.std == 1.0 and values.nunique() <= 1 and not choice.names_levels
+    is_constant = moments.std == 1.0 and np.ptp(seen) <= ROUNDING * np.abs(seen).max() and not choice.names_levels
+    if not choice.kind.has_levels:
+        check_told_apart(values, numbers, name)
     ends = float(seen.min()), float(seen.max())
     suspects = () if choice.kind.holds_words or choice.kind.name == "datetime" else tuple(codes_among(seen))
     return ColumnSummary(

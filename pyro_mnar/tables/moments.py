@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+ROUNDING = 8 * float(np.finfo(np.float64).eps)  # of the mean, by which equal numbers may differ
+
 
 class Moments(NamedTuple):
     """Mean and standard deviation of observed numbers; 0 and 1 where there are none.
@@ -121,11 +123,11 @@ class RunningSkewness:
     @property
     def skewness(self) -> float:
         """Third central moment in standard deviations; 0 without spread."""
-        if not self.count or self.squares <= 1e-24 * self.count * self.mean**2:
+        if not self.count or self.squares <= ROUNDING**2 * self.count * self.mean**2:
             return 0.0
         return self.cubes / self.count / (self.squares / self.count) ** 1.5
 
 
 def _or_one(std: Any, mean: Any) -> NDArray[np.float64]:
     """The standard deviation, or 1 where it is only the rounding of equal numbers."""
-    return np.where(std > 1e-12 * np.maximum(np.abs(mean), 1e-300), std, 1.0)
+    return np.where(std > ROUNDING * np.maximum(np.abs(mean), 1e-300), std, 1.0)

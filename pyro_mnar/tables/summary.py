@@ -22,6 +22,7 @@ from pyro_mnar.kinds.registry import named
 from pyro_mnar.tables.columns import Auxiliary, Column, OtherColumn
 from pyro_mnar.tables.moments import Moments
 from pyro_mnar.tables.outliers import Outlier, outlier_of
+from pyro_mnar.tables.resolution import check_told_apart
 from pyro_mnar.tables.schema import AuxiliarySource, Schema
 
 
@@ -272,6 +273,7 @@ def auxiliary_of(values: pd.Series, name: Hashable, kind: str | Kind | None = No
     check_levels(len(auxiliary.levels), len(values), name, "auxiliary column")
     if not auxiliary.levels:
         numbers = numbers_of(values, name)
+        check_told_apart(values, numbers, name)
         auxiliary = Auxiliary(name, *Moments.of(numbers[~np.isnan(numbers)]))
         if (outlier := outlier_of(values, numbers, numbers)) is not None:
             cure = (

@@ -41,6 +41,9 @@ FILES = {
     "whole numbers beyond 2**53 with a gap": (
         "big,x\n9007199254740993,1\n¤,¤\n9007199254740997,0.5\n9007199254741021,4\n", "utf-8", [], None,
     ),
+    "marks, the best first": (
+        "mark,x\n1,1.5\n¤,¤\n5,0.5\n3,4\n1,2\n", "utf-8", ["--order", "mark=5,3,1"], r"[135]|-?[\d.e-]+",
+    ),
     "a header without a name": (",x\n0,1.5\n1,¤\n2,0.25\n3,4\n", "utf-8", ["--carry", "Unnamed: 0"], None),
     "quotes and separators in cells": (
         '"na""me",x,why\n"Smith, J.",1,"he said ""no"""\n"O\'Neil",¤,"two\nlines"\n"Wu",3,\'single\'\n"Li",¤,"\t"\n',

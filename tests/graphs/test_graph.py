@@ -9,14 +9,19 @@ import re
 import jaxtyping
 import matplotlib as mpl
 import networkx as nx
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from checks import table_with_gaps
 from graph_checks import graph_data
-from pyro_mnar import MissingnessGraph, Table
+from pyro_mnar import MissingnessGraph, Table, check_identifiability, fit, impute
 from pyro_mnar.graphs.graph import PRESETS, Edge
+from pyro_mnar.graphs.likely import likely_causes
+from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.models import GINA
 
 NAMES = ["income", "age", "gender"]
 HOLES = {"incomplete": ["income", "age"], "auxiliaries": ["region"]}
@@ -109,9 +114,28 @@ def test_edges_of_every_graph_need_not_be_declared() -> None:
 
 def test_numbers_as_labels_and_a_column_called_z() -> None:
     assert MissingnessGraph([(0, "R[0]"), (1, "R[0]")]).nodes.columns == (0, 1)
-    with pytest.raises(ValueError, match="column 'Z': the latent's node has this name"):
-        MissingnessGraph.general(["X", "Y", "Z"])
-    assert MissingnessGraph.general(["X", "Z"], latent="latent").parents("X") == ("X", "Z", "latent")
+    assert MissingnessGraph.general(["X", "Z"]).parents("X") == ("X", "Z", "latent")
+    assert MissingnessGraph.latent(["Z", "latent"]).parents("Z") == ("latent 1",)
+    assert MissingnessGraph.general(["X", "Z"], latent="W").parents("X") == ("X", "Z", "W")
+    with pytest.raises(ValueError, match=r"column 'Z': the latent's node has this name.*'latent' in a graph's file"):
+        MissingnessGraph([("Z", "R[X]")], ["X", "Z"])  # which of the two?
+    with pytest.raises(ValueError, match="column None: expected a name"):
+        MissingnessGraph([], [None, "X"])
+
+
+def test_a_column_called_z_is_fitted_like_any_other() -> None:
+    frame = pd.DataFrame({"x": [0.5, 1.5, 2.0, 0.1] * 5, "Z": [1.5, None, 2.5, None] * 5})
+    table, called_y = Table.from_frame(frame), Table.from_frame(frame.rename(columns={"Z": "y"}))
+    assert likely_causes(table).graph.nodes.latent == "latent"
+    assert MissingnessGraph([]).on(table).nodes.latent == "latent"
+    assert MissingnessGraph.from_json(MissingnessGraph.latent(table).to_json(), table).parents("Z") == ("latent",)
+    draws = []
+    for each in (table, called_y):
+        model = GINA(each, seed=0)
+        result = fit(model, ZeroImpute(each, model.latent_dim, seed=0), each, epochs=1, seed=0, progress=False)
+        check_identifiability(result, each, search=False)
+        draws.append(impute(result, each, num_draws=1).draws)
+    np.testing.assert_array_equal(*draws)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyro_mnar import Imputations, Table
+from pyro_mnar.kinds import Binary, Ordinal
 from pyro_mnar.kinds.dtypes import plain
 
 pa = pytest.importorskip("pyarrow")
@@ -38,9 +39,12 @@ COLUMNS: dict[str, tuple[list[Any], Any, Any]] = {
     "Float64": (NUMBERS, "Float64", "positive"),
     "float64 of codes": ([1.0, 2.0, 1.0, 2.0], "float64", "categorical"),
     "Int64 of codes": ([1, 2, 1, 2], "Int64", "categorical"),
+    "float64 of marks, the best first": ([1.0, 2.0, 1.0, 3.0], "float64", Ordinal((3, 2, 1))),
+    "Int64 of two codes, backwards": ([20, 10, 10, 20], "Int64", Binary((20, 10))),
     "Int64": (WHOLE, "Int64", "count"),
     "UInt8": (WHOLE, "UInt8", None),
     "objects of numbers": (NUMBERS, object, None),
+    "objects of whole numbers": (WHOLE, object, None),
     "objects of booleans": ([True, False, True, False], object, None),
     "boolean": ([True, False, True, False], "boolean", None),
     "str": (WORDS, "str", None),
@@ -61,6 +65,7 @@ COLUMNS: dict[str, tuple[list[Any], Any, Any]] = {
     "arrow int64": (WHOLE, arrow(pa.int64()), None),
     "arrow bool": ([True, False, True, False], arrow(pa.bool_()), None),
     "arrow string": (WORDS, arrow(pa.string()), None),
+    "arrow large_string": (WORDS, arrow(pa.large_string()), None),
     "arrow dictionary": (WORDS, arrow(pa.dictionary(pa.int32(), pa.string())), None),
     "arrow timestamp": (DATES, arrow(pa.timestamp("ns")), None),
     "arrow timestamp with a zone": (SYDNEY, arrow(pa.timestamp("us", "Australia/Sydney")), None),
@@ -98,7 +103,9 @@ def test_a_gap_gets_the_value_of_another_row_in_the_columns_own_dtype(case: str,
     frame = pd.DataFrame({"x": values, "y": [0.5, 1.5, 2.5, 3.25]}, index=[4, 4, 5, 6])
     frame["x"] = values.array
     source = min(set(range(4)) - gaps)
-    if values.nunique() < 2 and (kind == "categorical" or not pd.api.types.is_numeric_dtype(plain(values).dtype)):
+    if values.nunique() < 2 and (
+        kind in ("categorical", "ordinal") or not pd.api.types.is_numeric_dtype(plain(values).dtype)
+    ):
         return  # one word tells nothing; what is said then stands in test_codes
     table = Table.from_frame(frame, auxiliary=[], kinds={} if kind is None else {"x": kind})
     completed, mean = completed_with(frame, table, source)

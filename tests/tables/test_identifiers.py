@@ -115,6 +115,16 @@ UNLEARNABLE = {
     "rows counted from one": ("row", ROW + 1, "the rows, counted from 1"),
     "rows counted, nullable": ("row", pd.array(ROW, dtype="Int64"), "the rows, counted from 0"),
     "an identifier by its name": ("person_id", 10_000 + 17 * ROW, "an identifier by its name"),
+    "an identifier beside gaps": (
+        "id",
+        np.where(ROW % 5, 10_000.0 + 17 * ROW, np.nan),
+        "an identifier by its name, 160 different numbers in 160 rows",
+    ),
+    "nearly all different numbers": (
+        "ID",
+        10_000 + 17 * np.minimum(ROW, 185),
+        "an identifier by its name, 186 different numbers in 200 rows",
+    ),
 }
 
 
@@ -137,6 +147,7 @@ LEARNABLE = {
     "years": ("year", ROW + 1800),
     "different whole numbers": ("income", 10_000 + 17 * ROW),
     "numbers called an identifier, seen twice": ("person_id", ROW // 2),
+    "counted from 0 but for gaps": ("wave", np.where(ROW % 5, ROW, np.nan)),
     "floats": ("id", ROW + 0.5),
     "a word that ends in id": ("paid", 10_000 + 17 * ROW),
     "dates": ("id", pd.date_range("2021-01-01", periods=200)),
