@@ -28,6 +28,7 @@ from pyro_mnar.tables.text_frame import TextFrame
 from pyro_mnar.training.fitted import Fit
 
 MOST_SENTENCES = 4  # of a summary, beside the line of the training
+KEPT_FIT = "model.fit"  # beside the tables, for the commands that take a fit
 BYTES_OF_A_FILE = 200  # its name, its digest, and what Python needs to hold them
 
 
@@ -58,8 +59,8 @@ def fit_file(options: argparse.Namespace) -> Outcome:
 
 
 def complete_file(options: argparse.Namespace) -> Outcome:
-    """Fit GINA to a CSV file, or take a fit, and write completed tables (draw_01.csv, ...), their mean (mean.csv) and
-    the history.
+    """Fit GINA to a CSV file, or take a fit, and write completed tables (draw_01.csv, ...), their mean (mean.csv), the
+    history, and the fit (model.fit).
 
     Raises:
         ValueError: If the file, an option or what they say of each other is wrong.
@@ -88,8 +89,10 @@ def complete_file(options: argparse.Namespace) -> Outcome:
         )
     suffix = options.data.suffix if has_format(options.data) else ".csv"
     names = [*_draw_names(num_draws, suffix), f"mean{suffix}", "history.csv"]
+    names += [KEPT_FIT] if result is None else []
     folder = OutputFolder(options.out, names, options.data)
     decided: dict[str, Any] = {"fit": str(options.fit)}
+    content: list[bytes] = []  # of the fit's file, where it was not there before
     if result is None:
         prepared = prepare(options, source)
         decided = prepared.decided
@@ -100,11 +103,18 @@ def complete_file(options: argparse.Namespace) -> Outcome:
         print("\n".join(inputs.described(source)))
     if result.interrupted and not options.keep_interrupted:
         raise interrupted(options, result, "--keep-interrupted writes what such a model imputes, ")
+    if not options.fit:
+        content = [inputs.content(result, source, {"seed": options.seed, "held_out": [], "decided": decided})]
     imputations = impute(result, source.table, num_draws=num_draws, seed=options.seed, device=device)
     about = _about(options, source, result, imputations)
-    folder.write(_files(source.text, imputations, result, names), about)
+    written_fit = zip([KEPT_FIT], content, strict=False)
+    folder.write(chain(_files(source.text, imputations, result, names), written_fit), about)
     print(f"{options.out}: {num_draws} completed tables and their mean; {imputations.cells.shape[1]} cells imputed")
     print(f"next: pyro-mnar pool {options.out} 'OUTCOME ~ COLUMN + COLUMN' runs a regression on all of them")
+    kept = options.fit or options.out / KEPT_FIT
+    print(f"      pyro-mnar check {options.data} --fit {kept} says what speaks against the fit")
+    print(f"      pyro-mnar sensitivity {options.data} 'OUTCOME ~ COLUMN' --fit {kept} --delta COLUMN=-0.5,0,0.5")
+    print(f"      pyro-mnar report {options.data} --fit {kept} --out report.html")
     written = {"folder": str(options.out), "files": names, "cells": imputations.cells.shape[1], "draws": num_draws}
     return Outcome({**decided, **written, "epochs": result.epochs_done, **last_bound(result)})
 
@@ -151,7 +161,7 @@ def _files(
     levels = {column.name for column in columns if column.kind.has_levels}
     for name, frame in zip(names, chain(imputations.frames(), [imputations.mean()]), strict=False):
         yield name, text.written(frame, imputed, levels)
-    yield names[-1], result.history.to_csv(index=False).encode()
+    yield "history.csv", result.history.to_csv(index=False).encode()
 
 
 def _about(options: argparse.Namespace, source: Input, result: Fit, imputations: Imputations) -> dict[str, Any]:

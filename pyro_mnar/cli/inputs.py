@@ -6,6 +6,7 @@ import argparse
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from pyro_mnar.cli.declarations import Declarations
@@ -86,6 +87,13 @@ def save(path: Path, fit: Fit, source: Input, about: dict[str, Any]) -> None:
         **about,
     }
     fit.save(path)
+
+
+def content(fit: Fit, source: Input, about: dict[str, Any]) -> bytes:
+    """What :func:`save` would write."""
+    with TemporaryDirectory() as folder:
+        save(Path(folder) / "fit", fit, source, about)
+        return (Path(folder) / "fit").read_bytes()
 
 
 def check_place(path: Path, data: Path, *, force: bool) -> None:

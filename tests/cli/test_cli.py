@@ -47,7 +47,12 @@ def test_impute_writes_draws_and_mean_and_keeps_what_was_observed(survey, tmp_pa
         "history.csv",
         "manifest.json",
         "mean.csv",
+        "model.fit",
     ]
+    again = tmp_path / "again"
+    assert run("impute", survey, "--fit", out / "model.fit", "--draws", "3", "--out", again) == 0
+    assert (again / "draw_01.csv").read_bytes() == (out / "draw_01.csv").read_bytes()
+    assert not (again / "model.fit").exists()
     before = pd.read_csv(survey, dtype=str)
     for path in [*out.glob("draw_*.csv"), out / "mean.csv"]:
         after = pd.read_csv(path, dtype=str)
