@@ -3,7 +3,8 @@
     x = 1 + 0.8 u + e,   e ~ N(0, 0.8²),   log-odds of being observed: 1.8 - x    (logistic self-masking, 31 % missing)
 
 of 500 rows with u always seen: the mean of x, its slope on u, and the share of x above 1.5.  The model is the true one,
-so that what is judged are the intervals alone: with 20 draws from bootstrap fits, and with 20 from the point fit.
+and its missing values are summed out, so that its bound is the evidence and what is judged are the intervals alone:
+with 20 draws from bootstrap fits, and with 20 from the point fit.
 
     python benchmarks/coverage.py --replications 1000
 
@@ -21,11 +22,12 @@ import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule
 from scipy import stats
+from torch import Tensor
 
-from pyro_mnar import Table, fit, impute, observe_mask, partially_observed, rows
+from pyro_mnar import OwnValueMechanism, Table, fit, impute, observe_mask, partially_observed, rows
 
 RUNS = Path(__file__).parent / "results" / "coverage" / "runs.csv"
-ROWS, DRAWS, ABOVE = 500, 20, 1.5
+ROWS, DRAWS, EPOCHS, ABOVE = 500, 20, 150, 1.5
 TRUTH = {"mean": 1.0, "slope": 0.8, "share above": stats.norm.sf(ABOVE, 1.0, (0.8**2 + 0.8**2) ** 0.5)}
 
 
@@ -41,19 +43,24 @@ class SelfMaskedRegression(PyroModule):
     def forward(self, batch):
         with rows(batch):
             mean = self.level + self.slope * batch.aux
-            x = partially_observed("x", dist.Normal(mean, self.log_scale.exp()), batch)
-            observe_mask("r", self.intercept + self.change * x, batch)
+            own = OwnValueMechanism(self.log_odds, slope=self.change)
+            x = partially_observed("x", dist.Normal(mean, self.log_scale.exp()), batch, mechanism=own)
+            observe_mask("r", self.log_odds(x), batch)
+
+    def log_odds(self, x: Tensor) -> Tensor:
+        """Log-odds of being observed."""
+        return self.intercept + self.change * x
 
 
 def no_guide(batch):
     """Nothing is proposed but by the model."""
 
 
-def sample(seed: int) -> pd.DataFrame:
+def sample(seed: int, rows: int = ROWS) -> pd.DataFrame:
     random = np.random.default_rng([seed, 20])
-    u = random.normal(size=ROWS)
-    x = 1 + 0.8 * u + 0.8 * random.normal(size=ROWS)
-    return pd.DataFrame({"u": u, "x": np.where(random.random(ROWS) < 1 / (1 + np.exp(x - 1.8)), x, np.nan)})
+    u = random.normal(size=rows)
+    x = 1 + 0.8 * u + 0.8 * random.normal(size=rows)
+    return pd.DataFrame({"u": u, "x": np.where(random.random(rows) < 1 / (1 + np.exp(x - 1.8)), x, np.nan)})
 
 
 def estimates(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -66,23 +73,24 @@ def estimates(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def replication(seed: int, draws: int = DRAWS) -> pd.DataFrame:
+def replication(seed: int, rows: int = ROWS, draws: int = DRAWS, epochs: int = EPOCHS) -> pd.DataFrame:
     """One row an estimand and way of drawing."""
-    table = Table.from_frame(sample(seed), auxiliary=["u"])
+    table = Table.from_frame(sample(seed, rows), auxiliary=["u"])
     result = fit(
         SelfMaskedRegression(),
         no_guide,
         table,
-        epochs=400,
-        batch_size=ROWS,
-        num_particles=20,
+        epochs=epochs,
+        learning_rate=0.05,
+        batch_size=rows,
+        num_particles=1,
         bootstrap=draws,
         seed=seed,
         progress=False,
     )
     found = []
     for way, source in (("bootstrap fits", result), ("point fit", result.without_bootstrap())):
-        pooled = impute(source, table, num_draws=draws, num_particles=50, seed=seed).pool(estimates, dfcom=ROWS - 2)
+        pooled = impute(source, table, num_draws=draws, num_particles=1, seed=seed).pool(estimates, dfcom=rows - 2)
         for at, (estimand, truth) in enumerate(TRUTH.items()):
             lower, upper = pooled.interval[at]
             found.append(
@@ -119,14 +127,17 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--replications", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0, help="seed to begin with, to share the work among processes")
+    parser.add_argument("--out", type=Path, default=RUNS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    done = set(pd.read_csv(RUNS).replication) if RUNS.exists() else set()
-    RUNS.parent.mkdir(parents=True, exist_ok=True)
-    for seed in range(options.replications):
+    out = options.out
+    done = set(pd.read_csv(out).replication) if out.exists() else set()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for seed in range(options.first, options.first + options.replications):
         if seed not in done:
-            replication(seed).to_csv(RUNS, mode="a", header=not RUNS.exists(), index=False, float_format="%.6g")
-    print(summary(pd.read_csv(RUNS)).round(4).to_string())
+            replication(seed).to_csv(out, mode="a", header=not out.exists(), index=False, float_format="%.6g")
+    print(summary(pd.read_csv(out)).round(4).to_string())
 
 
 if __name__ == "__main__":
