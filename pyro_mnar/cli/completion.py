@@ -23,6 +23,7 @@ from pyro_mnar.imputation.imputing import DEFAULT_DRAWS
 from pyro_mnar.infer.arguments import device_of
 from pyro_mnar.infer.memory import GIB, check_room
 from pyro_mnar.summaries import summarise
+from pyro_mnar.tables.delimited_text import packed
 from pyro_mnar.tables.frame_files import FrameFile, has_format
 from pyro_mnar.tables.text_frame import TextFrame
 from pyro_mnar.training.fitted import Fit
@@ -88,6 +89,8 @@ def complete_file(options: argparse.Namespace) -> Outcome:
             f" {options.out} are free: expected at most {free // size}"
         )
     suffix = options.data.suffix if has_format(options.data) else ".csv"
+    if options.data.suffix.lower() == ".gz":
+        suffix = ".csv.gz"
     names = [*_draw_names(num_draws, suffix), f"mean{suffix}", "history.csv"]
     names += [KEPT_FIT] if result is None else []
     folder = OutputFolder(options.out, names, options.data)
@@ -160,7 +163,7 @@ def _files(
             imputed[one.column] = np.union1d(imputed[one.column], np.flatnonzero(without))
     levels = {column.name for column in columns if column.kind.has_levels}
     for name, frame in zip(names, chain(imputations.frames(), [imputations.mean()]), strict=False):
-        yield name, text.written(frame, imputed, levels)
+        yield name, packed(name, text.written(frame, imputed, levels))
     yield "history.csv", result.history.to_csv(index=False).encode()
 
 

@@ -53,7 +53,7 @@ class OutputFolder:
                 raise ValueError(f"--out: {place} is there, and not of an earlier run: choose another folder")
             if _digest(place) not in known[name]:
                 raise ValueError(f"--out: {place} was changed after it was written: move it, or choose another folder")
-        left = {place.name for place in path.glob("draw_*.*") if re.fullmatch(r"draw_\d+\.\w+", place.name)} - set(
+        left = {place.name for place in path.glob("draw_*.*") if re.fullmatch(r"draw_\d+(\.\w+)+", place.name)} - set(
             names
         )
         if left:

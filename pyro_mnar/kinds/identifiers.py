@@ -37,7 +37,7 @@ def why_carried(values: pd.Series, column: Hashable, *, num_observed: int | None
     observed = values.dropna()
     rows = len(observed) if num_observed is None else num_observed
     if NAME_OF_AN_INDEX.fullmatch(str(column)) and observed.is_unique and len(observed) == rows:
-        return "the index of a frame, written to a file"
+        return "the index of a frame, written to a file" if rows else "neither a name nor a value"
     if pd.api.types.is_bool_dtype(values.dtype) or pd.api.types.is_datetime64_any_dtype(values.dtype):
         return ""
     is_float = pd.api.types.is_float_dtype(values.dtype) and len(observed) < len(values)  # whole, but for the gaps

@@ -29,7 +29,7 @@ from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.sparse import SparseStorage
 from pyro_mnar.tables.text_frame import TextFrame, Writing
 
-TEXT = (".csv", ".tsv", ".txt", "")  # endings of files of text
+TEXT = (".csv", ".tsv", ".txt", ".gz", "")  # endings of files of text
 
 
 Made = TypeVar("Made", bound="TableConstructors")  # a type checker of single functions knows no Self
@@ -207,8 +207,8 @@ class TableConstructors:
         calls missing are gaps, as ``na_values`` are.  :meth:`write` writes completed frames in the same format.
 
         Args:
-            path: The file, which ends in ``.csv``, ``.tsv``, ``.txt``, ``.xlsx``, ``.parquet``, ``.feather``,
-                ``.dta`` or ``.sav``.
+            path: The file, which ends in ``.csv``, ``.tsv``, ``.txt``, one of these and ``.gz``, ``.xlsx``,
+                ``.parquet``, ``.feather``, ``.dta`` or ``.sav``.
             sheet: Of a workbook, the name of a sheet; the first by default.
             options: As for :meth:`from_csv` for text, else as for :meth:`from_frame`.
 

@@ -6,8 +6,11 @@ What is written back differs from the file in the cells that were replaced, and 
 from __future__ import annotations
 
 import codecs
+import gzip
 import io
 import re
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +29,7 @@ MARKS = (  # the longer first: UTF-32's begins like UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+GZIP = b"\x1f\x8b"
 GUESSES = ("cp1252", "latin-1")  # where a file is not UTF-8
 
 
@@ -97,6 +101,8 @@ class DelimitedText:
             separator = _separator(text)
             if separator != ",":
                 said.append(f"separator: {separator!r}, of which every line has as many as the header (sep= overrules)")
+            elif _divides(text, " ") and not _divides(text, ","):
+                said.append("separator: none, so one column, of as many words in every line: sep=' ' divides them")
         try:
             records = _as_rows(list(_records(text, separator)))
             _check_widths(records, text, separator)
@@ -171,9 +177,29 @@ def content(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if cell.startswith('"') else cell
 
 
+def _unpacked(path: Path) -> bytes:
+    """A file's bytes, decompressed if gzip made them."""
+    if str(path) == "-":
+        raise ValueError("-: expected a file, since it is read more than once: save standard input in one first")
+    data = path.read_bytes()
+    if data.startswith(b"PK\x03\x04"):
+        raise ValueError(f"{path}: expected text, got a zip archive: unpack it; a workbook's name ends in .xlsx")
+    if not data.startswith(GZIP):
+        return data
+    try:
+        return gzip.decompress(data)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path}: cannot be unpacked by gzip: {error}") from None
+
+
+def packed(name: str | PathLike[str], data: bytes) -> bytes:
+    """A file's bytes, compressed if it is called so."""
+    return gzip.compress(data, mtime=0) if str(name).lower().endswith(".gz") else data
+
+
 def _decoded(path: Path, encoding: str | None) -> tuple[str, str, bytes, list[str]]:
     """Text, codec, byte order mark, and what was guessed."""
-    data = path.read_bytes()
+    data = _unpacked(path)
     mark, marked = next(((mark, codec) for mark, codec in MARKS if data.startswith(mark)), (b"", None))
     if encoding is not None:
         try:
@@ -283,4 +309,8 @@ def _check_widths(records: list[Record], text: str, separator: str) -> None:
     cure = "" if other is None else f"; cells divided by {other!r}: sep={other!r}"
     if other is None and len(wrong.cells) > width:
         cure = f"; a cell that holds {separator!r} stands in quotes"
+        usual, count = Counter(len(record.cells) for record in rows).most_common(1)[0]
+        if usual > width and 2 * count > len(rows):
+            first = next(record.line for record in rows if len(record.cells) == usual)
+            cure = f"; {count} lines have {usual}, from line {first} on: if that is the header, remove what is above it"
     raise ValueError(f"line {wrong.line}: expected {width} cells as in the header, got {len(wrong.cells)}{cure}")

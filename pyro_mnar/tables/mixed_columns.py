@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
-from pyro_mnar.tables.cell_formats import AFFIX, CURRENCIES, Numbers
+from pyro_mnar.tables.cell_formats import AFFIX, CURRENCIES, Dates, Numbers
 
 SHOWN = 5
-SLASHED = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})( \d{2}:\d{2}(:\d{2})?)?")
+SLASHED = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})( \d{1,2}:\d{2}(:\d{2})?)?")
+YEAR_FIRST = re.compile(r"\d{4}([/.])\d{1,2}\1\d{1,2}")
+NAMED_MONTH = re.compile(r"(\d{1,2})([ -])([A-Za-z]{3,9})\2(\d{4}|\d{2})")
 GROUPED = re.compile(r"[+-]?\d{1,3}([,.' \u00a0\u202f])\d{3}(\1\d{3})*([.,]\d+)?")
 
 
@@ -23,20 +25,23 @@ def check_words(cells: Mapping[int, str], numbers: Numbers, column: Hashable, wh
     """
     if not cells:
         return
-    is_number = {line: numbers.read(cell) is not None for line, cell in cells.items()}
-    others = {line: cell.strip() for line, cell in cells.items() if not is_number[line]}
+    others = {line: cell.strip() for line, cell in cells.items() if numbers.read(cell) is None}
     if not others:
         return  # digits after zeros, such as postcodes
-    line, first = next(iter(others.items()))
-    cure = (
-        _decimal_cure(others, numbers)
-        or _affix_cure(others, numbers)
-        or _date_cure(others, str(column))
-        or (_word_cure(others, column) if sum(is_number.values()) > len(others) else "")
-    )
+    words = {line: cell for line, cell in others.items() if not _reads(cell, numbers)}
+    cure = _decimal_cure(others, numbers) or _affix_cure(others, numbers) or _date_cure(others, str(column))
+    if not cure and 0 < 2 * len(words) < len(cells):
+        cure, others = _word_cure(words, column), words
     if cure:
-        expected = "dates such as 2021-12-31" if SLASHED.fullmatch(first) else "numbers"
+        line, first = next(iter(others.items()))
+        expected = "dates such as 2021-12-31" if cure.startswith("date_format") else "numbers"
         raise ValueError(f"{where.format(line=line)}: expected {expected}, got {first!r}; {cure}")
+
+
+def _reads(cell: str, numbers: Numbers) -> bool:
+    """Whether it is a number, perhaps with a sign of currency or percent."""
+    match = AFFIX.fullmatch(cell)
+    return match is not None and numbers.read(match["number"]) is not None
 
 
 def _decimal_cure(cells: Mapping[int, str], numbers: Numbers) -> str:
@@ -72,20 +77,42 @@ def _affix_cure(cells: Mapping[int, str], numbers: Numbers) -> str:
 
 def _date_cure(cells: Mapping[int, str], column: str) -> str:
     """Of dates that are not written by ISO 8601."""
+    if any(all(form.fullmatch(cell) for cell in cells.values()) for form in (YEAR_FIRST, NAMED_MONTH)):
+        pattern = _pattern_of(next(iter(cells.values())))
+        return _said([pattern] if all(Dates(pattern).read(cell) for cell in cells.values()) else [], column)
     found = [SLASHED.fullmatch(cell) for cell in cells.values()]
     parts = [match for match in found if match is not None]
     if len(parts) != len(found) or len({match[2] for match in parts}) != 1:
         return ""
     mark = parts[0][2]
     time = " %H:%M:%S" if parts[0][6] else " %H:%M" if parts[0][5] else ""
-    day_first, month_first = (f"%d{mark}%m{mark}%Y{time}", f"%m{mark}%d{mark}%Y{time}")
+    lengths = {len(match[4]) for match in parts}
+    year = "%Y" if lengths == {4} else "%y" if lengths == {2} else ""
+    if not year:
+        return ""
+    day_first, month_first = (f"%d{mark}%m{mark}{year}{time}", f"%m{mark}%d{mark}{year}{time}")
     can_be = [
         pattern
         for pattern, at in ((day_first, 3), (month_first, 1))
         if all(1 <= int(match[at]) <= 12 and 1 <= int(match[4 - at]) <= 31 for match in parts)
     ]
-    options = " or ".join(f"date_format={{{column!r}: {pattern!r}}}" for pattern in can_be)
-    return f"{options} reads them, carry=[{column!r}] passes them through" if can_be else ""
+    return _said(can_be, column)
+
+
+def _pattern_of(cell: str) -> str:
+    """The pattern of a date with its year first, or its month by name."""
+    if match := YEAR_FIRST.fullmatch(cell):
+        return f"%Y{match[1]}%m{match[1]}%d"
+    match = NAMED_MONTH.fullmatch(cell)
+    if match is None:
+        return ""
+    return f"%d{match[2]}{'%b' if len(match[3]) == 3 else '%B'}{match[2]}{'%Y' if len(match[4]) == 4 else '%y'}"
+
+
+def _said(patterns: Sequence[str], column: str) -> str:
+    """Which patterns read dates; empty without one."""
+    options = " or ".join(f"date_format={{{column!r}: {pattern!r}}}" for pattern in patterns)
+    return f"{options} reads them, carry=[{column!r}] passes them through" if patterns else ""
 
 
 def _word_cure(cells: Mapping[int, str], column: Hashable) -> str:

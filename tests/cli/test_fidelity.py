@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 
 import pytest
 
+from pyro_mnar import Table
 from pyro_mnar.cli import main
 from pyro_mnar.tables.delimited_text import DelimitedText
 
@@ -150,6 +152,12 @@ WRONG = {
     "thousands and a decimal comma": ("a;b\n1.234,5;2\n2.345,6;3\n", [], ["--thousands '.'", "--decimal ','"]),
     "days first": ("a,b\n14/03/2021,2\n,3\n15/03/2021,1\n", [], ["line 2", "--date-format a=%d/%m/%Y", "--carry a"]),
     "days first or months": ("a,b\n01/03/2021,2\n,3\n", [], ["%d/%m/%Y", "or", "%m/%d/%Y"]),
+    "days first, short years": ("a,b\n14/3/21,2\n,3\n15/3/21,1\n", [], ["line 2", "--date-format a=%d/%m/%y"]),
+    "years first": ("a,b\n2021/03/14,2\n,3\n2021/03/15,1\n", [], ["line 2", "--date-format a=%Y/%m/%d"]),
+    "months by name": ("a,b\n14-Mar-2021,2\n,3\n1-May-2021,1\n", [], ["line 2", "--date-format a=%d-%b-%Y"]),
+    "a word among shares": ("a,b\n12%,1\n?,2\n5%,3\n7%,5\n", [], ["line 3", "'a'", "'?'", "--na '?'"]),
+    "a title above": ("a survey\n\nx,y\n1,2\n3,\n", [], ["line 3", "3 lines have 2, from line 3 on", "remove"]),
+    "an archive": ("PK\x03\x04 and so on", [], ["zip archive", ".xlsx"]),
     "a date of another form": ("a,b\n14/03/2021,1\n2021,3\n", ["--date-format", "a=%d/%m/%Y"], ["line 3", "'2021'"]),
     "signs unlike": ("a,b\n$1,2\n€2,3\n$4,1\n", [], ["line 2", "'a'", "same sign"]),
     "one sign": ("a,b\n$1,2\n2,3\n$4,1\n", [], ["line 2", "'a'", "same sign"]),
@@ -183,6 +191,32 @@ def test_what_is_wrong_is_said_with_the_place_and_the_option_that_mends_it(case,
     assert said.count("\n") == 1
     assert [part for part in ["t.csv", *parts] if part not in said and part != "t.csv"] == [], said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_compressed_file_comes_back_compressed(tmp_path):
+    text = "a,b\r\n1.50,x\r\n,y\r\n2,x\r\n0.25,\r\n3,y\r\n"
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode()))
+    assert main(["impute", str(tmp_path / "t.csv.gz"), "--out", str(tmp_path / "out"), "--auxiliary", "", *QUICK]) == 0
+    expected = re.escape(text).replace("\\\n,y", "\\\n[-0-9.e]+,y").replace("0\\.25,", "0\\.25,[xy]")
+    for name in ("draw_01.csv.gz", "mean.csv.gz"):
+        assert re.fullmatch(expected, gzip.decompress((tmp_path / "out" / name).read_bytes()).decode())
+    table = Table.from_file(tmp_path / "t.csv.gz", auxiliary=[])
+    table.write(table.frame, tmp_path / "own.csv.gz")
+    assert gzip.decompress((tmp_path / "own.csv.gz").read_bytes()).decode() == text
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode())[:-9])
+    with pytest.raises(ValueError, match=r"t\.csv\.gz: cannot be unpacked by gzip"):
+        Table.from_file(tmp_path / "t.csv.gz")
+
+
+def test_standard_input_is_no_file(capsys):
+    assert main(["describe", "-"]) == 2
+    assert "-: expected a file, since it is read more than once" in capsys.readouterr().err
+
+
+def test_words_in_place_of_cells_are_said(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("x y\n1 2\n3 4\n")
+    main(["describe", str(tmp_path / "t.csv")])
+    assert "--sep space divides them" in capsys.readouterr().out
 
 
 def test_an_order_of_words_is_ordinal(tmp_path, capsys):

@@ -112,6 +112,7 @@ UNLEARNABLE = {
     "a category of names": ("name", pd.Categorical([f"p{i}" for i in ROW]), "200 different words in 200 rows"),
     "eight texts": ("comment", [f"I went there {i} times or more" for i in range(8)], "free text, 8 different words"),
     "a frame's index": ("Unnamed: 0", ROW + 5000, "the index of a frame, written to a file"),
+    "a separator too many": ("Unnamed: 3", [None] * 200, "neither a name nor a value"),
     "rows counted from one": ("row", ROW + 1, "the rows, counted from 1"),
     "rows counted, nullable": ("row", pd.array(ROW, dtype="Int64"), "the rows, counted from 0"),
     "an identifier by its name": ("person_id", 10_000 + 17 * ROW, "an identifier by its name"),
