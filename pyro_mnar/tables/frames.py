@@ -35,9 +35,6 @@ def check_frame(frame: pd.DataFrame, auxiliary: Any, carry: Any = ()) -> None:
         raise ValueError("expected at least one column, got none")
     if not len(frame):
         raise ValueError("expected at least one row, got none")
-    nameless = [name for name in frame.columns if name is not None and pd.api.types.is_scalar(name) and pd.isna(name)]
-    if nameless:
-        raise ValueError(f"column {nameless[0]!r}: expected a name, such as text or a number")
     repeated = frame.columns[frame.columns.duplicated()]
     if len(repeated):
         raise ValueError(

@@ -67,9 +67,3 @@ def test_two_whole_numbers_that_are_one_float() -> None:
 def test_equal_numbers_may_differ_by_rounding() -> None:
     columns = [table_of(values).schema.columns[1] for values in ([0.1 + 0.2, 0.3] * 15, [2**53 + 2] * 30)]
     assert all(column.is_constant and column.std == 1.0 for column in columns)
-
-
-@pytest.mark.parametrize("name", [np.nan, pd.NA, pd.NaT])
-def test_a_column_needs_a_name(name: object) -> None:
-    with pytest.raises(ValueError, match="expected a name"):
-        Table.from_frame(pd.DataFrame([[0.5, 1.5], [1.0, 2.0]], columns=pd.Index(["x", name], dtype=object)))
