@@ -39,6 +39,7 @@ _CALLS = {  # calls that a command makes if it is asked to
     "tipping_point(analysis, imputations, ...)": "--tipping COLUMN=FROM,TO",
     ".to_text(detail=True)": "--detail",
 }
+_BLANK_IS_NO = re.compile(r"write so before: frame\[.*?\]\.notna\(\) is binary")
 _OPENS = {"{": "}", "[": "]", "(": ")"}
 
 
@@ -54,10 +55,24 @@ def in_options(message: str) -> str:
         if option is not None and not (is_call and message[end : end + 1] != ")"):
             parts += [message[at : match.start()], option]
             at = end + is_call
-    found = "".join([*parts, message[at:]])
+    found = _without_pandas("".join([*parts, message[at:]]))
+    found = _BLANK_IS_NO.sub("write so in the file", found)
     for call, option in _CALLS.items():
         found = found.replace(call, option)
     return found
+
+
+def _without_pandas(message: str) -> str:
+    """A message without the lines of pandas that read text in a frame, which files of other formats than text hold."""
+    parts, at = [], 0
+    for match in re.finditer(r"pandas\.to_\w+(?=\()", message):
+        call = message[match.start() : match.end() + _length(message[match.end() :])]
+        dates = re.fullmatch(r"pandas\.to_datetime\(frame\[(?P<name>.*)\], format='(?P<format>%.*)'\)", call, re.DOTALL)
+        option = dates and _option("date_format", f"{{{dates['name']}: {dates['format']!r}}}")
+        told = f"saved as CSV, {option} reads it" if option else "saved as CSV it is read"
+        parts += [message[at : match.start()], told]
+        at = match.start() + len(call)
+    return "".join([*parts, message[at:]])
 
 
 def words(names: Iterable[Any]) -> str:

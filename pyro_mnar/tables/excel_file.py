@@ -69,6 +69,7 @@ def read(path: Path, sheet: str | None = None) -> ExcelFile:
     if len(filled) < 2 or filled[0] != 0:
         raise ValueError(f"{path}, sheet {chosen.title!r}: expected a header in the first row and rows below it")
     width = max(at + 1 for row in rows for at, value in enumerate(row) if not _is_empty(value))
+    _check_header(path, chosen.title, rows, width)
     names = [f"Unnamed: {at}" if _is_empty(name) else name for at, name in enumerate(_padded(rows[0], width))]
     repeated = [name for at, name in enumerate(names) if name in names[:at]]
     if repeated:
@@ -79,6 +80,17 @@ def read(path: Path, sheet: str | None = None) -> ExcelFile:
     frame = pd.DataFrame({at: _column([row[at] for row in cells], index) for at in range(width)}, index=index)
     frame.columns = pd.Index(names, dtype=object)
     return ExcelFile(path, chosen.title, frame)
+
+
+def _check_header(path: Path, sheet: str, rows: list[list[Any]], width: int) -> None:
+    """Raise ValueError if the first row is a title alone, over a table of several columns."""
+    named = [at for at, name in enumerate(rows[0]) if not _is_empty(name)]
+    full = [at for at, row in enumerate(rows) if sum(not _is_empty(value) for value in row) == width]
+    if width > 1 and named == [0] and full:
+        raise ValueError(
+            f"{path}, sheet {sheet!r}: expected a header in the first row, got {rows[0][0]!r} alone over {width}"
+            f" columns; row {full[0] + 1} is the first that fills them: remove what is above the header"
+        )
 
 
 def _padded(row: list[Any], width: int) -> list[Any]:

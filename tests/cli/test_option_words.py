@@ -45,6 +45,13 @@ SAID = {
     "decimal=',' takes ',' for": "--decimal ',' takes ',' for",
     "date_format={'born on': '%d/%m/%Y'} reads": "--date-format 'born on=%d/%m/%Y' reads",
     "what has no option: fit(..., start=this_fit)": "what has no option: fit(..., start=this_fit)",
+    "dates as text: pandas.to_datetime(frame['b c'], format='%d/%m/%Y'). So": (
+        "dates as text: saved as CSV, --date-format 'b c=%d/%m/%Y' reads it. So"
+    ),
+    "(numbers with thousands: pandas.to_numeric(frame['a'].str.replace(',', '')))": (
+        "(numbers with thousands: saved as CSV it is read)"
+    ),
+    "write so before: frame['a'].notna() is binary; if": "write so in the file; if",
     "no end: carry=['a": "no end: carry=['a",
     "rank == 3 and x.carry=['a'] stay": "rank == 3 and x.carry=['a'] stay",
 }

@@ -147,6 +147,19 @@ class TestExcel:
         book.save(tmp_path / "s.xlsx")
         return tmp_path / "s.xlsx"
 
+    def test_a_title_above_the_header_and_text_that_says_numbers_are_said(self, tmp_path: Path, capsys) -> None:
+        openpyxl = pytest.importorskip("openpyxl")
+        for title, expected in (
+            ("A survey", "'A survey' alone over 2 columns; row 3 is"),
+            (None, "saved as CSV it is"),
+        ):
+            book = openpyxl.Workbook()
+            for row in [[title], [], ["a", "b"], *[[f"{at}.50", at / 3] for at in range(9)]][0 if title else 2 :]:
+                book.active.append(row)
+            book.save(tmp_path / "t.xlsx")
+            assert main(["describe", str(tmp_path / "t.xlsx")]) == 2
+            assert expected in capsys.readouterr().err
+
     def test_comes_back_with_formats_formulas_and_other_sheets(self, path: Path, tmp_path: Path) -> None:
         openpyxl = pytest.importorskip("openpyxl")
         table, frames = draws_of(path, carry=["twice"])
