@@ -210,6 +210,27 @@ MUTANTS = [
         "return self.intercept + 0 * self.slope * x",
         "tests/mechanisms",
     ),
+    Mutant(
+        "models: the prior of the latent does not see U",
+        "models/linear_gaussian.py",
+        'z = pyro.sample("z", self.prior(batch.aux))',
+        'z = pyro.sample("z", self.prior(0 * batch.aux))',
+        "tests/models",
+    ),
+    Mutant(
+        "models: the latent is standard normal whatever its prior",
+        "models/linear_gaussian.py",
+        'z = pyro.sample("z", self.prior(batch.aux))',
+        'z = pyro.sample("z", pyro.distributions.Normal(batch.x.new_zeros(len(batch), self.latent_dim), 1.0).to_event(1))',
+        "tests/models",
+    ),
+    Mutant(
+        "mechanisms: priors on slopes are ignored",
+        "models/linear_gaussian.py",
+        "        score_prior(self.mechanism)\n",
+        "",
+        "tests/mechanisms tests/models",
+    ),
     # Kinds
     Mutant(
         "kinds: levels are rounded down",
@@ -295,6 +316,20 @@ MUTANTS = [
         "pyro_mnar/imputation/averages.py",
         "softmax(0)",
         "mul(0).softmax(0)",
+        IMPUTED,
+    ),
+    Mutant(
+        "imputation: all rows are resampled by one number",
+        SAMPLER,
+        "torch.rand_like(total) * total",
+        "torch.rand_like(total[:, :, :1]) * total",
+        IMPUTED,
+    ),
+    Mutant(
+        "imputation: means of two parts count equally",
+        "pyro_mnar/imputation/averages.py",
+        "share = (other.log_total - total).exp()[:, None]",
+        "share = 0.5 + 0 * (other.log_total - total).exp()[:, None]",
         IMPUTED,
     ),
     # Pooling
@@ -521,6 +556,35 @@ MUTANTS = [
         "int(np.random.SeedSequence([seed, member]).generate_state(1)[0])",
         "seed",
         "tests/training/test_restarts.py " + BOOTSTRAPPED,
+    ),
+    Mutant(
+        "training: U belongs to other rows",
+        ROWS,
+        "return replace(self, **{name: value[rows] for name, value in self.of_rows().items()})",
+        "return replace(self, **{n: v[rows.flip(0) if n == 'aux' else rows] for n, v in self.of_rows().items()})",
+        "tests/tables/test_minibatches.py",
+    ),
+    Mutant(
+        "training: every epoch has the same noise",
+        SESSION,
+        "                self._states = self._random_states()\n\n    def random_state",
+        "                pass\n\n    def random_state",
+        "tests/training/test_noise.py",
+    ),
+    # Diagnostics
+    Mutant(
+        "twins: starts with a worse bound count too",
+        "pyro_mnar/diagnostics/twins.py",
+        'spread = spread_of(means, bounds["equal"], table)',
+        'spread = spread_of(means, bounds["equal"] | True, table)',
+        "tests/diagnostics",
+    ),
+    Mutant(
+        "restarts: those with a worse bound count too",
+        "pyro_mnar/diagnostics/spread.py",
+        "chosen = means[equal.to_numpy()]",
+        "chosen = means",
+        "tests/diagnostics",
     ),
     # Isolation and files
     Mutant(
