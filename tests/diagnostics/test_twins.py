@@ -71,6 +71,22 @@ def test_the_search_spans_an_exact_twin() -> None:
     assert found.spread.loc["x", "range"] > 0.8 * span
 
 
+def test_a_start_with_a_worse_bound_is_no_twin() -> None:
+    """Starts stay where they are, the rate being next to nothing; the redrawn one imputes elsewhere, and worse."""
+
+    class Redrawn(SelfMasked):
+        def reset_parameters(self) -> None:
+            with torch.no_grad():
+                self.of_x.copy_(torch.tensor([4.0, 0.0]))
+
+    table = amputed(100, [], 1.0, (0.0, -0.5))
+    fitted = Fit(Redrawn([0.0, 0.0], [0.0, -0.5]), nothing, table.schema)
+    found = search_twins(fitted, table, fresh=1, profile=False, epochs=1, learning_rate=1e-9)
+    assert found.bounds.index[~found.bounds["equal"]].tolist() == ["fresh 1"]
+    assert not found.found and found.is_best
+    assert found.spread.loc["x", "range"] < 0.01 and found.spread.loc["x", "range_all"] > 2
+
+
 @pytest.mark.slow
 def test_the_search_claims_no_twin_where_a_complete_column_tells_the_values() -> None:
     table = amputed(1000, [1.0], 0.3, (0.5, -1.0))

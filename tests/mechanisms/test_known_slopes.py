@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -16,6 +17,7 @@ from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.infer.session import Session
 from pyro_mnar.mechanisms import LatentDependent, SelfMasking
 from pyro_mnar.models import GINA
+from pyro_mnar.models import LatentDependent as LatentDependentModel
 from pyro_mnar.models import SelfMasking as SelfMaskingModel
 from pyro_mnar.summaries import observed_information, summarise
 
@@ -87,14 +89,31 @@ def test_a_models_slope_may_be_known() -> None:
     assert model.mechanism.slope.tolist() == [-1.0] * 3
 
 
-@pytest.mark.parametrize("kind", [SelfMasking, LatentDependent])
-def test_a_prior_on_a_slope_counts_once_whatever_the_minibatch(kind: type[SelfMasking]) -> None:
+def gina_of(mechanism: type[SelfMasking], table: Table, slope: list | None) -> GINA:
+    return GINA(table, latent_dim=1, mechanism=partial(mechanism, slope=slope), seed=0)
+
+
+def linear_of(kind: type[SelfMaskingModel], table: Table, slope: list | None) -> SelfMaskingModel:
+    return kind(table, latent_dim=1, slope=slope, seed=0)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        partial(gina_of, SelfMasking),
+        partial(gina_of, LatentDependent),
+        partial(linear_of, SelfMaskingModel),
+        partial(linear_of, LatentDependentModel),
+    ],
+    ids=["GINA, self-masking", "GINA, latent-dependent", "SelfMasking", "LatentDependent"],
+)
+def test_a_prior_on_a_slope_counts_once_whatever_the_minibatch(made: Callable) -> None:
     """The loss is that without the prior, less log p(slope): in a minibatch of a quarter of the rows too."""
     table = table_with_gaps()
     slopes = torch.tensor([0.3, -0.8, 0.1])
     losses = []
     for slope in ([None, dist.Normal(-1.0, 0.3), None], None):
-        model = GINA(table, latent_dim=1, mechanism=partial(kind, slope=slope), seed=0)
+        model = made(table, slope)
         with torch.no_grad():
             model.mechanism.raw_slope.copy_(slopes)
         guide = ZeroImpute(table, 1, hidden=[4], seed=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
@@ -17,6 +18,29 @@ from pyro_mnar import Batch, ImportanceWeightedELBO, rows
 pytestmark = pytest.mark.usefixtures("own_store")
 
 ROWS, SIZE = 200, 20
+
+
+def test_a_minibatch_has_every_field_of_its_rows() -> None:
+    """Values, mask, U, bounds and weight all tell which row they stand in, so none may come from another one."""
+    number = torch.arange(7.0)
+    some = torch.tensor([4, 1, 6])
+    whole = replace(
+        Batch.of(
+            number[:, None].clone(),
+            (number % 2 > 0)[:, None],
+            torch.stack([10 + number, 20 + number], -1),
+            lower=-1 - number[:, None],
+            upper=number[:, None] + 1,
+        ),
+        weight=0.5 + number,
+    )
+    for part in (whole.take(some), Batch.joined([whole.take(some[:1]), whole.take(some[1:])])):
+        assert part.index.tolist() == [4, 1, 6] and part.size == 7
+        assert part.x[:, 0].tolist() == [0, 1, 0]  # even rows are gaps
+        assert part.mask[:, 0].tolist() == [False, True, False]
+        assert part.aux.tolist() == [[14, 24], [11, 21], [16, 26]]
+        assert part.lower[:, 0].tolist() == [-5, -2, -7] and part.upper[:, 0].tolist() == [5, 2, 7]
+        assert part.weight.tolist() == [4.5, 1.5, 6.5]
 
 
 def conjugate(batch: Batch) -> None:
