@@ -322,7 +322,16 @@ def _within_bounds(call: _Call, group: _Group, fn: TorchDistributionMixin) -> To
     lower, upper = (call.at(bound, group.columns) for bound in call.batch.bounds)
     if isinstance(fn, Levels):
         return restricted_levels(fn, lower, upper)
-    return Restricted(fn, lower, upper)
+    try:
+        return Restricted(fn, lower, upper)
+    except ValueError as error:
+        bounded = [
+            at for at, some in zip(group.columns, (lower.isfinite() | upper.isfinite()).any(0), strict=True) if some
+        ]
+        if not bounded:  # those of other columns do not concern it
+            return fn
+        names = listed([call.batch.names[at] for at in bounded])
+        raise ValueError(f"site {call.name!r}, columns {names}: {error}") from None
 
 
 def _sample_missing(
@@ -354,6 +363,11 @@ def _sample_entries(
 
 def _fitting(call: _Call, fn: TorchDistributionMixin) -> TorchDistributionMixin:
     """A column-wise distribution, or one of whole rows, of the call's columns."""
+    if not isinstance(fn, TorchDistributionMixin):
+        raise TypeError(
+            f"site {call.name!r}: expected a distribution of pyro.distributions, got"
+            f" {type(fn).__module__}.{type(fn).__name__}"
+        )
     if isinstance(fn, dist.Independent) and len(fn.event_shape) == 1:
         fn = fn.base_dist
     if is_of_rows(fn):

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from pyro.distributions import TorchDistribution
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
-from torch.distributions import biject_to
+from torch.distributions import biject_to, constraints
 
 from pyro_mnar.distributions.levels import Levels
 
@@ -47,8 +47,11 @@ class MissingEntries(TorchDistribution):
 
     @property
     def support(self) -> Any:
-        """The support of ``fn``."""
-        return self.fn.support
+        """The support of ``fn``, that of its components if it is a mixture."""
+        support: Any = self.fn.support
+        while isinstance(support, constraints.MixtureSameFamilyConstraint):
+            support = support.base_constraint
+        return support
 
     @property
     def can_be_enumerated(self) -> bool:

@@ -213,6 +213,7 @@ class Sampler:
         with torch.random.fork_rng(), torch.no_grad():
             check_drawn(poutine.trace(self.fit.model).get_trace(rows), rows, self.with_gaps)
             run = objective.particles(self.model, self.fit.guide, rows)
+            objective.check_rows(self.fit.model, self.fit.guide, rows)
             self.target.check(self.fit.model, batch)
             check_row_kinds(run.model_trace, self.fit.schema)
             # Where another site sees a missing value, or the guide proposes it, the weight belongs to the draw.

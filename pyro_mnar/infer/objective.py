@@ -35,6 +35,7 @@ from pyro_mnar.infer.estimators import ESTIMATORS, with_leaves
 from pyro_mnar.infer.level_dependence import sites_that_move_weights
 from pyro_mnar.infer.pair import check_shapes, explain
 from pyro_mnar.infer.parameters import check_parameters
+from pyro_mnar.infer.row_independence import check_rows_alone
 from pyro_mnar.infer.shared import OverParticles, covers, shared_part
 from pyro_mnar.infer.sites import Site, is_shared, is_summed_out, mechanism_weights, stochastic_sites
 from pyro_mnar.infer.undrawn import WithoutDrawing
@@ -138,14 +139,25 @@ class ImportanceWeightedELBO(ELBO):
         self._moving: frozenset[str] | None = None  # sites whose values move the weight, once that is known
 
     def settle(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> None:
-        """Find out once what does not depend on the rows: the plates, and whether missing values are summed out.
+        """Find out once what does not depend on the rows: the plates, whether rows stand for themselves, and whether
+        missing values are summed out.
 
         The first loss does so by itself, if it is not captured.
         """
         if math.isinf(self.max_plate_nesting):
             self.max_plate_nesting = _find_plate_nesting(model, guide, self.plate, args, kwargs)
         if self._moving is None:
+            self.check_rows(model, guide, *args, **kwargs)
             self._moving = sites_that_move_weights(model, guide, args, kwargs)
+
+    def check_rows(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> None:
+        """Refuse a model in which rows or particles depend on each other, or a density on a gap's placeholder.
+
+        Raises:
+            ValueError: Names the site (:mod:`pyro_mnar.infer.row_independence`).
+        """
+        two = OverParticles(PARTICLES, 2, self._over_particles().dim, self.plate) if self.vectorize_particles else None
+        check_rows_alone(model, guide, args, kwargs, self.plate, two)
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:
         """-L as a scalar whose gradient is an unbiased estimate of the bound's (0-dimensional tensor)."""
@@ -291,8 +303,9 @@ def _find_plate_nesting(model: Callable, guide: Callable, plate: str, args: Any,
     """Run guide and model once, without particles, to count plate dimensions and check shapes; draws no random numbers.
 
     Raises:
-        ValueError: If two sites stand for one column, the guide proposes numbers for levels, or a site's shape does not
-            fit its plates (checked while Pyro's validation is enabled).
+        ValueError: If the row plate has another size than the batch says, two sites stand for one column, the guide
+            proposes numbers for levels, or a site's shape does not fit its plates (checked while Pyro's validation is
+            enabled).
     """
     try:
         with poutine.block(), torch.random.fork_rng():
@@ -305,6 +318,7 @@ def _find_plate_nesting(model: Callable, guide: Callable, plate: str, args: Any,
     check_proposals(model_trace, guide_trace)
     for batch in (value for value in (*args, *kwargs.values()) if isinstance(value, Batch)):
         check_claims(model_trace, batch)
+        _check_row_plate(model_trace, batch, plate)
     guide_trace, model_trace = prune_subsample_sites(guide_trace), prune_subsample_sites(model_trace)
     sites = [site for trace in (model_trace, guide_trace) for site in trace.nodes.values() if site["type"] == "sample"]
     if is_validation_enabled():
@@ -314,3 +328,15 @@ def _find_plate_nesting(model: Callable, guide: Callable, plate: str, args: Any,
             # Declared an int, though Pyro's own ELBO calls it with infinity, as here.
             check_site_shape(site, max_plate_nesting=math.inf)  # pyright: ignore[reportArgumentType]
     return max((-f.dim for site in sites for f in site["cond_indep_stack"] if f.dim is not None), default=0)
+
+
+def _check_row_plate(trace: Trace, batch: Batch, plate: str) -> None:
+    """Refuse a row plate without the factor N/B, beside which what rows share would count N/B times."""
+    for name, site in stochastic_sites(trace).items():
+        for frame in site["cond_indep_stack"]:
+            size = frame.full_size or frame.size
+            if frame.name == plate and (frame.size, size) != (len(batch), batch.size):
+                raise ValueError(
+                    f"site {name!r}: expected a plate {plate!r} of {len(batch)} rows out of {batch.size}, got"
+                    f" {frame.size} out of {size}: write `with rows(batch):`"
+                )

@@ -460,7 +460,7 @@ class Counting(Scaled):
 def test_a_model_that_changes_in_python_is_found_out_and_run_by_python_from_there(caplog):
     table = table_with_gaps()
     model = Counting()
-    model.turn = 8  # before training it runs a few times to be checked and traced, then once an epoch
+    model.turn = 12  # before training it runs a few times to be checked and traced, then once an epoch
     plan = TrainingPlan(
         ImportanceWeightedELBO(5), table, None, 12, 16, 2e-2, torch.device("cpu"), progress=False, mode="graph",
         thresholds=Thresholds(steps_between_checks=1),

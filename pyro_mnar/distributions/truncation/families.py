@@ -52,8 +52,8 @@ def truncate(
         family = _TruncatedByQuantiles
     if family is None:
         raise ValueError(
-            "bounds: expected a distribution of levels, of counts, or with cdf and icdf, got"
-            f" {type(fn).__name__}, whose values cannot be held between bounds"
+            "bounds: expected a distribution of levels, of counts, or with cdf and icdf, such as LogNormal or Weibull,"
+            f" got {type(fn).__name__}, whose values cannot be held between bounds"
         )
     return family(fn, lower, upper, cells)
 
