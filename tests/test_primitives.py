@@ -457,3 +457,23 @@ class TestLinks:
             self.log_prob(dist.Normal(self.ETA, 1.0))
         with pytest.raises(ValueError, match=r"link: expected one of .* got 'loglog'"):
             self.log_prob(self.ETA, link="loglog")
+
+
+def test_a_distribution_that_is_not_pyros_is_refused_by_site() -> None:
+    batch = Batch.of(torch.zeros(3, 1))
+    with (
+        rows(batch),
+        pytest.raises(TypeError, match=r"site 'x': expected a distribution of pyro.distributions, got torch"),
+    ):
+        partially_observed("x", torch.distributions.Normal(torch.zeros(3, 1), 1.0), batch)
+
+
+def test_bounds_of_a_family_without_quantiles_are_refused_where_there_are_some() -> None:
+    gap = torch.tensor([[torch.nan, torch.nan], [0.4, 0.6]])
+    lower = torch.tensor([[0.3, -torch.inf], [-torch.inf, -torch.inf]])
+    batch = Batch.of(gap, lower=lower)
+    with rows(batch):
+        fn = dist.Gamma(2.0, 1.0).expand([2, 1])
+        partially_observed("free", fn, batch, columns=1)  # the bounds are another column's
+        with pytest.raises(ValueError, match=r"site 'bounded', columns \[0\]: bounds: expected .* got Gamma"):
+            partially_observed("bounded", fn, batch, columns=0)

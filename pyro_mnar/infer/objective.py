@@ -156,8 +156,8 @@ class ImportanceWeightedELBO(ELBO):
         Raises:
             ValueError: Names the site (:mod:`pyro_mnar.infer.row_independence`).
         """
-        two = OverParticles(PARTICLES, 2, self._over_particles().dim, self.plate) if self.vectorize_particles else None
-        check_rows_alone(model, guide, args, kwargs, self.plate, two)
+        three = OverParticles(PARTICLES, 3, self._over_particles().dim, self.plate)
+        check_rows_alone(model, guide, args, kwargs, self.plate, three if self.vectorize_particles else None)
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:
         """-L as a scalar whose gradient is an unbiased estimate of the bound's (0-dimensional tensor)."""

@@ -4,7 +4,8 @@ The weight w_k of a row is one of its own particle alone, and the bound a sum ov
 other rows or particles breaks both without an error: with particles in the first dimension, ``x[:, :1]`` is the first
 row's value and ``x.mean(0)`` a mean over particles.  So does one that takes the zeros of ``batch.x`` in gaps for
 values.  What a model does is looked at, not asserted: parameters are moved (slopes often start at zero), and a few rows
-are run together, then in parts with the same latents and other numbers in the gaps.  No density may move.
+are run together, then some of them in another order, with the same latents and other numbers in the gaps.  No density
+may move.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from torch import Tensor, nn
 from pyro_mnar.distributions.densities import log_density
 from pyro_mnar.infer.parameters import buffers_kept, perturbed, trainable_parameters
 from pyro_mnar.infer.shared import OverParticles, is_shared
-from pyro_mnar.infer.sites import Site, columns_of, missing_sites, sample_sites, stochastic_sites
+from pyro_mnar.infer.sites import Site, missing_sites, sample_sites, stochastic_sites
 from pyro_mnar.tables.batch import Batch
 
-MOST_ROWS = 8
+MOST_ROWS = 6
 PERTURBATION = 0.3
 
 Densities = dict[str, Float[Tensor, "particles rows"]]
@@ -55,7 +56,7 @@ def check_rows_alone(
         args: Arguments of both, among them a batch.
         kwargs: The same.
         plate: Name of the row plate.
-        over: The plate over particles, of two of them; None if they are run in turn.
+        over: The plate over particles, of three of them; None if they are run in turn.
 
     Raises:
         ValueError: Names the site, and the cure.
@@ -72,11 +73,14 @@ def check_rows_alone(
             stack.enter_context(context)
         stack.enter_context(buffers_kept(model, guide))
         stack.enter_context(_as_imputing(model, guide))
-        try:
-            with perturbed(trainable_parameters(model, guide), PERTURBATION):
-                reason = runs.reason(few, has_gaps.tolist())
-        except Exception:  # a scale below zero, or rows that a model of a whole table cannot do without
-            return
+        reason = None
+        for perturbation in (PERTURBATION, 0.0):
+            try:
+                with perturbed(trainable_parameters(model, guide), perturbation):
+                    reason = runs.reason(few, has_gaps.tolist())
+                break
+            except Exception:  # a scale below zero, or rows that a model cannot do without
+                continue
     if reason is not None:
         raise ValueError(reason)
 
@@ -106,7 +110,7 @@ class _Runs:
         over: OverParticles | None,
     ) -> None:
         self.model, self.guide, self.args, self.kwargs = model, guide, args, kwargs
-        self.plate, self.over, self.count = plate, over, 1 if over is None else 2
+        self.plate, self.over, self.count = plate, over, 1 if over is None else over.size
 
     def reason(self, batch: Batch, has_gaps: list[bool]) -> str | None:
         """Why rows do not stand for themselves; None if they do.
@@ -115,23 +119,23 @@ class _Runs:
             batch: Some rows.
             has_gaps: Of each column, whether it has gaps in the table.
         """
-        rows = list(range(len(batch)))
-        halves = [rows[: len(rows) // 2], rows[len(rows) // 2 :]] if len(rows) > 1 else [rows, rows]
-        claimed = [at for site in missing_sites(self.drawn(batch)).values() for at in columns_of(site)]
-        batch = with_gaps(batch, [at for at in claimed if has_gaps[at]])
-        trace = self.drawn(batch)
+        opened = with_gaps(batch, [at for at, has in enumerate(has_gaps) if has])
+        trace = self.drawn(opened)
+        if missing_sites(trace):  # else columns are treated in the model's own way, and gaps are what they are
+            batch = opened
+        else:
+            trace = self.drawn(batch)
         whole = self.densities(trace, len(batch), self.count)
-        other = _other_placeholders(batch, range(batch.num_columns))
-        parts = [_Part(halves[at], [at % self.count]) for at in range(2)]
-        if not any(self.moved(trace, whole, other, part) for part in parts):
+        all_of_it = _Part(list(range(len(batch))), list(range(self.count)))
+        inner = _Part(_inside(len(batch)), _inside(self.count))
+        if not self.moved(trace, whole, _other_placeholders(batch, range(batch.num_columns)), inner):
             return None
-        all_rows = _Part(rows, list(range(self.count)))
-        if self.moved(trace, whole, batch, all_rows):
+        if self.moved(trace, whole, batch, all_of_it):
             return None  # it draws numbers of its own, so nothing can be told
         return (
-            self._reason_in_gaps(trace, whole, batch, all_rows)
-            or self._reason_in_parts(trace, whole, batch, [_Part(half, all_rows.particles) for half in halves], "row")
-            or self._reason_in_parts(trace, whole, batch, [_Part(rows, [k]) for k in all_rows.particles], "particle")
+            self._reason_in_gaps(trace, whole, batch, all_of_it)
+            or self._reason_in_part(trace, whole, batch, _Part(inner.rows, all_of_it.particles), "row")
+            or self._reason_in_part(trace, whole, batch, _Part(all_of_it.rows, inner.particles), "particle")
         )
 
     def _reason_in_gaps(self, trace: Trace, whole: Densities, batch: Batch, all_rows: _Part) -> str | None:
@@ -145,19 +149,16 @@ class _Runs:
                 )
         return None
 
-    def _reason_in_parts(
-        self, trace: Trace, whole: Densities, batch: Batch, parts: list[_Part], what: str
-    ) -> str | None:
-        for part in parts:
-            found = self.moved(trace, whole, batch, part)
-            if found:
-                return (
-                    f"site {found[0]!r}: its density of one {what} depends on other {what}s, so no {what} has a weight"
-                    " of its own.  Particles stand in dimensions before the rows: write x[..., 0] and not x[:, 0],"
-                    " x.sum(-1) and not x.sum(1).  What the whole table tells (a mean over rows) is computed before"
-                    " the model, and rows that depend on each other are columns of one row"
-                )
-        return None
+    def _reason_in_part(self, trace: Trace, whole: Densities, batch: Batch, part: _Part, what: str) -> str | None:
+        found = self.moved(trace, whole, batch, part)
+        if not found:
+            return None
+        return (
+            f"site {found[0]!r}: its density of one {what} depends on other {what}s, so no {what} has a weight of its"
+            " own.  Particles stand in dimensions before the rows: write x[..., 0] and not x[:, 0], x.sum(-1) and not"
+            " x.sum(1).  What the whole table tells (a mean over rows) is computed before the model, and rows that"
+            " depend on each other are columns of one row"
+        )
 
     def drawn(self, batch: Batch) -> Trace:
         """A run with latents of its own."""
@@ -208,6 +209,11 @@ class _Runs:
         args = [batch if isinstance(value, Batch) else value for value in self.args]
         kwargs = {name: batch if isinstance(value, Batch) else value for name, value in self.kwargs.items()}
         return poutine.trace(program).get_trace(*args, **kwargs)
+
+
+def _inside(count: int) -> list[int]:
+    """Neither the first nor the last of so many if there are others, and not in their order."""
+    return [count - 1] if count < 3 else list(range(count - 2, 0, -1))
 
 
 def _other_placeholders(batch: Batch, columns: Iterable[int]) -> Batch:

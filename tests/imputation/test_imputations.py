@@ -215,8 +215,9 @@ def test_chunks_hold_no_more_than_they_may():
     fit = Fit(watched, exact_posterior, table.schema)
     imputed_within(Limits(elements=5 * 2 * 10), fit, table, num_draws=3, num_particles=10)
     chunks = -(-int((~table.mask).any(1).sum()) // 5)
-    # Two runs to see what the sites are, one to count plates, one to weigh, then a draw of five rows at a time.
-    assert max(held) == 5 and len(held) == 4 + 3 * chunks
+    # Two runs to see what the sites are, one to count plates, one to weigh, two to see that rows stand for themselves,
+    # then a draw of five rows at a time.
+    assert max(held) == 5 and len(held) == 6 + 3 * chunks
 
 
 def test_the_mechanism_counts_in_full_whatever_weight_it_was_trained_with():

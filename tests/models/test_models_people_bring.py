@@ -359,6 +359,92 @@ def test_mixture_of_normals_that_masks_itself() -> None:
     check_evidence(model, batch_of([NAN], [0.5]), expected)
 
 
+@pytest.mark.parametrize("of", ["normal", "Poisson"])
+def test_a_mixture_in_each_column_that_masks_itself(of: str) -> None:
+    """As a distribution of single values, not as a latent of the row; the parts are summed over."""
+    share, mean = torch.tensor([0.3, 0.7]), torch.tensor([1.0, 6.0])
+
+    def law(*shape: int) -> dist.MixtureSameFamily:
+        at = mean.expand(*shape, 2)
+        return dist.MixtureSameFamily(
+            dist.Categorical(share.expand(*shape, 2)), dist.Normal(at, 0.8) if of == "normal" else dist.Poisson(at)
+        )
+
+    def model(batch: Batch) -> None:
+        with rows(batch):
+            x = partially_observed("x", law(len(batch), 1), batch)
+            observe_mask("r", 1.5 - 0.5 * x, batch)
+
+    def density(x: Tensor) -> Tensor:
+        parts = [normal(x, m, 0.8) if of == "normal" else dist.Poisson(m).log_prob(x).exp() for m in mean]
+        return share[0] * parts[0] + share[1] * parts[1]
+
+    def of_gap(x: Tensor) -> Tensor:
+        return density(x) * gone(1.5 - 0.5 * x)
+
+    missing = over_line(of_gap) if of == "normal" else of_gap(COUNTS).sum()
+    check_evidence(model, batch_of([NAN], [2.0]), [missing, density(torch.tensor(2.0)) * seen(0.5)])
+
+
+def test_classes_that_are_missing_and_lifetimes_that_tell_them() -> None:
+    """A group is unknown for some and every lifetime known: Bayes' rule gives what is missing."""
+
+    def model(batch: Batch) -> None:
+        with rows(batch):
+            group = partially_observed("group", dist.Bernoulli(0.4).expand([len(batch), 1]), batch, columns=0)
+            partially_observed("time", dist.Exponential(torch.where(group > 0.5, 0.2, 2.0)), batch, columns=1)
+
+    def lifetime(time: float, rate: float) -> float:
+        return rate * np.exp(-rate * time)
+
+    expected = [0.4 * lifetime(3.0, 0.2)]
+    expected += [0.4 * lifetime(time, 0.2) + 0.6 * lifetime(time, 2.0) for time in (3.0, 0.1)]
+    check_evidence(model, batch_of([1.0, 3.0], [NAN, 3.0], [NAN, 0.1]), expected)
+
+
+def test_a_state_space_model_is_the_normal_of_the_kalman_filter() -> None:
+    """Latent states of an autoregression, seen with noise at some of three times."""
+
+    def model(batch: Batch) -> None:
+        with rows(batch):
+            state = pyro.sample("z0", dist.Normal(0.0, 1.0))
+            for step in range(3):
+                partially_observed(f"x{step}", dist.Normal(state[..., None], 0.5), batch, columns=step)
+                state = pyro.sample(f"z{step + 1}", dist.Normal(0.8 * state, 0.6))
+
+    covariance = 0.8 ** (torch.arange(3)[:, None] - torch.arange(3)).abs() + 0.25 * torch.eye(3)  # it is stationary
+    ends = covariance[[0, 2]][:, [0, 2]]
+    expected = [
+        dist.MultivariateNormal(torch.zeros(2), ends).log_prob(torch.tensor([0.3, -0.6])).exp(),
+        normal(0.4, 0.0, 1.25**0.5),
+    ]
+    check_evidence(model, batch_of([0.3, NAN, -0.6], [NAN, NAN, 0.4]), expected)
+
+
+def test_dropout_by_a_random_slope() -> None:
+    """A shared-parameter model (Wu and Carroll, 1988): each row's own trend decides how long it is seen."""
+    spread = torch.tensor([[1.0, 0.3], [0.3, 0.5]])
+
+    def model(batch: Batch) -> None:
+        with rows(batch):
+            line = pyro.sample("line", dist.MultivariateNormal(torch.zeros(2), spread))
+            mean = line[..., :1] + line[..., 1:] * torch.arange(3.0)
+            partially_observed("y", dist.Normal(mean, 0.7), batch)
+            observe_mask("r", (1.0 - line[..., 1:]).expand(mean.shape), batch)
+
+    def of(row: list[float]) -> Tensor:
+        at = torch.linspace(-6, 6, 301, dtype=torch.float64)
+        start, slope = torch.meshgrid(at, at, indexing="ij")
+        density = dist.MultivariateNormal(torch.zeros(2), spread).log_prob(torch.stack([start, slope], -1)).exp()
+        for time, y in enumerate(row):
+            of_cell = gone(1 - slope) if np.isnan(y) else seen(1 - slope) * normal(y, start + slope * time, 0.7)
+            density = density * of_cell
+        return torch.trapezoid(torch.trapezoid(density, at), at)
+
+    answers = [[0.5, NAN, NAN], [0.2, 0.9, NAN]]
+    check_evidence(model, batch_of(*answers), [of(row) for row in answers])
+
+
 def test_a_count_and_a_number_that_share_a_latent() -> None:
     def model(batch: Batch) -> None:
         with rows(batch):
