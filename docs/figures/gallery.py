@@ -8,6 +8,7 @@ questions of one page are skipped together, and the truth is known.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -108,6 +109,7 @@ def save(axes: Any, path: Path) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
+    logging.getLogger("pyro_mnar").setLevel(logging.ERROR)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for name, axes in pictures().items():
