@@ -1,14 +1,18 @@
-"""Values that are seldom what they seem: numbers that look like codes for a missing value."""
+"""Values that are seldom what they seem: numbers and words that look like codes for a missing value."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
 LIKE_A_CODE = re.compile(r"-?(9{1,5}|8{1,5}|7{2,5}|9{1,4}[78])")  # 9, 99, 98, 97, 88, 999, 998, 8888, and negative ones
+# "NA" is not among them: Namibia, North America, and the region of many a table.
+FOR_NOTHING = {"n/a", "#n/a", "nan", "null", "missing", "?", ".", "-", "--"}
 FEWEST = 10  # values among which one may stand far outside
 
 
@@ -29,6 +33,11 @@ def codes_among(numbers: Float[NDArray, " numbers"]) -> list[float]:
     away = np.maximum(least - different, different - greatest)
     is_negative_alone = (different < 0) & (least >= 0) & (counts >= 2)
     return different[has_form & ((away > greatest - least) | is_negative_alone)].tolist()
+
+
+def words_among(levels: Iterable[Any]) -> list[str]:
+    """Levels that are hardly ever answers, such as ``"n/a"`` and ``"?"``."""
+    return [level for level in levels if isinstance(level, str) and level.strip().lower() in FOR_NOTHING]
 
 
 def _has_the_form(number: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.choice import choice_of
 from pyro_mnar.kinds.identifiers import why_carried
 from pyro_mnar.kinds.numbers import told_whole
-from pyro_mnar.kinds.suspects import codes_among
+from pyro_mnar.kinds.suspects import codes_among, words_among
 from pyro_mnar.kinds.written import meant_by
 from pyro_mnar.tables.columns import OtherColumn
 from pyro_mnar.tables.moments import ROUNDING, Moments
@@ -91,7 +91,11 @@ def _summary(values: pd.Series, name: Hashable, given: str | Kind | None) -> Col
     if not choice.kind.has_levels:
         check_told_apart(values, numbers, name)
     ends = float(seen.min()), float(seen.max())
-    suspects = () if choice.kind.holds_words or choice.kind.name == "datetime" else tuple(codes_among(seen))
+    suspects: tuple[Any, ...] = ()
+    if choice.kind.holds_words:
+        suspects = tuple(words_among(choice.kind.levels)) if given is None else ()
+    elif choice.kind.name != "datetime":
+        suspects = tuple(codes_among(seen))
     return ColumnSummary(
         name, choice, moments, not is_gap.any(), Moments.of(seen), is_constant, ends, suspects, outlier
     )

@@ -38,7 +38,7 @@ class ColumnSummary:
         in_units: The same in the user's units.
         is_constant: Whether all values are the same, if that deserves a warning.
         ends: Least and greatest value in the user's units; infinite if they are not known.
-        suspects: Numbers that look like codes for a missing value.
+        suspects: Numbers, or words, that look like codes for a missing value.
         outlier: The value farthest from the others, if it lies far from them.
     """
 
@@ -49,7 +49,7 @@ class ColumnSummary:
     in_units: Moments
     is_constant: bool = False
     ends: tuple[float, float] = (-np.inf, np.inf)
-    suspects: tuple[float, ...] = ()
+    suspects: tuple[Any, ...] = ()
     outlier: Outlier | None = None
 
 
@@ -197,12 +197,18 @@ def schema_of_columns(
     constant = [one.name for one in summaries if one.is_constant]
     if constant:
         warnings.warn(f"constant columns, kept in their own units: {constant!r}", stacklevel=stacklevel + 1)
-    suspects = {one.name: [_short(code) for code in one.suspects] for one in summaries if one.suspects}
-    if suspects:
-        warnings.warn(
-            f"numbers that look like codes for a missing value: {suspects!r}; na_values={suspects!r} makes them gaps",
-            stacklevel=stacklevel + 1,
-        )
+    for what, is_word in (("numbers", False), ("words", True)):
+        suspects = {
+            one.name: [code if is_word else _short(code) for code in one.suspects]
+            for one in summaries
+            if one.suspects and one.choice.kind.holds_words == is_word
+        }
+        if suspects:
+            warnings.warn(
+                f"{what} that look like codes for a missing value: {suspects!r}; na_values={suspects!r} makes them"
+                " gaps",
+                stacklevel=stacklevel + 1,
+            )
     for one in summaries:
         if one.outlier is not None and one.choice.kind.name in CURES:
             warnings.warn(

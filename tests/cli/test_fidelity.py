@@ -88,7 +88,9 @@ FILES = {
 
 
 @pytest.mark.parametrize("case", FILES)
-@pytest.mark.filterwarnings("ignore:carried through", "ignore:no auxiliary columns were named")
+@pytest.mark.filterwarnings(
+    "ignore:carried through", "ignore:no auxiliary columns were named", "ignore:words that look like codes"
+)
 def test_outside_the_gaps_every_byte_is_the_file_s(case, tmp_path, capsys):
     text, encoding, options, filling = FILES[case]
     data = tmp_path / "survey.csv"
