@@ -2,7 +2,8 @@
 
     m ← β₁m + (1 - β₁)g,   v ← β₂v + (1 - β₂)g²,   θ ← θ - a_t·m / (√v·b_t + ε)
 
-with a_t the learning rate over 1 - β₁ᵗ and b_t = (1 - β₂ᵗ)^-½, which enter as inputs.  θ, m and v are one flat tensor
+with a_t the learning rate over 1 - β₁ᵗ and b_t = (1 - β₂ᵗ)^-½, which enter as inputs, as does the limit of g's length
+(:func:`~pyro_mnar.training.stepper.clipped`).  θ, m and v are one flat tensor
 each, changed in place; θ stays as it is where the loss is not finite.  Rows and random numbers are laid out for many
 steps at a time.  Now and then Python computes a step's loss and gradient too, from the same numbers: a model that does
 something else by now is found out.
@@ -22,7 +23,7 @@ from pyro_mnar.capture.inductor import compiled
 from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.tracing import Captured, differ, flat
 from pyro_mnar.tables.batch import Batch, RowSource
-from pyro_mnar.training.stepper import BETAS, AdamState, EagerSteps, Optimisation
+from pyro_mnar.training.stepper import BETAS, CLIP, AdamState, EagerSteps, Optimisation, clipped, limits
 
 EPSILON = 1e-8  # torch's default
 STEPS_BETWEEN_CHECKS = 200  # at least, where an epoch is shorter; a check takes about as long as ten captured steps
@@ -45,7 +46,9 @@ class CapturedSteps:
         self, optimisation: Optimisation, captured: Captured, steps_between_checks: int = STEPS_BETWEEN_CHECKS
     ) -> None:
         self.optimisation, theta = optimisation, flat(optimisation.parameters)
-        self.adam = CapturedAdam(captured, theta, optimisation.table, optimisation.rates, steps_between_checks)
+        self.adam = CapturedAdam(
+            captured, theta, optimisation.table, optimisation.rates, steps_between_checks, clip=optimisation.clip
+        )
 
     @property
     def mode(self) -> str:
@@ -103,6 +106,7 @@ class CapturedAdam:
         steps_between_checks: At least so many.
         weights: How often each row of the table counts for each member, if otherwise than in the table; ``(members,
             rows)``.
+        clip: How many times as long as usual a gradient may be; None for no limit.
 
     Attributes:
         state: Parameters and moments, as they are now.
@@ -118,11 +122,12 @@ class CapturedAdam:
         rates: Float[Tensor, " steps"],
         steps_between_checks: int,
         weights: Float[Tensor, "members rows"] | None = None,
+        clip: float | None = CLIP,
     ) -> None:
         self.captured, self.table, self.steps_between_checks = captured, table, steps_between_checks
         self.weights = weights
         self.state = AdamState(theta, torch.zeros_like(theta), torch.zeros_like(theta))
-        self.pairs = bias_corrected(rates).to(theta)
+        self.factors = torch.cat([bias_corrected(rates), limits(clip, len(rates))[:, None]], dim=1).to(theta)
         self.mode, self.step = "graph", interpreted(captured)
         self.done = self.next_check = 0
 
@@ -191,7 +196,7 @@ class CapturedAdam:
         if self.weights is not None:
             member = torch.arange(len(self.weights), device=rows.device)[:, None]
             fields["weight"] = self.weights[member, rows]
-        stacked = [self.pairs[self.done : self.done + len(rows)], *noise, *fields.values()]
+        stacked = [self.factors[self.done : self.done + len(rows)], *noise, *fields.values()]
         for varying in zip(*(tensor.unbind() for tensor in stacked), strict=True):
             yield [*self.state, *varying, *self.captured.constants]
 
@@ -200,7 +205,7 @@ class CapturedAdam:
         kept = [tensor.clone() for tensor in self.state]
         own_loss, gradient = expected
         loss = self.step(inputs)
-        moment = torch.lerp(kept[1], gradient, 1 - BETAS[0])
+        moment = torch.lerp(kept[1], clipped(gradient, kept[2], inputs[3][2]), 1 - BETAS[0])
         # The first moment shows the gradient without the amplification that θ's own step has where it is tiny.
         pairs = {"loss": (loss, own_loss), "gradient": (self.state.first, moment)}
         wrong = [name for name, (got, own) in pairs.items() if differ(got, own)]
@@ -236,7 +241,7 @@ def bias_corrected(rates: Float[Tensor, " steps"]) -> Float[Tensor, "steps 2"]:
     return torch.stack([rates.double() / (1 - BETAS[0] ** t), (1 - BETAS[1] ** t).rsqrt()], dim=1)
 
 
-# A step is a function of AdamState, Adam's pair, normal and uniform numbers, rows and constants, in this order.
+# A step is a function of AdamState, (a_t, b_t, limit), normal and uniform numbers, rows and constants, in this order.
 Step = Callable[[list[Tensor]], Tensor]
 
 
@@ -269,11 +274,12 @@ def as_machine_code(captured: Captured, inputs: list[Tensor]) -> Step:
 
 
 def _adam_step(
-    captured: Captured, theta: Tensor, first: Tensor, second: Tensor, pair: Tensor, *inputs: Tensor
+    captured: Captured, theta: Tensor, first: Tensor, second: Tensor, factors: Tensor, *inputs: Tensor
 ) -> Float[Tensor, "*members"]:
     loss, gradient = captured.graph(theta, *inputs)
+    gradient = clipped(gradient, second, factors[2])
     first.lerp_(gradient, 1 - BETAS[0])
     second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-    change = pair[0] * first / (second.sqrt() * pair[1] + EPSILON)
+    change = factors[0] * first / (second.sqrt() * factors[1] + EPSILON)
     theta.sub_(torch.where(loss.isfinite().unsqueeze(-1), change, 0.0))
     return loss

@@ -20,6 +20,7 @@ from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.restarts import Start, Trained
 from pyro_mnar.training.reweighted import Reweighted
 from pyro_mnar.training.run import TrainingRun
+from pyro_mnar.training.stepper import CLIP
 from pyro_mnar.training.steps import Choice, Steps, Thresholds, check_mode
 from pyro_mnar.training.trainer import EpochTrainer, Trainer, is_over, run_epochs
 from pyro_mnar.training.vectorised import VectorisedTrainer
@@ -50,6 +51,7 @@ class TrainingPlan:
         keeps_best: Whether the parameters of the best epoch are kept, or those of the last one: where a run starts near
             its end, noise would choose an epoch too early.
         stage: Where to keep what was reached, and to go on from, if anywhere.
+        clip: How many times as long as usual a gradient may be; None for no limit.
     """
 
     objective: ImportanceWeightedELBO
@@ -65,6 +67,7 @@ class TrainingPlan:
     thresholds: Thresholds = field(default_factory=Thresholds)
     keeps_best: bool = True
     stage: Stage | None = None
+    clip: float | None = CLIP
 
     def enough_threads(self) -> contextlib.AbstractContextManager[None]:
         """One thread for small steps, and those that are set for others.
@@ -178,6 +181,7 @@ class TrainingPlan:
             learning_rate=self.learning_rate,
             num_steps=self._num_steps,
             batch_size=self.batch_size,
+            clip=self.clip,
             keeps_best=self.keeps_best,
         )
 

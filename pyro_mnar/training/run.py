@@ -26,7 +26,7 @@ from pyro_mnar.tables.batch import Batch, RowSource, shuffled
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.held_out import HeldOut
 from pyro_mnar.training.row_kinds import check_row_kinds
-from pyro_mnar.training.stepper import Optimisation
+from pyro_mnar.training.stepper import CLIP, Optimisation
 from pyro_mnar.training.telling_rows import telling_rows
 
 _OF_SHAPES = re.compile("size of tensor|cannot be multiplied|cannot broadcast|shape mismatch")  # torch's words
@@ -58,6 +58,7 @@ class TrainingRun:
         learning_rate: Adam's, at the start; it falls to zero as a cosine.
         num_steps: Steps of the whole run.
         batch_size: The most rows of a minibatch.
+        clip: How many times as long as usual a gradient may be; None for no limit.
         keeps_best: Whether the parameters of the best epoch are kept, or those of the last one.
 
     Attributes:
@@ -82,12 +83,13 @@ class TrainingRun:
         learning_rate: float,
         num_steps: int,
         batch_size: int,
+        clip: float | None = CLIP,
         keeps_best: bool = True,
     ) -> None:
         self.fit, self.objective, self.table, self.session = fit, objective, table, session
         self.batch_size, self.keeps_best = batch_size, keeps_best
         self.column = "bound" if self._is_bound() else "objective"
-        self.optimisation = self._optimisation(learning_rate, num_steps)
+        self.optimisation = self._optimisation(learning_rate, num_steps, clip)
         self.held_out = None if validation is None else HeldOut(self._bounds, validation, batch_size)
         self.history: list[dict[str, float]] = []
         self.epochs_since_best = 0
@@ -233,7 +235,7 @@ class TrainingRun:
                         " anew"
                     )
 
-    def _optimisation(self, learning_rate: float, num_steps: int) -> Optimisation:
+    def _optimisation(self, learning_rate: float, num_steps: int, clip: float | None) -> Optimisation:
         with self.session.running():
             parameters = trainable_parameters(self.fit.model, self.fit.guide)
         if not parameters:
@@ -243,7 +245,7 @@ class TrainingRun:
         modules = [module for module in (self.fit.model, self.fit.guide) if isinstance(module, nn.Module)]
         buffers = [buffer for module in modules for buffer in module.buffers()]
         size = shuffled(len(self.table), self.batch_size, torch.Generator()).shape[1]
-        return Optimisation(self._loss, parameters, self.table, size, rates, buffers)
+        return Optimisation(self._loss, parameters, self.table, size, rates, buffers, clip)
 
     def _loss(self, batch: Batch) -> Tensor:
         return self.objective.differentiable_loss(self.fit.model, self.fit.guide, batch) / batch.size

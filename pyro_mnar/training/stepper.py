@@ -20,6 +20,9 @@ from pyro_mnar.capture.tracing import views
 from pyro_mnar.tables.batch import Batch, RowSource
 
 BETAS = (0.9, 0.999)  # torch's defaults
+CLIP = (
+    5.0  # usual lengths of a gradient; of ordinary tables no step comes to 1.4, so that their numbers stay as they are
+)
 
 
 @runtime_checkable
@@ -55,6 +58,7 @@ class Optimisation:
         size: Rows of a minibatch.
         rates: The learning rate of every step; ``(steps,)``.
         buffers: Other tensors of the model, which a capture must not change.
+        clip: How many times as long as usual a gradient may be (:func:`clipped`); None for no limit.
     """
 
     loss: Loss
@@ -63,6 +67,7 @@ class Optimisation:
     size: int
     rates: Float[Tensor, " steps"]
     buffers: Sequence[Tensor] = ()
+    clip: float | None = CLIP
 
     def example(self) -> Batch:
         """A minibatch to capture a step by: the last rows of the table."""
@@ -73,6 +78,37 @@ class Optimisation:
         with torch.no_grad():
             for parameter, values in zip(self.parameters, views(theta, self.parameters), strict=True):
                 parameter.copy_(values)
+
+
+def limits(clip: float | None, steps: int) -> Float[Tensor, " steps"]:
+    """What Adam's second moment is multiplied by for the square of the greatest length of each step; 0 for no limit.
+
+    (clip)² / (1 - β₂ᵗ⁻¹), since the moment starts at zero; the first step has none before it.
+    """
+    if clip is None:
+        return torch.zeros(steps, dtype=torch.float64)
+    before = torch.arange(steps, dtype=torch.float64)
+    return torch.where(before > 0, clip**2 / (1 - BETAS[1] ** before.clamp_min(1.0)), 0.0)
+
+
+def share_kept(size: Float[Tensor, "*members"], most: Float[Tensor, "*members"]) -> Float[Tensor, "*members"]:
+    """By what a gradient is multiplied so that the square of its length, ``size``, is at most ``most``."""
+    return torch.where((most > 0) & (size > most), (most / size).sqrt(), 1.0)
+
+
+def clipped(
+    gradient: Float[Tensor, "*members parameters"],
+    second: Float[Tensor, "*members parameters"],
+    limit: Float[Tensor, ""],
+) -> Float[Tensor, "*members parameters"]:
+    """A gradient, shortened where it is many times as long as usual.
+
+    One minibatch with a value a million standard deviations away would else hold Adam's steps small for a thousand
+    more.  The sum of Adam's second moments is the mean square of the lengths of the gradients before, newer ones
+    counting more: so there is nothing more to keep, and other units of the bound change nothing.
+    """
+    size, most = gradient.square().sum(-1, keepdim=True), limit * second.sum(-1, keepdim=True)
+    return gradient * share_kept(size, most)
 
 
 class AdamState(NamedTuple):
@@ -99,6 +135,7 @@ class EagerSteps:
         self.optimisation, self.done = optimisation, 0
         fused = all(p.device.type in ("cpu", "cuda") for p in optimisation.parameters)
         rate = optimisation.rates[0].item()
+        self.limits = limits(optimisation.clip, len(optimisation.rates)).tolist()
         self.optimiser = torch.optim.Adam(optimisation.parameters, lr=rate, fused=fused, betas=BETAS)
 
     @classmethod
@@ -122,9 +159,21 @@ class EagerSteps:
                 self.optimiser.param_groups[0]["lr"] = self.optimisation.rates[self.done].item()
                 self.optimiser.zero_grad()
                 loss.backward()
+                self._clip(self.limits[self.done])
                 self.optimiser.step()
             self.done += 1
             yield loss.detach()
+
+    def _clip(self, limit: float) -> None:
+        """As :func:`clipped`, of gradients that are one tensor a parameter."""
+        gradients = [one.grad for one in self.optimisation.parameters if one.grad is not None]
+        memory = [self.optimiser.state[one] for one in self.optimisation.parameters if one in self.optimiser.state]
+        if limit and gradients and memory:
+            size = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
+            most = limit * torch.stack([one["exp_avg_sq"].sum() for one in memory]).sum()
+            if (share := share_kept(size, most).item()) < 1:
+                for gradient in gradients:
+                    gradient.mul_(share)
 
     def synchronise(self) -> None:
         """Nothing is due: the model's own parameters are trained."""

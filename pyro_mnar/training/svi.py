@@ -28,6 +28,7 @@ from pyro_mnar.training.particle_gain import particle_gain, say
 from pyro_mnar.training.plan import TrainingPlan
 from pyro_mnar.training.restarts import Start, best_of
 from pyro_mnar.training.run import TrainingError
+from pyro_mnar.training.stepper import CLIP
 from pyro_mnar.training.warm_start import continued, take_over
 
 DEFAULT_STEPS = 3_000
@@ -47,6 +48,7 @@ def fit(
     batch_size: int = 128,
     num_particles: int = 5,
     learning_rate: float = 2e-2,
+    clip: float | None = CLIP,
     seed: int = 0,
     device: torch.device | str | None = None,
     estimator: str = "pathwise",
@@ -74,6 +76,8 @@ def fit(
         num_particles: K.  What more would add to the bound stands in ``Fit.particle_gain`` after training, and the log
             warns where it is large: few particles pull mechanisms towards ignorable ones.
         learning_rate: Adam's, at the start.
+        clip: A minibatch's gradient is made no longer than so many times the root mean square of those before it, so
+            that a row far from all others does not hold the steps after it back (docs/how_to.md); None for no limit.
         seed: Of minibatches, noise and held-out rows; the caller's generators stay as they are.
         device: Where to train; by default where the parameters are.
         estimator: As for :class:`~pyro_mnar.ImportanceWeightedELBO`.
@@ -118,6 +122,8 @@ def fit(
     if not isinstance(table, Table):
         raise TypeError(f"table: expected a Table, such as Table.from_frame makes, got {type(table).__name__}")
     _check_arguments(epochs, batch_size, learning_rate, patience, restarts, every, compile)
+    if clip is not None:
+        positive_number("clip", clip)
     if whole_number("bootstrap", bootstrap, 0) == 1:
         raise ValueError(f"bootstrap: expected 0 or at least 2, got {bootstrap}")
     if checkpoint is None and (resume or every is not None):
@@ -147,6 +153,7 @@ def fit(
             "batch_size": int(batch_size),
             "num_particles": objective.num_particles,
             "learning_rate": float(learning_rate),
+            "clip": None if clip is None else float(clip),
             "seed": int(seed),
             "device": str(device),
             "estimator": estimator,
@@ -169,6 +176,7 @@ def fit(
         progress,
         compile,
         stage=None if kept is None else kept.stage("point"),
+        clip=clip,
     )
     if bootstrap and device.type != "meta":
         refuse_posterior(guide, table, device, seed)
