@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,8 +113,8 @@ def go_on(reached: Reached, fit: Fit, short: TrainingPlan, plan: TrainingPlan, s
         open_ways = [way for way in ways if way.is_open]
         fits = train(short, [_moved(reached.fits[way.furthest], way, table, seed) for way in open_ways])
         for way, one in zip(open_ways, fits, strict=True):
-            name = f"{_side(way, names)}, {move}"
-            reached.add(name, replace(one, model=one.model.model), steered=True)
+            aimed: Any = one.model
+            reached.add(f"{_side(way, names)}, {move}", replace(one, model=aimed.model), steered=True)
         bounds = reached.bounds()["below_best"]
         for way in open_ways:
             name = f"{_side(way, names)}, {move}"

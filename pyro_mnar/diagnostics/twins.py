@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -141,7 +142,8 @@ def _from_starts(
     (model, guide), store = copied_pair(fit.model, fit.guide, table, fit.store, seed)
     starts = {"as fitted": Start(model, guide, seed, store, "refit")}
     for name, one in zip(SIDES, placed, strict=True):
-        starts[name] = Start(one.model.model, one.guide, seed, one.store, "refit")
+        completed: Any = one.model
+        starts[name] = Start(completed.model, one.guide, seed, one.store, "refit")
     for member in range(1, fresh + 1):
         own = member_seed(seed, member)
         pair, store = copied_pair(fit.model, fit.guide, table, fit.store, own)

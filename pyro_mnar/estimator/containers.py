@@ -33,7 +33,7 @@ def read_rows(estimator: BaseEstimator, X: Any, *, reset: bool, allow_nan: bool)
     is_polars = type(X).__module__.partition(".")[0] == "polars"
     if is_polars or isinstance(X, pd.DataFrame):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
-        frame = as_pandas(X)[0].apply(_plain) if is_polars else X.copy()
+        frame: Any = as_pandas(X)[0].apply(_plain) if is_polars else X.copy()
         frame.columns = pd.Index(list(frame.columns), dtype=object, tupleize_cols=False)
         return frame
     dtype, finite = (None, "allow-nan") if _holds_words(X) else ("numeric", "allow-nan" if allow_nan else True)
@@ -87,9 +87,10 @@ def _holds_words(X: Any) -> bool:
 
 def _plain(values: pd.Series) -> pd.Series:
     """Whole numbers as NumPy has them, floating ones beside gaps, so that arrays of them stay numbers."""
-    if not isinstance(values.dtype, pd.api.extensions.ExtensionDtype) or values.dtype.kind not in "iu":
+    dtype: Any = values.dtype
+    if not isinstance(dtype, pd.api.extensions.ExtensionDtype) or dtype.kind not in "iu":
         return values
-    return values.astype("float64" if values.isna().any() else values.dtype.numpy_dtype)
+    return values.astype("float64" if values.isna().any() else dtype.numpy_dtype)
 
 
 def _cells(values: pd.Series) -> Any:
