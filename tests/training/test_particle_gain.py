@@ -53,6 +53,35 @@ def test_it_is_what_the_bounds_of_so_many_particles_differ_by() -> None:
     assert said == pytest.approx(np.array([gain.ten_times for gain in gains]).std(ddof=1), rel=0.5)
 
 
+def test_what_is_summed_out_has_nothing_to_gain() -> None:
+    """The same model and parameters: particles that draw the missing value leave a gap, its sum over values none."""
+    x = torch.linspace(-2.0, 2.0, 60)[:, None]
+    batch = Batch.of(torch.where(torch.arange(60)[:, None] % 2 == 0, x, torch.nan))
+
+    def model(batch: Batch, is_summed: bool) -> None:
+        def log_odds(x: torch.Tensor) -> torch.Tensor:
+            return -4.0 * x
+
+        with rows(batch):
+            fn = dist.Normal(0.0, 1.0).expand([len(batch), 1])
+            x = partially_observed("x", fn, batch, mechanism=log_odds if is_summed else None)
+            observe_mask("r", log_odds(x), batch)
+
+    gains = [
+        particle_gain(
+            lambda batch, summed=summed: model(batch, summed),
+            lambda batch: None,
+            batch,
+            Session(0),
+            num_particles=3,
+            row_steps=10**9,
+        )
+        for summed in (True, False)
+    ]
+    assert gains[0].ten_times == pytest.approx(0, abs=1e-6) and not gains[0].is_large
+    assert gains[1].ten_times > 0.02 and gains[1].is_large
+
+
 def test_it_leaves_every_stream_of_random_numbers_where_it_was() -> None:
     session, batch = Session(0), Batch.of(torch.zeros(20, 1))
     with session.running():
