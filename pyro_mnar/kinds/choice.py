@@ -161,5 +161,6 @@ def _are_whole(values: pd.Series, observed: pd.Series) -> bool:
     if pd.api.types.is_integer_dtype(values.dtype):
         return True
     if pd.api.types.is_float_dtype(values.dtype):
-        return 0 < len(observed) < len(values) and bool((np.asarray(observed) % 1 == 0).all())
+        numbers = np.asarray(observed)  # of a sparse column, which pandas 2 cannot round
+        return 0 < len(observed) < len(values) and bool((numbers == np.rint(numbers)).all())
     return values.dtype == object and pd.api.types.infer_dtype(observed, skipna=True) == "integer"
