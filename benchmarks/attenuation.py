@@ -79,7 +79,7 @@ def fitted_slopes(frame: pd.DataFrame, steps: int, *, drawn: bool) -> NDArray[np
     table, count = Table.from_frame(frame), len(frame) // ROWS
     objective, source, runs = ImportanceWeightedELBO(num_particles=5), table.source(), []
     for member in range(count):
-        model = GINA(table, mechanism=SelfMasking, numbers="sampled" if drawn else "summed", seed=member)
+        model = GINA(table, mechanism=SelfMasking, numbers="sampled" if drawn else "closed-form", seed=member)
         fit = Fit(model, ZeroImpute(table, model.latent_dim, seed=member), table.schema)
         run = OwnRows(
             fit, objective, source, None, Session(member), learning_rate=2e-2, num_steps=steps, batch_size=ROWS // 3

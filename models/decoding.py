@@ -24,7 +24,7 @@ from pyro_mnar.tables.schema import Schema
 
 DISCRETE = ("summed", "sampled", "straight-through")
 BYTES_OF_A_PARAMETER = 4
-NUMBERS = ("sampled", "summed")
+NUMBERS = ("closed-form", "summed", "sampled")
 CURVATURE = 0.1  # standard deviation of the prior of the network's last layer
 
 
@@ -133,7 +133,7 @@ def score_prior(mechanism: nn.Module) -> None:
         pyro.factor("prior_of_slopes", value)
 
 
-def check_discrete(discrete: str, decoder: nn.Module | None, numbers: str = "sampled") -> None:
+def check_discrete(discrete: str, decoder: nn.Module | None, numbers: str = "closed-form") -> None:
     """Raise ValueError unless the names are known and, if it is the decoder's business, no decoder is given."""
     if numbers not in NUMBERS:
         raise ValueError(f"numbers: expected one of {list(NUMBERS)!r}, got {numbers!r}")
@@ -146,7 +146,7 @@ def check_discrete(discrete: str, decoder: nn.Module | None, numbers: str = "sam
 
 
 def summed_columns(
-    schema: Schema, mechanism: nn.Module, discrete: str = "summed", numbers: str = "sampled"
+    schema: Schema, mechanism: nn.Module, discrete: str = "summed", numbers: str = "closed-form"
 ) -> frozenset[int]:
     """Columns whose missing values are summed out of the weight, by position: those that cause no R but their own.
 
@@ -154,32 +154,53 @@ def summed_columns(
         schema: The columns.
         mechanism: p(R|X,Z); one that does not name whose R a value causes has none such.
         discrete: What becomes of levels; unless ``"summed"``, they are drawn.
-        numbers: What becomes of numbers and counts; unless ``"summed"``, they are drawn.
+        numbers: What becomes of numbers and counts; if ``"sampled"``, they are drawn.
     """
     if not isinstance(mechanism, mechanisms.NamesParents):
         return frozenset()
     return frozenset(
         d
         for d, column in enumerate(schema.columns)
-        if (discrete if column.kind.has_levels else numbers) == "summed" and mechanism.causes_only_own([d])
+        if (discrete == "summed" if column.kind.has_levels else numbers != "sampled") and mechanism.causes_only_own([d])
     )
 
 
+def telling_columns(schema: Schema, mechanism: nn.Module, summed: frozenset[int]) -> frozenset[int]:
+    """Columns that can go missing because of their own value, so that something has to be integrated; by position.
+
+    Args:
+        schema: The columns.
+        mechanism: p(R|X,Z); unless it names the columns' own causes, every value counts as one.
+        summed: Positions of the columns to be summed out.
+    """
+    names = isinstance(mechanism, mechanisms.NamesOwnCauses)
+    return frozenset(d for d in summed if schema.columns[d].incomplete and (not names or mechanism.causes_own(d)))
+
+
 def own_value_mechanism(
-    mechanism: nn.Module, summed: frozenset[int], log_odds: Callable[[Tensor], Tensor]
+    mechanism: nn.Module,
+    summed: frozenset[int],
+    telling: frozenset[int],
+    log_odds: Callable[[Tensor], Tensor],
+    numbers: str = "closed-form",
 ) -> OwnValueMechanism | None:
     """What :func:`~pyro_mnar.partially_observed` needs to sum missing values out; None if there are none such.
 
     Args:
         mechanism: p(R|X,Z).
         summed: Positions of the columns to be summed out.
+        telling: Of these, the positions of :func:`telling_columns`.
         log_odds: Those of the mechanism, as a function of the row.
+        numbers: ``"summed"`` if numbers are to be summed out whose integral has no closed form, too.
     """
     if not summed:
         return None
     is_linear = isinstance(mechanism, mechanisms.LinearInOwnValue)
     slope = mechanism.slope_in_own_value(sorted(summed)) if is_linear else None
-    return OwnValueMechanism(log_odds, slope, columns=summed)
+    effects = mechanism.effects_of_levels if isinstance(mechanism, mechanisms.AddsByLevel) else None
+    return OwnValueMechanism(
+        log_odds, slope, columns=summed, telling=telling, effects=effects, by_quadrature=numbers == "summed"
+    )
 
 
 def _declared_graph(schema: Schema, mechanism: Any) -> MissingnessGraph | None:

@@ -36,6 +36,7 @@ from pyro_mnar.models.decoding import (
     score_prior,
     shrinkage_of,
     summed_columns,
+    telling_columns,
     weight_of,
 )
 from pyro_mnar.nn.likelihoods import Decoder
@@ -79,10 +80,11 @@ class GINA(PyroModule):
         discrete: What becomes of missing levels in the gradient: ``"summed"`` out of the weight exactly, where no other
             column's mask depends on them (else sampled); ``"sampled"``, with a leave-one-out score-function term
             (VIMCO), unbiased; ``"straight-through"``, as if a draw were its mean, biased.
-        numbers: What becomes of missing numbers, counts among them: ``"sampled"``, each particle with a draw; or
-            ``"summed"`` out of the weight exactly, where no other column's mask depends on them: slopes of self-masking
-            are then not pulled towards zero by few particles, training takes about twice as long, and imputation many
-            times (ten special functions a cell).
+        numbers: What becomes of missing numbers, counts among them, where no other column's mask depends on them:
+            ``"closed-form"``, summed out of the weight exactly where they are normal on the scale of their kind and the
+            log-odds are linear in them, so that few particles do not pull slopes of self-masking towards zero;
+            ``"summed"``, all others too, by quadrature or summation, which takes some two hundred passes over a cell;
+            ``"sampled"``, none, each particle with a draw.
         seed: Of the initial parameters; None draws them from torch's global generator.
 
     Attributes:
@@ -107,7 +109,7 @@ class GINA(PyroModule):
         shrinkage: bool | None = None,
         mechanism_weight: float = 1.0,
         discrete: str = "summed",
-        numbers: str = "sampled",
+        numbers: str = "closed-form",
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -145,7 +147,8 @@ class GINA(PyroModule):
             self.causes.put_intercepts(built, schema)
         # The weight of R is part of what is integrated, so a tempered one is drawn for.
         summed = summed_columns(schema, self.mechanism, discrete, numbers) if mechanism_weight == 1 else frozenset()
-        self.summed_columns = summed
+        self.summed_columns, self.numbers = summed, numbers
+        self.telling_columns = telling_columns(schema, self.mechanism, summed)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
@@ -158,7 +161,7 @@ class GINA(PyroModule):
                 chances, events, batch = self.blocks(batch)
                 observe_events(EVENTS, chances, events)
             r_given = partial(log_odds, self.mechanism, z=z, batch=batch)
-            own = own_value_mechanism(self.mechanism, self.summed_columns, r_given)
+            own = own_value_mechanism(self.mechanism, self.summed_columns, self.telling_columns, r_given, self.numbers)
             x = partially_observed("x", self.decoder(z), batch, mechanism=own)
             observe_mask("r", r_given(x), batch, weight=self.mechanism_weight)
         return x

@@ -29,6 +29,7 @@ from pyro_mnar.models.decoding import (
     own_value_mechanism,
     score_prior,
     summed_columns,
+    telling_columns,
     weight_of,
 )
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
@@ -55,7 +56,7 @@ class LinearGaussian(PyroModule):
         decoder: nn.Module | None = None,
         mechanism_weight: float = 1.0,
         discrete: str = "summed",
-        numbers: str = "sampled",
+        numbers: str = "closed-form",
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -70,7 +71,8 @@ class LinearGaussian(PyroModule):
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, None)
         # The weight of R is part of what is integrated, so a tempered one is drawn for.
         summed = summed_columns(schema, self.mechanism, discrete, numbers) if mechanism_weight == 1 else frozenset()
-        self.summed_columns = summed
+        self.summed_columns, self.numbers = summed, numbers
+        self.telling_columns = telling_columns(schema, self.mechanism, summed)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
@@ -78,7 +80,7 @@ class LinearGaussian(PyroModule):
         with rows(batch):
             z = pyro.sample("z", self.prior(batch.aux))
             r_given = partial(self.mechanism, z=z)
-            own = own_value_mechanism(self.mechanism, self.summed_columns, r_given)
+            own = own_value_mechanism(self.mechanism, self.summed_columns, self.telling_columns, r_given, self.numbers)
             x = partially_observed("x", self.decoder(z), batch, mechanism=own)
             observe_mask("r", r_given(x), batch, weight=self.mechanism_weight)
         return x

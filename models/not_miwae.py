@@ -48,7 +48,7 @@ class NotMIWAE(GINA):
         decoder: nn.Module | None = None,
         mechanism_weight: float = 1.0,
         discrete: str = "summed",
-        numbers: str = "sampled",
+        numbers: str = "closed-form",
         seed: int | None = None,
     ) -> None:
         self.schema = schema = schema_of(table)

@@ -286,8 +286,8 @@ MUTANTS = [
     Mutant(
         "imputation: a draw takes another draw's particles",
         SAMPLER,
-        "ParticleSet(log_weights, x, first_particles + chosen, given)",
-        "ParticleSet(log_weights, x, chosen, given)",
+        "chosen = first_particles + chosen",
+        "pass",
         IMPUTED,
     ),
     Mutant(

@@ -34,12 +34,27 @@ class OwnValueMechanism:
             ``(columns,)``.  It makes the integrals of normal values closed forms, and the others quicker.
         link: As for :func:`~pyro_mnar.observe_mask`.
         columns: Positions of the columns whose values cause no other R; all if None.  The others are drawn.
+        telling: Positions of the columns whose R depends on their own value; all if None.  Of the others nothing has to
+            be integrated: p(r_d = 0 | x, z) is p(r_d = 0 | z).
+        effects: What each level of some columns adds to the predictor of its own R, as a function of the columns'
+            positions and of the levels' points, ``(columns, levels)``; None where levels do not simply add something.
+            Then levels take one pass of the mechanism, and not one each.
+        by_quadrature: Whether numbers are summed out whose integral has no closed form, too.
     """
 
     predictor: Callable[[Tensor], Tensor]
     slope: Tensor | None = None
     link: str | Callable[[Tensor], Tensor] | Link = "logit"
     columns: frozenset[int] | None = None
+    telling: frozenset[int] | None = None
+    effects: Callable[[tuple[int, ...], Tensor], Tensor | None] | None = None
+    by_quadrature: bool = True
+
+    def effects_of(self, within: tuple[int, ...], points: Tensor) -> Tensor | None:
+        """What each level of some columns adds to the predictor of its own R; None if that is not known."""
+        if self.effects is not None:
+            return self.effects(within, points)
+        return None if self.slope is None else self.slope[list(within), None] * points
 
     def __call__(self, row: Row) -> Row:
         """The predictor of a row."""
@@ -60,7 +75,9 @@ def can_be_summed_out(fn: TorchDistributionMixin, mechanism: OwnValueMechanism, 
         within: Their positions in the row.
     """
     own = mechanism.columns is None or mechanism.columns.issuperset(within)
-    return own and (isinstance(fn, Levels) or can_be_integrated(fn))
+    return own and (
+        isinstance(fn, Levels) or _has_closed_form(fn, mechanism) or (mechanism.by_quadrature and can_be_integrated(fn))
+    )
 
 
 def given_missing(
@@ -80,22 +97,44 @@ def given_missing(
         explained: Gaps that the mechanism explains.
     """
     link, at = link_of(mechanism.link), torch.tensor(within, device=row.device)
+    is_whole = within == tuple(range(row.shape[-1]))
+    telling = tuple(n for n, d in enumerate(within) if mechanism.telling is None or d in mechanism.telling)
+    if len(telling) < len(within):
+        explained = explained & torch.tensor([n in telling for n in range(len(within))], device=explained.device)
 
     def predictor(value: Tensor) -> Tensor:
+        if is_whole:
+            return mechanism(value)
         whole = row.expand(*value.shape[:-1], row.shape[-1])
         return mechanism(whole.index_copy(-1, at, value.expand(*whole.shape[:-1], len(within)))).index_select(-1, at)
 
-    if isinstance(fn, Levels):  # one pass of the mechanism a level
-        shape = (*fn.batch_shape[:-1], len(within))
-        log_missing = [link.log_missing(predictor(level.expand(shape))) for level in fn.points.unbind(-1)]
-        tilt = torch.stack(log_missing, dim=-1).masked_fill(~explained.unsqueeze(-1), 0.0)
-        return Levels(fn.logits + tilt, fn.points)
+    if isinstance(fn, Levels):
+        tilt = _log_missing_by_level(fn, mechanism, predictor, link, within) if telling else fn.logits.new_zeros(())
+        return Levels(fn.logits + torch.where(explained.unsqueeze(-1), tilt, 0.0), fn.points)
     if mechanism.slope is None:
         return SelfMaskedByMesh(fn, predictor, link, explained)
-    intercept = predictor(row.new_zeros(*fn.batch_shape[:-1], len(within)))
-    line = Line(intercept, mechanism.slope.index_select(-1, at))
-    closed = type(fn) is dist.Normal and link.name in PROBITS
-    return (SelfMaskedNormal if closed else SelfMaskedByMesh)(fn, line, link, explained)
+    slope = mechanism.slope if is_whole else mechanism.slope.index_select(-1, at)
+    nothing = row.new_zeros(()).expand(*fn.batch_shape[:-1], len(within))
+    line = Line(predictor(nothing) if telling else nothing, slope)
+    if _has_closed_form(fn, mechanism):
+        return SelfMaskedNormal(fn, line, link, explained, telling)
+    return SelfMaskedByMesh(fn, line, link, explained)
+
+
+def _has_closed_form(fn: Any, mechanism: OwnValueMechanism) -> bool:
+    return type(fn) is dist.Normal and mechanism.slope is not None and link_of(mechanism.link).name in PROBITS
+
+
+def _log_missing_by_level(
+    fn: Levels, mechanism: OwnValueMechanism, predictor: Callable[[Tensor], Tensor], link: Link, within: tuple[int, ...]
+) -> Float[Tensor, "*batch columns levels"]:
+    """Log p(r = 0 | x, z) at each level of each column."""
+    shape = (*fn.batch_shape[:-1], len(within))
+    effects = mechanism.effects_of(within, fn.points)
+    if effects is not None:
+        at_first = predictor(fn.points[:, 0].expand(shape))
+        return link.log_missing(at_first.unsqueeze(-1) + (effects - effects[:, :1]))
+    return torch.stack([link.log_missing(predictor(level.expand(shape))) for level in fn.points.unbind(-1)], dim=-1)
 
 
 class SummedOut(TorchDistribution):
@@ -129,8 +168,7 @@ class SummedOut(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Per entry."""
-        at_value = torch.where(self.proposal.explained, self.proposal.log_missing_at(value), 0.0)
-        return torch.where(self.mask_observed, log_density(self.base_dist, value), self.proposal.log_missing - at_value)
+        return torch.where(self.mask_observed, log_density(self.base_dist, value), self.proposal.log_ratio(value))
 
 
 def likely_value(proposal: Levels | SelfMasked) -> Tensor:

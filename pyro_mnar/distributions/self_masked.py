@@ -8,18 +8,19 @@ threshold mechanism that is linear in the value; the other families stand in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pyro.distributions import TorchDistribution
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from pyro_mnar.distributions.densities import without_repeats
 from pyro_mnar.distributions.links import Link
+from pyro_mnar.distributions.logistic_means import LogisticMean, logistic_mean
 from pyro_mnar.distributions.probit_mixtures import PROBITS, Mixed, mixed
 from pyro_mnar.distributions.truncation import tails
 
@@ -85,6 +86,10 @@ class SelfMasked(TorchDistribution):
         tilt = torch.where(self.explained, self.log_missing_at(value), 0.0)
         return self.fn.log_prob(value) + tilt - self.log_missing
 
+    def log_ratio(self, value: Tensor) -> Tensor:
+        """Log p(r = 0 | z) / p(r = 0 | x, z); zero at cells that the mechanism does not explain."""
+        return torch.where(self.explained, self._log_missing() - self.log_missing_at(value), 0.0)
+
     def log_missing_at(self, value: Tensor) -> Tensor:
         """Log p(r = 0 | x, z)."""
         return self.link.log_missing(self.predictor(value))
@@ -124,10 +129,56 @@ class SelfMaskedNormal(SelfMasked):
 
     With the link as a mixture of probits Φ(a_i t), a value is missing where y = t(x) + ε / a_i > 0 for the predictor t
     of being missing.  x and y are jointly normal, so a draw is a component, then y > 0, then x given y.
+
+    Args:
+        fn: As for :class:`SelfMasked`.
+        predictor: The same.
+        link: The same.
+        explained: The same.
+        telling: Positions of the columns that have such cells; all if None.  Nothing is computed of the others.
     """
 
     fn: Any
     predictor: Line  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(
+        self,
+        fn: TorchDistributionMixin,
+        predictor: Line,
+        link: Link,
+        explained: Bool[Tensor, "rows columns"],
+        telling: Sequence[int] | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(fn, predictor, link, explained, validate_args)
+        self._computed: dict[bool, LogisticMean] = {}
+        self.telling = None if telling is None or len(telling) == self.batch_shape[-1] else list(telling)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> SelfMaskedNormal:
+        """Expand to a larger batch shape; itself if that is its own, so that nothing is computed twice."""
+        if torch.Size(batch_shape) == self.batch_shape:
+            return self
+        fn = self.fn.expand(torch.Size(batch_shape))
+        return SelfMaskedNormal(fn, self.predictor, self.link, self.explained, self.telling, validate_args=False)
+
+    def taken(self, chosen: Int[Tensor, "draws rows"]) -> SelfMaskedNormal:
+        """Of some particles of each row; batch shape ``(draws, rows, columns)``.
+
+        Args:
+            chosen: Their positions in the first dimension, which has the particles; all between it and the rows have
+                size one.
+        """
+
+        def of_chosen(values: Tensor) -> Tensor:
+            of_rows = values.expand(self.batch_shape).reshape(self.batch_shape[0], *self.batch_shape[-2:])
+            return of_rows[chosen, torch.arange(chosen.shape[1], device=chosen.device)]
+
+        slope = self.predictor.slope
+        if slope.dim() > 1:
+            slope = of_chosen(slope)
+        line = Line(of_chosen(self.predictor.intercept), slope)
+        fn = type(self.fn)(of_chosen(self.fn.loc), of_chosen(self.fn.scale), validate_args=False)
+        return SelfMaskedNormal(fn, line, self.link, self.explained, self.telling, validate_args=False)
 
     def likely(self) -> Tensor:
         """The mean, or a value just beyond the predictor's zero if the mean is unlikely to go missing."""
@@ -136,32 +187,63 @@ class SelfMaskedNormal(SelfMasked):
             shift = at_mean.clamp_min(0.0) / slope.abs().clamp_min(torch.finfo(slope.dtype).tiny)
             if self.link.name != "threshold":  # a flat predictor has its zero too far away to be of use
                 shift = shift.minimum(scale * (10 + slope.abs() * scale))
-            value = self.fn.loc - torch.where(slope >= 0, 1, -1) * (shift + 0.01 * scale)
-            return torch.where(self.explained, value, self.fn.loc)
+            return self.fn.loc - torch.where(slope >= 0, 1, -1) * (shift + 0.01 * scale)
 
-    @cached_property
-    def _mixed(self) -> Mixed:
+    @property
+    def _at_mean(self) -> tuple[Tensor, Tensor]:
+        """The predictor of being missing at the mean, and its variance."""
         scale = without_repeats(self.fn.scale)
-        return mixed(-self.predictor(self.fn.loc), (self.predictor.slope * scale).square(), PROBITS[self.link.name])
+        return self._telling(-self.predictor(self.fn.loc)), self._telling((self.predictor.slope * scale).square())
+
+    def _telling(self, values: Tensor) -> Tensor:
+        """Of values by column those of the columns that tell something; numbers for all columns as they are."""
+        return values if self.telling is None or values.dim() == 0 else values[..., self.telling]
+
+    def _everywhere(self, values: Tensor) -> Tensor:
+        """Values of the columns that tell something in the places of these, and zero."""
+        if self.telling is None:
+            return values
+        at = torch.tensor(self.telling, dtype=torch.long, device=values.device)
+        return values.new_zeros(self.batch_shape).index_copy(-1, at, values)
+
+    def _mixed(self) -> Mixed:
+        return mixed(*self._at_mean, PROBITS[self.link.name])
+
+    def _logistic(self) -> LogisticMean:
+        """Computed once; what was computed without gradients serves those alone who want none."""
+        wanted = [True] if torch.is_grad_enabled() else [True, False]
+        for with_gradient in wanted:
+            if with_gradient in self._computed:
+                return self._computed[with_gradient]
+        return self._computed.setdefault(wanted[-1], logistic_mean(*self._at_mean))
 
     def _log_missing(self) -> Tensor:
-        return self._mixed.log_mean()
+        if self.telling == []:
+            return torch.zeros_like(self.fn.loc)
+        return self._everywhere(self._logistic().log_mean if self.link.name == "logit" else self._mixed().log_mean())
 
     def _mean(self) -> Tensor:
-        return self.fn.loc - self.predictor.slope * self.fn.scale.square() * self._mixed.slope()
+        if self.telling == []:
+            return self.fn.loc
+        known = self.link.name == "logit" and not torch.is_grad_enabled()
+        by_predictor = self._everywhere(self._logistic().by_m if known else self._mixed().slope())
+        return self.fn.loc - self.predictor.slope * self.fn.scale.square() * by_predictor
 
     def _draw(self) -> Tensor:
-        parts, scale = self._mixed, self.fn.scale
+        if self.telling == []:
+            return self.fn.loc
+        laws = self.fn.loc, self.fn.scale, self.predictor.slope
+        parts, (fn_loc, scale, steep) = self._mixed(), map(self._telling, laws)
         shares = parts.log_terms().softmax(-1).cumsum(-1)
-        uniform = torch.rand_like(self.fn.loc)
+        uniform = torch.rand_like(fn_loc)
         chosen = (shares[..., :-1] <= uniform.unsqueeze(-1)).sum(-1, keepdim=True)
         bound = parts.bounds.gather(-1, chosen).squeeze(-1)
         scaled = parts.scaled.expand(parts.bounds.shape).gather(-1, chosen).squeeze(-1)
         # In double precision, as far tails underflow in single precision; in single one of 2^24 numbers is zero.
-        share = torch.rand_like(self.fn.loc).double().clamp_min(2.0**-25)
+        share = torch.rand_like(fn_loc).double().clamp_min(2.0**-25)
         below = tails.normal_quantile(share.log() + torch.special.log_ndtr(bound.double())).to(bound.dtype)
         # Where the other side of the tail is taken, the mean is tilted and the predictor is that of being observed.
-        slope = torch.where(parts.flipped, self.predictor.slope, -self.predictor.slope)
-        loc = self.fn.loc - torch.where(parts.flipped, self.predictor.slope * scale.square(), 0.0)
+        slope = torch.where(parts.flipped, steep, -steep)
+        loc = fn_loc - torch.where(parts.flipped, steep * scale.square(), 0.0)
         rest = (1 - (slope * scale * scaled).square()).clamp_min(0.0).sqrt()
-        return loc - slope * scale.square() * scaled * below + scale * rest * torch.randn_like(loc)
+        return self._everywhere(loc - slope * scale.square() * scaled * below + scale * rest * torch.randn_like(loc))

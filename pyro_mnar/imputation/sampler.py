@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mnar.capture.row_noise import RowNoise
-from pyro_mnar.distributions import Levels
-from pyro_mnar.distributions.whole_rows import MissingRow
+from pyro_mnar.distributions.self_masked import SelfMaskedNormal
 from pyro_mnar.imputation.applicability import Applicability
-from pyro_mnar.imputation.averages import NOT_SUMMED, Averages, Given, Weighted
+from pyro_mnar.imputation.averages import Averages, Given, Weighted
+from pyro_mnar.imputation.particle_sets import ParticleSet, Weighed, given_moments, missing_entries
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.coverage import check_drawn
@@ -32,7 +32,7 @@ from pyro_mnar.infer.level_dependence import rows_that_nothing_sees, sites_that_
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.shared import is_point, refuse_joint, rows_are_given, shared_part
-from pyro_mnar.infer.sites import Site, columns_of, is_summed_out, is_whole_row, missing_sites, sample_sites
+from pyro_mnar.infer.sites import columns_of, is_summed_out, is_whole_row, missing_sites, sample_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.row_kinds import check_row_kinds
@@ -71,31 +71,6 @@ class Chunk:
     draws: Float[Tensor, "draws rows columns"]
     mean: Float[Tensor, "rows features"]
     effective_sample_size: Float[Tensor, " rows"]
-
-
-class ParticleSet(NamedTuple):
-    """Particles of some rows, and which of them were resampled.
-
-    Attributes:
-        log_weights: ``(particles, rows)``.
-        x: Their missing entries, standardised; observed entries hold placeholders; ``(particles, rows, columns)``.
-        chosen: Position of the particle that each draw of each row takes; ``(draws, rows)``.
-        given: Moments of the missing entries given the rest of the particle.
-    """
-
-    log_weights: Float[Tensor, "particles rows"]
-    x: Float[Tensor, "particles rows columns"]
-    chosen: Int[Tensor, "draws rows"]
-    given: Given = NOT_SUMMED
-
-    @property
-    def draws(self) -> Float[Tensor, "draws rows columns"]:
-        """Missing entries of the particles that were resampled."""
-        return self.x[self.chosen, torch.arange(self.x.shape[1], device=self.x.device)]
-
-    def possible(self) -> Bool[Tensor, "draws rows"]:
-        """Whether any particle of a draw has a weight that is not zero."""
-        return self.log_weights.unflatten(0, (len(self.chosen), -1)).isfinite().any(1)
 
 
 class Sampler:
@@ -140,6 +115,7 @@ class Sampler:
         self.max_plate_nesting = float("inf")
         self.drawn: frozenset[str] = frozenset()  # sites of whose values draws are needed
         self.unseen_rows: frozenset[str] = frozenset()  # sites of whole rows that nothing else sees
+        self.late: frozenset[str] = frozenset()  # sites that are drawn of the particles alone that are resampled
         self.shared: list[poutine.Trace] = []  # what all rows share, one trace for each draw; empty if they share none
 
     @property
@@ -188,7 +164,7 @@ class Sampler:
         self.settle(batch)
         noise = self._noise(batch, first)
         with noise:
-            log_weights, x, given = self._weighed(batch, numbers)
+            log_weights, x, given, late = self._weighed(batch, numbers)
         if self.conditions is not None or self.applicability is not None:
             self._redraw(batch, numbers, log_weights, x)
         if self.shared:
@@ -200,7 +176,13 @@ class Sampler:
         with noise, noise.rows_at(2) if isinstance(noise, RowNoise) else noise:
             chosen = _chosen(of_draws)
         first_particles = torch.arange(num_draws, device=x.device)[:, None] * self.num_particles
-        return ParticleSet(log_weights, x, first_particles + chosen, given)
+        chosen = first_particles + chosen
+        draws = x[chosen, torch.arange(x.shape[1], device=x.device)]
+        if late:
+            with noise, noise.rows_at(1) if isinstance(noise, RowNoise) else noise:
+                for columns, law in late:
+                    draws[..., columns] = law.taken(chosen).sample().to(draws.dtype)
+        return ParticleSet(log_weights, x, chosen, given, draws)
 
     def settle(self, batch: Batch) -> None:
         """Find out once what does not depend on the rows, draw what all rows share, and refuse a model that cannot be
@@ -219,12 +201,14 @@ class Sampler:
             # Where another site sees a missing value, or the guide proposes it, the weight belongs to the draw.
             moving = sites_that_move_weights(self.model, self.fit.guide, (rows,), {})
             self.drawn = moving | frozenset(run.guide_trace.nodes)
+            self.late = self._late_sites(run.model_trace)
             if any(is_whole_row(site) for site in missing_sites(run.model_trace).values()):
                 self.unseen_rows = rows_that_nothing_sees(self.model, self.fit.guide, (rows,), {}) - self.drawn
         if len(shared_part(run.guide_trace)):
             with torch.no_grad():
                 traces = (poutine.trace(self.fit.guide).get_trace(rows) for _ in range(self.num_draws))
                 self.shared = [shared_part(trace) for trace in traces]
+            self.late = frozenset()
         self.max_plate_nesting = objective.max_plate_nesting
 
     def _noise(self, batch: Batch, *seed: int) -> RowNoise | contextlib.nullcontext[None]:
@@ -234,25 +218,38 @@ class Sampler:
         keys = self.row_keys[batch.index.cpu().numpy()]
         return RowNoise(keys, (self.seed, *seed), int(self.max_plate_nesting), self.num_particles)
 
-    def _weighed(self, batch: Batch, numbers: range) -> tuple[Tensor, Tensor, Given]:
-        """Log-weights and missing entries of the particles of some draws, one draw after the other."""
+    def _late_sites(self, trace: poutine.Trace) -> frozenset[str]:
+        """Sites of which neither weights nor averages need draws: normal values that are summed out."""
+        if self.conditions is not None or self.applicability is not None:
+            return frozenset()
+        return frozenset(
+            name
+            for name, site in missing_sites(trace).items()
+            if name not in self.drawn
+            and is_summed_out(site)
+            and isinstance(site["fn"].base_dist.fn, SelfMaskedNormal)
+            and not set(self.averages.nonlinear).intersection(columns_of(site))
+        )
+
+    def _weighed(self, batch: Batch, numbers: range) -> Weighed:
+        """Particles of some draws, one draw after the other."""
         self.settle(batch)
         if not self.shared:
             return self._particles(batch, len(numbers) * self.num_particles, self.fit.guide)
         guides = (poutine.replay(self.fit.guide, trace=self.shared[number]) for number in numbers)
         parts = (self._particles(batch, self.num_particles, guide) for guide in guides)
-        log_weights, x, given = zip(*parts, strict=True)
-        return torch.cat(log_weights), torch.cat(x), Given.joined(given)
+        log_weights, x, given, _ = zip(*parts, strict=True)
+        return Weighed(torch.cat(log_weights), torch.cat(x), Given.joined(given))
 
-    def _particles(self, batch: Batch, count: int, guide: Callable) -> tuple[Tensor, Tensor, Given]:
+    def _particles(self, batch: Batch, count: int, guide: Callable) -> Weighed:
         objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
         rows = self.target.rows(batch)
-        run = objective.particles(self.model, guide, rows)
+        run = objective.particles(self.model, guide, rows, undrawn=self.late)
         if self.shared and rows_are_given(run.model_trace, run.guide_trace):
             only = torch.zeros_like(run.log_weights)
             only[1:] = -torch.inf  # copies of one particle count as one
             run = run._replace(log_weights=only)
-        x = _missing_entries(missing_sites(run.model_trace), (count, len(batch)), batch)
+        x = missing_entries(missing_sites(run.model_trace), (count, len(batch)), batch)
         if self.conditions is not None:
             # It writes to what it is given, which may be the trace's own.
             log_weights, x = self.conditions.impose(objective, run, self.model, rows, x.clone())
@@ -261,13 +258,14 @@ class Sampler:
             log_weights, x = self.applicability.impose(objective, run, self.model, rows, x)
             run = run._replace(log_weights=log_weights)
         if self.conditions is not None or self.applicability is not None:
-            return run.log_weights, x, NOT_SUMMED
+            return Weighed(run.log_weights, x)
         summed = {
             name: site
             for name, site in missing_sites(run.model_trace).items()
             if name in self.unseen_rows or (is_summed_out(site) and name not in self.drawn)
         }
-        return run.log_weights, x, _given(summed, x)
+        late = tuple((columns_of(site), site["fn"].base_dist.fn) for n, site in summed.items() if n in self.late)
+        return Weighed(run.log_weights, x, given_moments(summed, x), late)
 
     def _redraw(self, batch: Batch, numbers: range, log_weights: Tensor, x: Tensor) -> None:
         """Draw particles anew, in place, for draws of rows none of whose particles satisfies the conditions."""
@@ -278,7 +276,7 @@ class Sampler:
             rows = dead.any(0).nonzero().squeeze(-1)
             again_rows = batch.take(rows)
             with self._noise(again_rows, numbers.start, 1 + tried):
-                fresh_weights, fresh_x, _ = self._weighed(again_rows, numbers)
+                fresh_weights, fresh_x, *_ = self._weighed(again_rows, numbers)
             again = dead[:, rows].repeat_interleave(self.num_particles, 0)
             log_weights[:, rows] = torch.where(again, fresh_weights, log_weights[:, rows])
             x[:, rows] = torch.where(again.unsqueeze(-1), fresh_x, x[:, rows])
@@ -287,34 +285,6 @@ class Sampler:
             law = self.conditions if self.conditions is not None else self.applicability
             if law is not None:
                 law.refuse(batch.index[dead.any(0)].cpu().numpy(), MOST_TRIES * self.num_particles)
-
-
-def _missing_entries(
-    sites: dict[str, Site], shape: tuple[int, int], batch: Batch
-) -> Float[Tensor, "particles rows columns"]:
-    """Values of the latent sites, each in its columns; the only one's own tensor, if one has them all."""
-    drawn = [(columns_of(site), site["value"].to(batch.dtype)) for site in sites.values()]
-    if [columns for columns, _ in drawn] == [list(range(batch.num_columns))]:
-        return drawn[0][1].reshape(*shape, batch.num_columns)
-    x = batch.x.new_zeros(*shape, batch.num_columns)
-    for columns, value in drawn:
-        x.index_copy_(-1, torch.tensor(columns, device=x.device), value.reshape(*shape, len(columns)))
-    return x
-
-
-def _given(sites: dict[str, Site], x: Float[Tensor, "particles rows columns"]) -> Given:
-    """Moments of the numbers on which the weight does not depend: they are summed out of it, or nothing sees them."""
-    mean = None
-    for site in sites.values():
-        entries, columns = site["fn"].base_dist, columns_of(site)
-        law = entries if isinstance(entries, MissingRow) else entries.fn
-        if isinstance(law, Levels) or (isinstance(law, MissingRow) and law.is_discrete):
-            continue
-        mean = x.clone() if mean is None else mean
-        expected = law.mean.detach()
-        expected = expected.expand(*expected.shape[:-1], len(columns))
-        mean[..., columns] = expected.to(x.dtype).reshape(*x.shape[:-1], len(columns))
-    return Given(mean)
 
 
 def refuse_unusable(log_weights: Float[Tensor, "*any"], possible: Bool[Tensor, "draws rows"]) -> None:

@@ -126,7 +126,7 @@ def impute_cells(table: Table, cells: CellPositions, sampler: Sampler, device: t
             x = particles.x[:, row, column]
             mean = None if particles.given.mean is None else particles.given.mean[:, row, column]
             parts.append(Weighted.of(particles.log_weights[:, row], averages.features(x, columns[here], mean)))
-            drawn.append(x.gather(0, particles.chosen[:, row]))
+            drawn.append(particles.draws[:, row, column])
         draws[:, here] = averages.to_units(torch.cat(drawn).cpu().double().numpy(), columns[here])
         of_all = reduce(Weighted.joined, parts)
         means[here], shares[here] = averages.decode(of_all.mean.cpu().double().numpy(), columns[here])

@@ -40,7 +40,9 @@ PERTURBATION = 0.3
 log = logging.getLogger(__name__)
 
 
-def sites_that_move_weights(model: Callable, guide: Callable, args: Any, kwargs: Mapping[str, Any]) -> frozenset[str]:
+def sites_that_move_weights(
+    model: Callable, guide: Callable, args: Any, kwargs: Mapping[str, Any], *, quiet: bool = False
+) -> frozenset[str]:
     """Sites whose values were to be summed out, and whose draws move the weight all the same; the log names why.
 
     Draws no random numbers of the caller's, and leaves parameters as they are.
@@ -50,10 +52,11 @@ def sites_that_move_weights(model: Callable, guide: Callable, args: Any, kwargs:
         guide: Its guide.
         args: Arguments of both, among them a batch.
         kwargs: The same.
+        quiet: Whether the log is left alone.
     """
     moved = _moved(model, guide, args, kwargs, is_summed_out)
     for name, others in moved.items():
-        if others:
+        if others and not quiet:
             log.warning(
                 "site %r: its missing values are sampled, with a score-function term, and not summed out, since %s"
                 " depends on them beside their own mask",

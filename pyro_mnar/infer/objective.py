@@ -178,8 +178,17 @@ class ImportanceWeightedELBO(ELBO):
             loss.backward()
         return loss.item()
 
-    def particles(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Particles:
+    def particles(
+        self, model: Callable, guide: Callable, *args: Any, undrawn: frozenset[str] = frozenset(), **kwargs: Any
+    ) -> Particles:
         """Run guide and model once over all particles and weigh them, without gradients.
+
+        Args:
+            model: The model.
+            guide: Its guide.
+            *args: Arguments of both.
+            undrawn: Sites whose values are summed out and not needed: they take a likely value.
+            **kwargs: The same.
 
         Raises:
             ValueError: If particles are not vectorised.
@@ -187,8 +196,25 @@ class ImportanceWeightedELBO(ELBO):
         if not self.vectorize_particles:
             raise ValueError("particles are drawn at once: expected vectorize_particles=True")
         with torch.no_grad():
-            (run,) = self._runs(model, guide, args, kwargs, draws_all=True)
+            with WithoutDrawing(only=undrawn):
+                (run,) = self._runs(model, guide, args, kwargs, draws_all=True)
             return Particles(run.log_weights(), run.scale, run.model_trace, run.guide_trace, self.plate)
+
+    def log_weights(
+        self, model: Callable, guide: Callable, *args: Any, **kwargs: Any
+    ) -> Float[Tensor, "particles rows"]:
+        """Weights of :meth:`particles` alone, without gradients; values that are summed out of them are not drawn.
+
+        Raises:
+            ValueError: If particles are not vectorised.
+        """
+        if not self.vectorize_particles:
+            raise ValueError("particles are drawn at once: expected vectorize_particles=True")
+        if self._moving is None:
+            self._moving = sites_that_move_weights(model, guide, args, kwargs, quiet=True)
+        with torch.no_grad():
+            (run,) = self._runs(model, guide, args, kwargs)
+            return run.log_weights()
 
     def moved(
         self, run: Particles, values: Mapping[str, Tensor], model: Callable, *args: Any, **kwargs: Any

@@ -20,12 +20,14 @@ class WithoutDrawing(Messenger):
 
     Args:
         moving: Names of such sites whose draws move the weight all the same.
+        only: Names of the sites that are meant; all if None.
     """
 
-    def __init__(self, moving: frozenset[str] = frozenset()) -> None:
+    def __init__(self, moving: frozenset[str] = frozenset(), only: frozenset[str] | None = None) -> None:
         super().__init__()
-        self.moving = moving
+        self.moving, self.only = moving, only
 
     def _pyro_sample(self, msg: Any) -> None:
-        if is_summed_out(msg) and msg["value"] is None and not msg["is_observed"] and msg["name"] not in self.moving:
+        is_meant = msg["name"] not in self.moving and (self.only is None or msg["name"] in self.only)
+        if is_meant and is_summed_out(msg) and msg["value"] is None and not msg["is_observed"]:
             msg["value"] = likely_value(msg["fn"].base_dist.fn)

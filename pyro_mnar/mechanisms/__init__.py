@@ -11,10 +11,18 @@ from pyro_mnar.mechanisms.declared import (
     build,
     log_odds,
 )
-from pyro_mnar.mechanisms.parents import LinearInOwnValue, Mechanism, NamesParents, Parents
+from pyro_mnar.mechanisms.parents import (
+    AddsByLevel,
+    LinearInOwnValue,
+    Mechanism,
+    NamesOwnCauses,
+    NamesParents,
+    Parents,
+)
 
 __all__ = [
     "DECLARED",
+    "AddsByLevel",
     "Blocks",
     "Constant",
     "FullyConnected",
@@ -22,6 +30,7 @@ __all__ = [
     "LatentDependent",
     "LinearInOwnValue",
     "Mechanism",
+    "NamesOwnCauses",
     "NamesParents",
     "Parents",
     "SelfMasking",

@@ -58,6 +58,7 @@ class GraphMechanism(nn.Module):
     _other_nonlinear: Bool[Tensor, "columns used"]
     _other_known: Float[Tensor, "columns used"]
     _used: Int[Tensor, " used"]
+    _level_inputs: Int[Tensor, "columns levels"]
 
     def __init__(
         self,
@@ -80,6 +81,8 @@ class GraphMechanism(nn.Module):
         beside = columns + latent_dim + (len(self.indicators) if self.indicators is not None else 0)
         self.needs_mask_and_aux = bool(parents[:, beside:].any())
         self._causing_others = self._columns_causing_others(parents)
+        self._causing_own = self._columns_causing_own(parents)
+        self._bent_levels = self._columns_causing_own(nonlinear)
         self._bent = frozenset(np.flatnonzero(nonlinear[range(columns), range(columns)]).tolist())
         across = parents.copy()
         across[range(columns), range(columns)] = False
@@ -97,6 +100,7 @@ class GraphMechanism(nn.Module):
         self.register_buffer("_other_known", other.masked_fill(itself, torch.nan), persistent=False)
 
         self.intercept = nn.Parameter(torch.zeros(columns))
+        self.register_buffer("_level_inputs", self._inputs_of_levels(used), persistent=False)
         self.raw_own_slope = nn.Parameter(torch.zeros(columns))
         self.raw_other_slope = nn.Parameter(torch.zeros(columns, len(used)))
         self.has_network = bool(nonlinear.any())
@@ -118,6 +122,24 @@ class GraphMechanism(nn.Module):
     def causes_only_own(self, columns: Sequence[int]) -> bool:
         """Whether the values of these columns cause no R but their own; by position."""
         return self._causing_others.isdisjoint(columns)
+
+    def causes_own(self, column: int) -> bool:
+        """Whether the value of this column, or an indicator of it, causes its own R; by position."""
+        return column in self._causing_own
+
+    def effects_of_levels(
+        self, columns: Sequence[int], points: Float[Tensor, "columns levels"]
+    ) -> Float[Tensor, "columns levels"] | None:
+        """What each level adds to its own R's log-odds; None where one of these columns enters the network."""
+        if not self._bent_levels.isdisjoint(columns):
+            return None
+        effects = self.own_slope[list(columns), None] * points
+        if self.indicators is None or not len(self.indicators):
+            return effects
+        at = self._level_inputs[list(columns)][:, : points.shape[1]]
+        at = torch.nn.functional.pad(at, (0, points.shape[1] - at.shape[1]), value=self.other_slope.shape[1])
+        slopes = torch.nn.functional.pad(self.other_slope[list(columns)], (0, 1))
+        return effects + slopes.gather(-1, at)
 
     def slope_in_own_value(self, columns: Sequence[int]) -> Float[Tensor, " columns"] | None:
         """Slope of each column's log-odds in its own value; None where one of these columns enters the network."""
@@ -167,6 +189,26 @@ class GraphMechanism(nn.Module):
             of_column += self.indicators.sources
         caused, own = parents[:, inputs].sum(0), parents[of_column, inputs]
         return frozenset(np.array(of_column)[caused > own].tolist())
+
+    def _columns_causing_own(self, edges: Bool[ndarray, "columns inputs"]) -> frozenset[int]:
+        """Columns whose value, or an indicator of it, has one of these edges to the column's own R."""
+        columns = len(edges)
+        own = set(np.flatnonzero(edges[range(columns), range(columns)]).tolist())
+        sources = [] if self.indicators is None else self.indicators.sources
+        first = columns + self.latent_dim
+        return frozenset(own | {d for at, d in enumerate(sources, first) if edges[d, at]})
+
+    def _inputs_of_levels(self, used: ndarray) -> Int[Tensor, "columns levels"]:
+        """Of each level beyond a column's first, the place of its indicator among the others' inputs; else none's."""
+        columns, sources = len(self.intercept), [] if self.indicators is None else self.indicators.sources
+        place = {at: number for number, at in enumerate(used.tolist())}
+        most = max((sources.count(d) for d in set(sources)), default=0)
+        table = torch.full((columns, most + 1), len(used))
+        level = [0] * columns
+        for at, d in enumerate(sources, columns + self.latent_dim):
+            level[d] += 1
+            table[d, level[d]] = place.get(at, len(used))
+        return table
 
     def _draw_network(self) -> None:
         small = torch.tensor(SMALL).expm1().log().item()  # softplus gives SMALL

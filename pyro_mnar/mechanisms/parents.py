@@ -67,6 +67,32 @@ class LinearInOwnValue(Protocol):
         ...
 
 
+@runtime_checkable
+class NamesOwnCauses(Protocol):
+    """A mechanism that can say which columns' values cause their own missingness.
+
+    Nothing is integrated over the values of the others; without this method, every column counts as one that does.
+    """
+
+    def causes_own(self, column: int) -> bool:
+        """Whether the value of this column causes its own R; by position."""
+        ...
+
+
+@runtime_checkable
+class AddsByLevel(Protocol):
+    """A mechanism that can say what each level of a column adds to the log-odds of the column's own R.
+
+    Levels are then summed out by one pass of the mechanism; without this method, by one for each level.
+    """
+
+    def effects_of_levels(
+        self, columns: Sequence[int], points: Float[Tensor, "columns levels"]
+    ) -> Float[Tensor, "columns levels"] | None:
+        """The effect of each level, whose points are given; None if levels do not simply add something."""
+        ...
+
+
 class Mechanism(nn.Module):
     """A mechanism of which all columns have parents of the same kind; subclasses declare ``parents``."""
 
@@ -75,3 +101,7 @@ class Mechanism(nn.Module):
     def causes_only_own(self, columns: Sequence[int]) -> bool:
         """Whether the values of these columns cause no R but their own; by position."""
         return not self.parents.others
+
+    def causes_own(self, column: int) -> bool:
+        """Whether the value of this column causes its own R; by position."""
+        return self.parents.own

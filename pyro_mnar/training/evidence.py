@@ -139,7 +139,7 @@ def _log_mean_weight(
     for start in range(0, num_particles, at_once):
         count = min(at_once, num_particles - start)
         objective = objectives.setdefault(count, ImportanceWeightedELBO(count))
-        total = torch.logaddexp(total, objective.particles(model, guide, batch).log_weights.logsumexp(0))
+        total = torch.logaddexp(total, objective.log_weights(model, guide, batch).logsumexp(0))
     return total - np.log(num_particles)
 
 

@@ -85,7 +85,7 @@ def particle_gain(
         width = source.take(at[:1]).num_columns
         at_once = max(1, ELEMENTS_AT_ONCE // (GROUPS * num_particles * width))
         for rows in at.tensor_split(-(-count // at_once)):
-            log_weights = objective.particles(model, guide, source.take(rows)).log_weights
+            log_weights = objective.log_weights(model, guide, source.take(rows))
             gains.append(_gains(log_weights, num_particles))
     twice, ten_times = torch.cat(gains, dim=-1).double().cpu()
     spread = float(ten_times.std()) if count > 1 else math.inf

@@ -88,7 +88,8 @@ def by_hand(captured: CapturedSampler, batch: Batch, seed: tuple[int, int]) -> R
     numbers = captured.numbers(captured.bits(batch, seed), batch.dtype)
     with sampler.session.running(), captured.captured.replayed(*numbers):
         own = sampler.draw(batch, captured.num_draws)
-    return Resampled(own.draws, *Weighted.of(own.log_weights, sampler.averages.features(own.x)), own.possible())
+    features = sampler.averages.features(own.x, own.given)
+    return Resampled(own.draws, *Weighted.of(own.log_weights, features), own.possible())
 
 
 # The numbers --------------------------------------------------------------------------------------------------------

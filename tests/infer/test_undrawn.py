@@ -9,9 +9,10 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
-from checks import gina_pair, table_with_gaps
+from checks import FALSE_ALARM, gina_pair, table_with_gaps
 from pyro_mnar import (
     Batch,
     Fit,
@@ -160,6 +161,18 @@ def test_means_of_a_value_that_something_else_depends_on_are_of_draws() -> None:
     density = (joint + dist.Normal(2 * x, 1.0).log_prob(torch.tensor(3.0))).softmax(0)
     column = table.schema.columns[0]
     np.testing.assert_allclose((found[[1, 3]] - column.mean) / column.std, (density * x).sum().item(), atol=0.1)
+
+
+def test_draws_of_resampled_particles_follow_the_law_of_what_is_missing() -> None:
+    """Normal values are drawn once a particle is resampled; by the test of Kolmogorov and Smirnov."""
+    table = Table.from_numpy(np.array([[0.3], [np.nan], [-1.2], [np.nan], [0.9]]), columns=["a"], auxiliary=[])
+    fitted = Fit(of(lambda x: dist.Normal(torch.full_like(x, 0.2), 1.1), OWN), no_guide, table.schema)
+    x = torch.linspace(-20, 20, 40_001)
+    mass = (dist.Normal(0.2, 1.1).log_prob(x) + torch.nn.functional.logsigmoid(-log_odds(x))).softmax(0)
+    column = table.schema.columns[0]
+    draws = impute(fitted, table, num_draws=400, num_particles=2, seed=1).draws[:, 0]
+    reached = np.interp((draws - column.mean) / column.std, x, mass.cumsum(0) - mass / 2)
+    assert stats.kstest(reached, "uniform").pvalue > FALSE_ALARM
 
 
 def test_columns_whose_values_cause_another_mask_are_drawn() -> None:

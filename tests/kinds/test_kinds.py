@@ -508,8 +508,9 @@ class TestSummedOut:
         table, model = self.model()
         everything = set(range(table.schema.num_columns))
         levels = {d for d, column in enumerate(table.schema.columns) if column.kind.has_levels}
-        assert model.summed_columns == levels
-        assert GINA(table, seed=0).summed_columns == levels
+        assert model.summed_columns == everything
+        assert GINA(table, seed=0).summed_columns == everything
+        assert GINA(table, seed=0, numbers="sampled").summed_columns == levels
         assert GINA(table, seed=0, numbers="summed").summed_columns == everything
         assert not GINA(table, seed=0, mechanism_weight=0.5).summed_columns
         assert not GINA(table, seed=0, graph=MissingnessGraph.fully_connected(table)).summed_columns

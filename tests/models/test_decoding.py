@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyro
 import torch
 
-from pyro_mnar import Table, mechanisms
+from pyro_mnar import MissingnessGraph, Table, mechanisms
+from pyro_mnar.infer.sites import is_summed_out, missing_sites
 from pyro_mnar.models import GINA
 from pyro_mnar.models.decoding import linear_decoder, ppca_decoder
 
@@ -28,7 +30,25 @@ class TestPPCADecoder:
 class TestSummedColumns:
     TABLE = Table.from_frame(pd.DataFrame({"a": [0.5, 1.0, np.nan, 3.0], "b": ["x", "y", None, "x"]}), auxiliary=[])
 
-    def test_of_a_mechanism_of_ones_own_that_names_its_parents(self) -> None:
+    def summed_sites(self, model: GINA) -> set[str]:
+        trace = pyro.poutine.trace(model.float()).get_trace(self.TABLE.batch())
+        return {n.removesuffix("_missing") for n, site in missing_sites(trace).items() if is_summed_out(site)}
+
+    def test_numbers_are_summed_out_by_default_where_the_integral_has_a_closed_form(self, own_store: None) -> None:
+        for made in (mechanisms.SelfMasking, mechanisms.LatentDependent, mechanisms.Constant):
+            assert self.summed_sites(GINA(self.TABLE, mechanism=made)) == {"x_0", "x_1"}
+        assert len(self.summed_sites(GINA(self.TABLE, mechanism=mechanisms.SelfMasking, numbers="sampled"))) == 1
+        assert not self.summed_sites(GINA(self.TABLE, mechanism=mechanisms.FullyConnected))
+
+    def test_only_columns_that_mask_themselves_tell_something(self) -> None:
+        frame = pd.DataFrame({"a": [0.5, 1.0, np.nan], "b": [1.0, np.nan, 0.3], "c": [2.0, 1.0, 0.1]})
+        table = Table.from_frame(frame, auxiliary=[])
+        assert GINA(table, mechanism=mechanisms.SelfMasking).telling_columns == {0, 1}
+        assert GINA(table, mechanism=mechanisms.Constant).telling_columns == set()
+        graph = MissingnessGraph.from_parents({"a": ["a"], "b": ["c"]}, table)
+        assert GINA(table, graph=graph).telling_columns == {0}
+
+    def test_of_a_mechanism_of_ones_own_that_names_its_parents(self, own_store: None) -> None:
         class Steep(mechanisms.Mechanism):
             parents = mechanisms.Parents(own=True)
 
@@ -44,7 +64,9 @@ class TestSummedColumns:
             0,
             1,
         }
-        assert GINA(self.TABLE, mechanism=Steep()).summed_columns == {1}  # numbers are drawn unless it is asked for
+        # Only levels have a closed form here: numbers are drawn unless quadrature is asked for.
+        assert self.summed_sites(GINA(self.TABLE, mechanism=Steep(), numbers="summed")) == {"x_0", "x_1"}
+        assert len(self.summed_sites(GINA(self.TABLE, mechanism=Steep()))) == 1
         assert not GINA(self.TABLE, numbers="summed", mechanism=Unnamed()).summed_columns
 
     def test_by_the_parents_and_not_by_the_class(self) -> None:

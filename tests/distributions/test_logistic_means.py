@@ -1,0 +1,72 @@
+"""Log E σ(m + s·ε) with its derivatives, against the mixture of probits differentiated step by step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyro_mnar.distributions import logistic_means
+from pyro_mnar.distributions.logistic_means import logistic_mean
+from pyro_mnar.distributions.probit_mixtures import PROBITS, mixed
+
+SIZES = torch.cat([torch.zeros(1), torch.logspace(-3, 4, 30)]).double()  # s, slope times standard deviation
+
+
+def places() -> Tensor:
+    """m near zero, about where s² flips the tail, and beyond both; a column for each s."""
+    share = torch.linspace(-2, 2, 81).double()[:, None]
+    return torch.cat(
+        [torch.linspace(-60, 60, 81).double()[:, None].expand(-1, len(SIZES)), share * SIZES**2, share * 30 * SIZES]
+    )
+
+
+def by_mixture(m: Tensor, s_squared: Tensor) -> Tensor:
+    return mixed(m, s_squared, PROBITS["logit"]).log_mean()
+
+
+@pytest.mark.parametrize(("dtype", "accuracy"), [(torch.float64, 5e-9), (torch.float32, 5e-6)])
+def test_value_and_gradients(dtype: torch.dtype, accuracy: float) -> None:
+    """In units of their own size: a logarithm of -1e7 has seven digits in single precision."""
+    rounded = [places().to(dtype), (SIZES**2).to(dtype)]
+    found, expected = ([value.to(kind).requires_grad_() for value in rounded] for kind in (dtype, torch.float64))
+    got, wanted = logistic_mean(*found).log_mean, by_mixture(*expected)
+    for one, other in [
+        (got, wanted),
+        *zip(torch.autograd.grad(got.sum(), found), torch.autograd.grad(wanted.sum(), expected), strict=True),
+    ]:
+        assert one.isfinite().all()
+        assert ((one - other).abs() / (1 + other.abs())).max() < accuracy
+
+
+def test_the_derivative_by_m_comes_beside_it() -> None:
+    m, s_squared = places().requires_grad_(), SIZES**2
+    found = logistic_mean(m, s_squared)
+    torch.testing.assert_close(found.by_m, torch.autograd.grad(found.log_mean.sum(), m)[0])
+    assert not found.by_m.requires_grad
+
+
+def test_gradients_of_gradients() -> None:
+    """A Hessian is right too, though the first gradient is computed with the value."""
+    m = torch.tensor([[-3.0, 0.4], [1.0, -8.0]], dtype=torch.float64, requires_grad=True)
+    s_squared = torch.tensor([0.7, 4.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda m, s: logistic_mean(m, s).log_mean, (m, s_squared))
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 3), (1, 4, 1), (4, 3), (3,), (1,), ()])
+def test_variances_of_any_shape(shape: tuple[int, ...]) -> None:
+    """Of each cell, row or column, and one for all; the gradient has the same shape."""
+    random = torch.Generator().manual_seed(0)
+    m = torch.randn(5, 4, 3, generator=random).double() * 3
+    s_squared = (torch.rand(shape, generator=random).double() * 4).requires_grad_()
+    found, expected = logistic_mean(m, s_squared).log_mean, by_mixture(m, s_squared)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    of_found, of_expected = (torch.autograd.grad(value.sum(), s_squared)[0] for value in (found, expected))
+    torch.testing.assert_close(of_found, of_expected, rtol=0, atol=1e-8)
+
+
+def test_many_cells_are_computed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    m, s_squared = torch.linspace(-9, 9, 60).double().reshape(4, 5, 3), torch.tensor([0.5, 2.0, 9.0]).double()
+    whole = logistic_mean(m, s_squared)
+    monkeypatch.setattr(logistic_means, "CELLS_AT_ONCE", 20)
+    torch.testing.assert_close(logistic_mean(m, s_squared), whole)
