@@ -635,7 +635,7 @@ MUTANTS = [
         "pyro_mnar/infer/memory.py",
         "if value * bytes_each > free:",
         "if False:",
-        SAFE + " -k GiB",
+        SAFE + " -k latent_dim",
     ),
 ]
 
