@@ -14,8 +14,10 @@ from torch import nn
 
 from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remember
+from pyro_mnar.infer.data_start import LatentStart, Untouched
 from pyro_mnar.infer.memory import check_room
 from pyro_mnar.nn import positive
+from pyro_mnar.nn.networks import unconstrained_positive
 from pyro_mnar.primitives import rows
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
@@ -36,6 +38,7 @@ class MeanField(PyroModule):
         check_room("latent_dim", latent_dim, 8 * size, "a mean and a scale for each row")
         self.mean = nn.Parameter(torch.zeros(size, latent_dim))
         self.raw_scale = nn.Parameter(torch.zeros(size, latent_dim))
+        self.as_made = Untouched(self)
         remember(self, MeanField, {"table": size, "latent_dim": latent_dim})  # a schema does not tell the rows
 
     def forward(self, batch: Batch) -> torch.Tensor:
@@ -49,3 +52,12 @@ class MeanField(PyroModule):
         with rows(batch):
             fn = dist.Normal(self.mean[batch.index], positive(self.raw_scale[batch.index]))
             return pyro.sample("z", fn.to_event(1))
+
+    def learn_latents(self, batch: Batch, start: LatentStart) -> bool:
+        """Let rows begin where a model puts their posteriors, if nobody has touched them; whether these are all."""
+        if self.mean.shape != (batch.size, start.mean.shape[1]) or not self.as_made.is_true_of(self):
+            return False
+        with torch.no_grad():
+            self.mean[batch.index] = start.mean
+            self.raw_scale[batch.index] = unconstrained_positive(start.scale)
+        return len(batch) == batch.size

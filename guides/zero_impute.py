@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -10,8 +11,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
+from pyro_mnar.guides.last_layer import put_last_layer
 from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remembered
+from pyro_mnar.infer.data_start import LatentStart, Untouched
 from pyro_mnar.infer.memory import check_room
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.nn import MLP, positive
@@ -21,6 +24,8 @@ from pyro_mnar.primitives import rows
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
+
+SMALLER = 0.5
 
 
 @remembered
@@ -57,17 +62,32 @@ class ZeroImpute(PyroModule):
         check_room("latent_dim", latent_dim, 8 * (hidden[-1] if hidden else inputs), "parameters of the encoder")
         with seeded(seed):
             self.encoder = MLP([inputs, *hidden, 2 * latent_dim], activation)
+        self.as_made = Untouched(self)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Draw z; ``(..., rows, latent_dim)``."""
-        inputs = torch.cat(
-            [
-                self.indicators.observed_features(batch.x_or_nearest, batch.mask),
-                batch.mask.to(batch.x.dtype),
-                batch.aux,
-            ],
-            dim=-1,
-        )
         with rows(batch):
-            mean, scale = self.encoder(inputs).chunk(2, dim=-1)
+            mean, scale = self.encoder(self._inputs(batch)).chunk(2, dim=-1)
             return pyro.sample("z", dist.Normal(mean, positive(scale)).to_event(1))
+
+    def learn_latents(self, batch: Batch, start: LatentStart) -> bool:
+        """Let the posterior begin where a model puts it, if nobody has touched the encoder.
+
+        Its first layer is made smaller, so that features are closer to linear, and the last one is regressed on.
+        """
+        layers: list[Any] = list(self.encoder)
+        if layers[-1].out_features != 2 * start.mean.shape[1] or not self.as_made.is_true_of(self):
+            return False
+        with torch.no_grad():
+            if len(layers) > 1:
+                for parameter in layers[0].parameters():
+                    parameter.mul_(SMALLER)
+            features = self._inputs(batch)
+            for layer in layers[:-1]:
+                features = layer(features)
+            put_last_layer(layers[-1], features, start)
+        return True
+
+    def _inputs(self, batch: Batch) -> torch.Tensor:
+        observed = self.indicators.observed_features(batch.x_or_nearest, batch.mask)
+        return torch.cat([observed, batch.mask.to(batch.x.dtype), batch.aux], dim=-1)

@@ -23,8 +23,10 @@ from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.likely import likely_causes
 from pyro_mnar.graphs.nodes import listed
 from pyro_mnar.infer.construction import remembered
+from pyro_mnar.infer.data_start import LatentStart, Untouched
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.mechanisms import Blocks, log_odds
+from pyro_mnar.models.data_start import start_from_data
 from pyro_mnar.models.decoding import (
     check_discrete,
     default_decoder,
@@ -47,6 +49,7 @@ from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
+LEAST_SHARE = 1e-3  # of rows with an event
 ONE_CAUSE = (
     "columns that go missing together: {}; taken as one event that nothing in the row causes, so these gaps are imputed"
     " as missing at random (mechanism= or graph= says otherwise)"
@@ -136,6 +139,7 @@ class GINA(PyroModule):
         self.blocks = Blocks(schema) if has_blocks else None
         if self.blocks is not None and blocks is None:
             warnings.warn(ONE_CAUSE.format("; ".join(map(listed, schema.blocks))), stacklevel=3)  # past `remembered`
+        has_own_parts = decoder is not None or isinstance(mechanism, nn.Module) or _is_learned(prior)
         with seeded(seed):
             self.prior = prior or default_prior(schema, self.latent_dim)
             self.decoder = decoder or default_decoder(schema, self.latent_dim, discrete=discrete)
@@ -149,6 +153,7 @@ class GINA(PyroModule):
         summed = summed_columns(schema, self.mechanism, discrete, numbers) if mechanism_weight == 1 else frozenset()
         self.summed_columns, self.numbers = summed, numbers
         self.telling_columns = telling_columns(schema, self.mechanism, summed)
+        self.as_made = None if has_own_parts else Untouched(self)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
@@ -165,3 +170,31 @@ class GINA(PyroModule):
             x = partially_observed("x", self.decoder(z), batch, mechanism=own)
             observe_mask("r", r_given(x), batch, weight=self.mechanism_weight)
         return x
+
+    def start_from(self, batch: Batch) -> LatentStart | None:
+        """Start from rows of the table (:mod:`pyro_mnar.models.data_start`); :func:`~pyro_mnar.fit` does, once.
+
+        None, and nothing is set, where decoder, prior or mechanism are of one's own, or somebody has touched them.
+        """
+        if self.as_made is None or not self.as_made.is_true_of(self):
+            return None
+        events = None
+        if self.blocks is not None:
+            _, events, batch = self.blocks(batch)
+        start = start_from_data(
+            batch,
+            self.prior,
+            self.decoder,
+            self.mechanism,
+            shrinkage=self.shrinkage,
+            of_mask=self.schema.auxiliary_source == "mask",
+        )
+        if start is not None and events is not None and self.blocks is not None:
+            with torch.no_grad():
+                share = events.double().mean(0).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
+                self.blocks.log_odds.copy_(torch.logit(share))
+        return start
+
+
+def _is_learned(part: nn.Module | None) -> bool:
+    return part is not None and any(True for _ in part.parameters())

@@ -17,9 +17,11 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
+from pyro_mnar.infer.data_start import LatentStart, Untouched
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.mechanisms import SelfMasking
 from pyro_mnar.mechanisms.declared import KnownSlopes
+from pyro_mnar.models.data_start import start_from_data
 from pyro_mnar.models.decoding import (
     check_discrete,
     default_mechanism,
@@ -73,6 +75,7 @@ class LinearGaussian(PyroModule):
         summed = summed_columns(schema, self.mechanism, discrete, numbers) if mechanism_weight == 1 else frozenset()
         self.summed_columns, self.numbers = summed, numbers
         self.telling_columns = telling_columns(schema, self.mechanism, summed)
+        self.as_made = Untouched(self) if decoder is None else None
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
@@ -84,3 +87,10 @@ class LinearGaussian(PyroModule):
             x = partially_observed("x", self.decoder(z), batch, mechanism=own)
             observe_mask("r", r_given(x), batch, weight=self.mechanism_weight)
         return x
+
+    def start_from(self, batch: Batch) -> LatentStart | None:
+        """Start from rows of the table, as :meth:`pyro_mnar.models.GINA.start_from` does."""
+        if self.as_made is None or not self.as_made.is_true_of(self):
+            return None
+        of_mask = self.schema.auxiliary_source == "mask"
+        return start_from_data(batch, self.prior, self.decoder, self.mechanism, shrinkage=False, of_mask=of_mask)

@@ -66,6 +66,14 @@ class ResidualMLP(nn.Module):
         return self.linear(inputs) + self.correction(inputs)
 
 
+SHIFT = 0.5413248546129181  # log(e - 1)
+
+
 def positive(unconstrained: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Softplus, shifted to be 1 at 0, for scales that start at one."""
-    return torch.nn.functional.softplus(unconstrained + 0.5413248546129181)  # log(e - 1)
+    return torch.nn.functional.softplus(unconstrained + SHIFT)
+
+
+def unconstrained_positive(scale: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The inverse of :func:`positive`."""
+    return scale + torch.log(-torch.expm1(-scale)) - SHIFT

@@ -1,0 +1,354 @@
+"""Maximum likelihood of a linear-Gaussian model of a table whose values may mask themselves, by EM.
+
+    x_d = β_dᵀu + b_d + λ_dᵀf + √ψ_d e_d,    f ~ N(0, I),    P(R_d = 0 | x_d) = Φ(-(a_d + s_d x_d))
+
+Factor analysis with covariates, of rows with gaps.  Gaps that nothing in their own value causes are left out of a row;
+those that it does cause have a factor Φ in the posterior of f, which expectation propagation replaces by a normal one
+(Minka 2001), so that no round draws anything.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+
+from pyro_mnar.graphs.gap_evidence import inverse_mills
+
+DAMPING = 0.7  # share of the new approximation in each round
+LEAST_UNIQUE = 0.02  # share of a column's variance that is its own
+LEAST_VARIANCE = 2.5e-3  # of a column's noise: 0.05 standard deviations
+
+
+class Probits(NamedTuple):
+    """How a column's own value decides on its gaps: P(R_d = 1 | x_d) = Φ(a_d + s_d x_d); no part where s_d is zero.
+
+    Attributes:
+        intercept: a; ``(columns,)``.
+        slope: s; ``(columns,)``.
+    """
+
+    intercept: Float[NDArray, " columns"]
+    slope: Float[NDArray, " columns"]
+
+
+class Factors(NamedTuple):
+    """Parameters of the law of x given u.
+
+    Attributes:
+        loadings: λ; ``(columns, factors)``.
+        of_covariates: β; ``(columns, covariates)``.
+        offset: b; ``(columns,)``.
+        variance: ψ; ``(columns,)``.
+    """
+
+    loadings: Float[NDArray, "columns factors"]
+    of_covariates: Float[NDArray, "columns covariates"]
+    offset: Float[NDArray, " columns"]
+    variance: Float[NDArray, " columns"]
+
+
+class Cells(NamedTuple):
+    """What is known of each cell: a value with a precision of its own, on top of the column's noise.
+
+    Attributes:
+        value: ``(rows, columns)``.
+        precision: Infinite where the cell is seen, zero where nothing is known.
+    """
+
+    value: Float[NDArray, "rows columns"]
+    precision: Float[NDArray, "rows columns"]
+
+
+class Posterior(NamedTuple):
+    """Normal posterior of latents.
+
+    Attributes:
+        mean: ``(rows, latents)``.
+        covariance: ``(rows, latents, latents)``.
+    """
+
+    mean: Float[NDArray, "rows latents"]
+    covariance: Float[NDArray, "rows latents latents"]
+
+
+def fit_factors(
+    x: Float[NDArray, "rows columns"],
+    seen: Bool[NDArray, "rows columns"],
+    covariates: Float[NDArray, "rows covariates"],
+    num_factors: int,
+    *,
+    variance: Float[NDArray, " columns"],
+    probits: Probits,
+    masked: Bool[NDArray, "rows columns"],
+    shrinkage: float = 0.0,
+    shared_noise: bool = False,
+    rounds: int = 30,
+) -> tuple[Factors, Cells]:
+    """Estimate the factors from where the principal components of the seen values put them.
+
+    Args:
+        x: Standardised values, any number in the gaps.
+        seen: Where there are values.
+        covariates: u, complete; of spread about one.
+        num_factors: Width of f.
+        variance: ψ where it is fixed, NaN where it is estimated.
+        probits: Mechanisms of columns that mask themselves; held.
+        masked: Gaps that these mechanisms explain.
+        shrinkage: Precision of a normal prior on λ and β.
+        shared_noise: Whether all columns have one ψ (probabilistic PCA).
+        rounds: Of EM.
+
+    Returns:
+        The parameters, and what the last round knew of each cell.
+    """
+    x = np.where(seen, x, 0.0)
+    masked = masked & (probits.slope != 0)
+    factors = _first(x, seen, covariates, num_factors, variance, shrinkage, shared_noise)
+    site_value, site_precision = np.zeros_like(x), np.zeros_like(x)
+    cells = Cells(x, np.where(seen, np.inf, 0.0))
+    ones = np.ones((len(x), 1))
+    for _ in range(rounds):
+        level = covariates @ factors.of_covariates.T + factors.offset
+        found = posterior(factors.loadings, level, factors.variance, cells)
+        if masked.any():
+            new = _sites(factors, level, found, cells, masked, probits)
+            site_precision = np.where(masked, (1 - DAMPING) * site_precision + DAMPING * new[1], 0.0)
+            site_value = np.where(masked, (1 - DAMPING) * site_value + DAMPING * new[0], 0.0)
+            safe = np.where(site_precision > 0, site_precision, 1.0)
+            cells = Cells(
+                np.where(seen, x, np.where(site_precision > 0, site_value / safe, 0.0)),
+                np.where(seen, np.inf, site_precision),
+            )
+            found = posterior(factors.loadings, level, factors.variance, cells)
+        known = np.concatenate([covariates, ones], axis=1)
+        factors = _maximised(factors, found, known, cells, variance, shrinkage, shared_noise)
+    return factors, cells
+
+
+def posterior(
+    loadings: Float[NDArray, "columns latents"],
+    level: Float[NDArray, "rows columns"],
+    variance: Float[NDArray, " columns"],
+    cells: Cells,
+    prior_variance: Float[NDArray, " latents"] | None = None,
+) -> Posterior:
+    """Of latents that are normal around zero beforehand.
+
+    Args:
+        loadings: λ.
+        level: What the cells are expected to be where the latents are zero.
+        variance: ψ.
+        cells: What is known of them.
+        prior_variance: Of the latents; one, if not given.
+    """
+    rows, latents = len(level), loadings.shape[1]
+    weight = _weights(variance, cells)
+    outer = (loadings[:, :, None] * loadings[:, None, :]).reshape(len(loadings), latents**2)
+    precision = (weight @ outer).reshape(rows, latents, latents)
+    at = np.arange(latents)
+    precision[:, at, at] += 1.0 if prior_variance is None else 1 / prior_variance
+    covariance = np.linalg.inv(precision)
+    mean = np.einsum("nij,nj->ni", covariance, (weight * (cells.value - level)) @ loadings)
+    return Posterior(mean, covariance)
+
+
+def canonical(factors: Factors) -> Factors:
+    """The same law with factors turned so that they are independent given a complete row."""
+    scaled = factors.loadings / np.sqrt(factors.variance)[:, None]
+    _, _, turn = np.linalg.svd(scaled, full_matrices=False)
+    if len(turn) < scaled.shape[1]:
+        turn = np.linalg.svd(scaled)[2]
+    return factors._replace(loadings=factors.loadings @ turn.T)
+
+
+def expected_without_own(
+    factors: Factors, covariates: Float[NDArray, "rows covariates"], cells: Cells
+) -> Float[NDArray, "rows columns"]:
+    """What the rest of its row makes one expect of each cell."""
+    level = covariates @ factors.of_covariates.T + factors.offset
+    found = posterior(factors.loadings, level, factors.variance, cells)
+    mean = found.mean @ factors.loadings.T
+    spread = np.einsum("nij,di,dj->nd", found.covariance, factors.loadings, factors.loadings, optimize=True)
+    weight = _weights(factors.variance, cells)
+    own = np.minimum(weight * spread, 1 - 1e-6)
+    return level + (mean - own * (cells.value - level)) / (1 - own)
+
+
+def number_of_factors(
+    x: Float[NDArray, "rows columns"],
+    seen: Bool[NDArray, "rows columns"],
+    covariates: Float[NDArray, "rows covariates"],
+    most: int,
+) -> int:
+    """How many factors the correlations of what the covariates leave speak for (Schwarz 1978).
+
+    Correlations are those of the rows that show both columns; they are made positive definite, so that likelihoods of
+    factor analysis can be compared.  Columns that the covariates explain wholly have no say.
+    """
+    rest = np.where(seen, x, 0.0)
+    if covariates.shape[1]:
+        first = _first(rest, seen, covariates, 0, np.full(x.shape[1], np.nan), 0.0, False)
+        rest = np.where(seen, x - covariates @ first.of_covariates.T - first.offset, 0.0)
+    has_spread = rest.std(0) > 0.05
+    rest, seen = rest[:, has_spread], seen[:, has_spread]
+    width = rest.shape[1]
+    if width < 2 or most < 1:
+        return 0
+    together = np.maximum(seen.T.astype(np.float64) @ seen, 1)
+    count = float(together.min())
+    correlation = _correlation(rest.T @ rest / together)
+    best, found, without = -np.inf, 0, 0
+    for factors in range(min(most, width - 1) + 1):
+        likelihood = _likelihood_of_correlation(correlation, factors)
+        free = width * factors - factors * (factors - 1) / 2
+        score = count * likelihood - 0.5 * free * np.log(count)
+        best, found, without = (score, factors, 0) if score > best else (best, found, without + 1)
+        if without == 2:
+            break
+    return found
+
+
+def _correlation(covariance: Float[NDArray, "columns columns"]) -> Float[NDArray, "columns columns"]:
+    """Of a covariance that need not be positive definite."""
+    scale = np.sqrt(np.maximum(covariance.diagonal(), 1e-6))
+    values, vectors = np.linalg.eigh(covariance / scale[:, None] / scale)
+    raised = (vectors * np.maximum(values, LEAST_UNIQUE)) @ vectors.T
+    scale = np.sqrt(raised.diagonal())
+    return raised / scale[:, None] / scale
+
+
+def _likelihood_of_correlation(correlation: Float[NDArray, "columns columns"], factors: int) -> float:
+    """Nats a row under so many factors, up to a constant: iterated principal factors (Joreskog 1967)."""
+    unique = np.maximum(1 / np.linalg.inv(correlation).diagonal(), LEAST_UNIQUE)
+    loadings = np.zeros((len(correlation), factors))
+    for _ in range(20 if factors else 0):
+        root = np.sqrt(unique)
+        values, vectors = np.linalg.eigh(correlation / root[:, None] / root)
+        largest, turned = values[::-1][:factors], vectors[:, ::-1][:, :factors]
+        loadings = turned * np.sqrt(np.maximum(largest - 1, 0.0)) * root[:, None]
+        unique = np.maximum(correlation.diagonal() - (loadings**2).sum(1), LEAST_UNIQUE)
+    implied = loadings @ loadings.T + np.diag(unique if factors else correlation.diagonal())
+    return -0.5 * float(np.linalg.slogdet(implied)[1] + np.trace(np.linalg.solve(implied, correlation)))
+
+
+def _weights(variance: Float[NDArray, " columns"], cells: Cells) -> Float[NDArray, "rows columns"]:
+    """Precision of each cell about its level."""
+    seen = np.isinf(cells.precision)
+    finite = np.where(seen, 0.0, cells.precision)
+    return np.where(seen, 1 / variance, finite / (finite * variance + 1))
+
+
+def _first(
+    x: Float[NDArray, "rows columns"],
+    seen: Bool[NDArray, "rows columns"],
+    covariates: Float[NDArray, "rows covariates"],
+    num_factors: int,
+    variance: Float[NDArray, " columns"],
+    shrinkage: float,
+    shared_noise: bool,
+) -> Factors:
+    """Least squares on the covariates, principal components of what is left."""
+    count = np.maximum(seen.sum(0), 1)
+    offset = x.sum(0) / count
+    of_covariates = np.zeros((x.shape[1], covariates.shape[1]))
+    if covariates.shape[1]:
+        known = np.concatenate([covariates, np.ones((len(x), 1))], axis=1)
+        ridge = np.diag([max(shrinkage, 1e-3)] * covariates.shape[1] + [1e-6])
+        for column in range(x.shape[1]):
+            own = known[seen[:, column]]
+            solved = np.linalg.solve(own.T @ own + ridge, own.T @ x[seen[:, column], column])
+            of_covariates[column], offset[column] = solved[:-1], solved[-1]
+    rest = np.where(seen, x - covariates @ of_covariates.T - offset, 0.0)
+    together = np.maximum(seen.T.astype(np.float64) @ seen, 1)
+    scatter = rest.T @ rest / together
+    values, vectors = np.linalg.eigh(scatter)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    noise = max(values[num_factors:].mean() if num_factors < len(values) else 0.0, LEAST_VARIANCE)
+    size = np.zeros(num_factors)
+    used = min(num_factors, len(values))
+    size[:used] = np.sqrt(np.maximum(values[:used] - noise, 1e-4))
+    loadings = np.zeros((x.shape[1], num_factors))
+    loadings[:, :used] = vectors[:, :used] * size[:used]
+    left = np.maximum(np.diag(scatter) - (loadings**2).sum(1), LEAST_VARIANCE)
+    if shared_noise:
+        left = np.full_like(left, noise)
+    return Factors(loadings, of_covariates, offset, np.where(np.isnan(variance), left, variance))
+
+
+def _sites(
+    factors: Factors,
+    level: Float[NDArray, "rows columns"],
+    found: Posterior,
+    cells: Cells,
+    masked: Bool[NDArray, "rows columns"],
+    probits: Probits,
+) -> tuple[Float[NDArray, "rows columns"], Float[NDArray, "rows columns"]]:
+    """Precision times mean, and precision, of the normal that stands for each gap's Φ."""
+    value, precision = np.zeros_like(level), np.zeros_like(level)
+    weight = _weights(factors.variance, cells)
+    for column in np.flatnonzero(masked.any(0)):
+        rows = masked[:, column]
+        loading, psi, slope = factors.loadings[column], factors.variance[column], probits.slope[column]
+        mean = level[rows, column] + found.mean[rows] @ loading
+        spread = np.einsum("nij,i,j->n", found.covariance[rows], loading, loading)
+        own = weight[rows, column]
+        without = np.maximum(1 - own * spread, 1e-6)
+        cavity = spread / without
+        mean = (mean - own * spread * cells.value[rows, column]) / without
+        total = cavity + psi
+        root = np.sqrt(1 + slope**2 * total)
+        t = -(probits.intercept[column] + slope * mean) / root
+        mills = inverse_mills(t)
+        new_mean = mean - total * slope / root * mills
+        shrunk = np.clip(1 - total * slope**2 / root**2 * mills * (mills + t), 1e-4, 1 - 1e-9)
+        precision[rows, column] = (1 / shrunk - 1) / total
+        value[rows, column] = (new_mean / shrunk - mean) / total
+    return value, precision
+
+
+def _maximised(
+    factors: Factors,
+    found: Posterior,
+    known: Float[NDArray, "rows known"],
+    cells: Cells,
+    fixed: Float[NDArray, " columns"],
+    shrinkage: float,
+    shared_noise: bool,
+) -> Factors:
+    """The expected log-likelihood at its maximum."""
+    rows, latents = found.mean.shape
+    width = latents + known.shape[1]
+    joint = np.concatenate([found.mean, known], axis=1)
+    moments = joint[:, :, None] * joint[:, None, :]
+    moments[:, :latents, :latents] += found.covariance
+    flat = moments.reshape(rows, width**2)
+    seen = np.isinf(cells.precision)
+    finite = np.where(seen, 0.0, cells.precision)
+    is_site = finite > 0
+    psi = factors.variance
+    total = 1 + finite * psi  # x | f is N((f + λ ψ y) / total, ψ / total)
+    keep = np.where(is_site, 1 / total, 0.0)
+    add = np.where(is_site, finite * psi / total * cells.value, 0.0)
+    theta = np.concatenate([factors.loadings, factors.of_covariates, factors.offset[:, None]], axis=1)
+    used = seen | is_site
+    s = (used.T.astype(np.float64) @ flat).reshape(-1, width, width)
+    t = np.where(seen, cells.value, add).T @ joint
+    if is_site.any():
+        of_sites = (keep.T @ flat).reshape(-1, width, width)
+        t = t + np.einsum("dij,dj->di", of_sites, theta)
+    ridge = np.diag([*[shrinkage] * (width - 1), 0.0]) + 1e-9 * np.eye(width)
+    scaled = psi[:, None, None] * ridge
+    new = np.linalg.solve(s + scaled, t[:, :, None])[:, :, 0]
+    squares = np.where(seen, cells.value**2, 0.0).sum(0)
+    if is_site.any():
+        before = joint @ theta.T
+        of_square = np.einsum("dij,di,dj->d", (np.square(keep).T @ flat).reshape(-1, width, width), theta, theta)
+        squares = squares + of_square + (2 * keep * add * before + add**2 + np.where(is_site, psi / total, 0.0)).sum(0)
+    error = squares - 2 * (new * t).sum(1) + np.einsum("dij,di,dj->d", s, new, new)
+    count = np.maximum(used.sum(0), 1)
+    variance = np.full_like(error, error.sum() / used.sum()) if shared_noise else error / count
+    variance = np.where(np.isnan(fixed), np.maximum(variance, LEAST_VARIANCE), fixed)
+    return Factors(new[:, :latents], new[:, latents:-1], new[:, -1], variance)
