@@ -52,6 +52,9 @@ def own_values(mechanism: nn.Module | None, columns: int) -> OwnValues:
 def first_probits(own: OwnValues, told: Float[NDArray, "rows columns"], batch: Batch, mechanism: nn.Module) -> Probits:
     """Mechanisms of own values, each given what the other columns say of the column.
 
+    Single columns are now and then taken for their mirror image.  So one whose free slope has another sign than most
+    columns' starts without a slope, for training to find.
+
     Args:
         own: Which columns have one.
         told: What the rest of its row makes one expect of each cell.
@@ -79,7 +82,9 @@ def first_probits(own: OwnValues, told: Float[NDArray, "rows columns"], batch: B
             steep = own.sign[at] * max(own.sign[at] * steep, LEAST_SLOPE)
         slope[at] = steep / LOGIT_OF_PROBIT
         intercept[at] = -slope[at] * found.middle
-    return Probits(intercept, slope)
+    free = own.parents & np.isnan(own.known) & (own.sign == 0)
+    alone = free & (np.sign(slope) != np.sign(np.sign(slope[free]).sum()))
+    return Probits(np.where(alone, 0.0, intercept), np.where(alone, 0.0, slope))
 
 
 def put_mechanism(mechanism: nn.Module, probits: Probits, own: OwnValues, batch: Batch) -> bool:
@@ -108,6 +113,8 @@ def put_mechanism(mechanism: nn.Module, probits: Probits, own: OwnValues, batch:
     size = slope.abs().clamp_min(LEAST_SLOPE)
     of_size = size + torch.log(-torch.expm1(-size))  # softplus of it is the size
     learned = torch.as_tensor(own.parents & np.isnan(own.known)).to(raw.device)
+    has_gaps = (~batch.mask & batch.mask_modelled).any(0)
+    is_near &= not bool((learned & has_gaps & ~has_slope.to(raw.device)).any())  # what is declared has to be trained
     raw.copy_(
         torch.where(learned & (has_slope.to(raw.device) | (sign == 0)), torch.where(sign == 0, slope, of_size), raw)
     )
