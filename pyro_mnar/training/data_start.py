@@ -20,7 +20,9 @@ _near: WeakSet[Any] = WeakSet()  # models that have started near the end
 
 
 def start_pair(model: Any, guide: Any, table: Table, device: torch.device, *, resume: bool = False) -> bool:
-    """Let model and guide start from the rows to fit; whether that puts all of both near where training ends.
+    """Let model and guide start from the rows to fit; whether they did.
+
+    They do where that puts all of both near where training ends; else both stay as they were.
 
     Args:
         model: The model; nothing happens to one that is no :class:`~pyro_mnar.infer.data_start.StartsFromData`.
@@ -35,12 +37,23 @@ def start_pair(model: Any, guide: Any, table: Table, device: torch.device, *, re
         return False  # refused with its cure when training begins
     rows = torch.as_tensor(spread_evenly(len(table), MOST_ROWS))
     batch = table.source(device).take(rows.to(device))
+    before = [(part, copied_state(part)) for part in (model, guide)]
     start = model.start_from(batch)
     if start is None:
         return resume and model in _near
-    follows = isinstance(guide, LearnsLatents) and guide.learn_latents(batch, start)
-    is_near = start.is_near and follows
-    log.info("start: from the data%s", "" if is_near else ", which does not say where all parameters end")
+    is_near = start.is_near and isinstance(guide, LearnsLatents) and guide.learn_latents(batch, start)
     if is_near:
+        log.info("start: from the data")
         _near.add(model)
-    return is_near
+        return True
+    # The steps that find the rest are large, and lead away from a start as narrow as this one.
+    log.info("start: at random (the data do not say where all parameters end)")
+    for part, state in before:
+        if isinstance(part, nn.Module):
+            part.load_state_dict(state)
+    return False
+
+
+def copied_state(part: Any) -> dict[str, Any]:
+    """A module's state, copied."""
+    return {name: value.clone() for name, value in part.state_dict().items()} if isinstance(part, nn.Module) else {}

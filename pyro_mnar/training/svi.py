@@ -76,7 +76,7 @@ def fit(
         table: The rows to fit.
         epochs: Passes over the table; by default enough for 3,000 steps, and at least 30; for 150 steps where model and
             guide start from the table near where training ends (:mod:`pyro_mnar.models.data_start`), of which the
-            log has a line, and neither restarts nor a bootstrap are asked for.
+            log has a line, and no restarts, bootstrap or learning rate are asked for.
         batch_size: Rows of a minibatch.
         num_particles: K.  What more would add to the bound stands in ``Fit.particle_gain`` after training, and the log
             warns where it is large: few particles pull mechanisms towards ignorable ones.
@@ -148,8 +148,8 @@ def fit(
             module.to(device)
     if start is not None and restarts > 1:
         raise ValueError(f"start: expected no restarts, which draw parameters anew, got restarts={restarts}")
-    is_near = start is None and start_pair(model, guide, table, device, resume=resume)
-    is_near = is_near and restarts == 1 and not bootstrap
+    may_start = start is None and restarts == 1 and not bootstrap and learning_rate is None
+    is_near = may_start and start_pair(model, guide, table, device, resume=resume)
     epochs = epochs or _default_epochs(len(table), batch_size, is_near=is_near)
     learning_rate = learning_rate or _default_rate(epochs * math.ceil(len(table) / batch_size), is_near=is_near)
     kept = None
