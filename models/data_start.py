@@ -79,6 +79,7 @@ def start_from_data(
         if isinstance(prior, LinearNormal) and len(turn):
             _put_prior(prior, turn)
         is_near &= len(turn) == prior_width(prior) and batch.weight is None
+        is_near &= bool(law.can_mask.all())  # what is said of levels and counts holds to first order
         if mechanism is not None:
             is_near &= put_mechanism(mechanism, probits, own, batch)
     found = law.latents(factors, cells, turn, loadings)

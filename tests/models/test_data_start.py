@@ -105,7 +105,9 @@ def test_columns_of_all_kinds_start_and_the_same_seed_gives_the_same_numbers(mod
     for _ in range(2):
         pair = model(table, latent_dim=2, seed=0), ZeroImpute(table, 2, hidden=(32,), seed=0)
         before = bound_of(*pair, table)
-        start_pair(*pair, table, CPU)
+        start = pair[0].start_from(table.batch())
+        assert not start.is_near
+        assert pair[1].learn_latents(table.batch(), start)
         assert bound_of(*pair, table) > before + 0.5
         made.append([parameter.detach().clone() for part in pair for parameter in part.parameters()])
     assert all(torch.equal(*both) for both in zip(*made, strict=True))
