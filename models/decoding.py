@@ -173,8 +173,8 @@ def telling_columns(schema: Schema, mechanism: nn.Module, summed: frozenset[int]
         mechanism: p(R|X,Z); unless it names the columns' own causes, every value counts as one.
         summed: Positions of the columns to be summed out.
     """
-    names = isinstance(mechanism, mechanisms.NamesOwnCauses)
-    return frozenset(d for d in summed if schema.columns[d].incomplete and (not names or mechanism.causes_own(d)))
+    own = mechanism if isinstance(mechanism, mechanisms.NamesOwnCauses) else None
+    return frozenset(d for d in summed if schema.columns[d].incomplete and (own is None or own.causes_own(d)))
 
 
 def own_value_mechanism(

@@ -61,7 +61,7 @@ class OverParticles(pyro.plate):
         plate: Name of the row plate.
     """
 
-    def __init__(self, name: str, size: int, dim: int, plate: str) -> None:
+    def __init__(self, name: str, size: int, dim: int | None, plate: str) -> None:
         super().__init__(name, size, dim=dim)
         self.plate = plate
 

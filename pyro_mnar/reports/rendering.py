@@ -78,9 +78,11 @@ class Section:
 def _reworded(block: Block, words: Callable[[str], str]) -> Block:
     if isinstance(block, Picture):
         return Picture(block.png, words(block.caption))
-    if isinstance(block, pd.DataFrame):
-        return block.map(lambda cell: words(cell) if isinstance(cell, str) else cell)
-    return words(block) if isinstance(block, str) else Listing(words(block.text))
+    if isinstance(block, Listing):
+        return Listing(words(block.text))
+    if isinstance(block, str):
+        return words(block)
+    return block.map(lambda cell: words(cell) if isinstance(cell, str) else cell)
 
 
 def to_html(title: str, sections: tuple[Section, ...]) -> str:
