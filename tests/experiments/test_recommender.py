@@ -52,9 +52,9 @@ def test_the_users_files_are_found_and_networks_told_of_the_users(
     rng = np.random.default_rng(0)
     place = tmp_path / "coat"
     (place / "user_item_features").mkdir(parents=True)
-    for part, share in (("train", 0.08), ("test", 0.05)):
-        matrix = rng.integers(1, 6, (290, 300)) * (rng.random((290, 300)) < share)
-        np.savetxt(place / f"{part}.ascii", matrix, fmt="%d")
+    where = rng.random((290, 300))
+    for part, here in (("train", where < 0.08), ("test", where > 0.95)):
+        np.savetxt(place / f"{part}.ascii", rng.integers(1, 6, (290, 300)) * here, fmt="%d")
     for of, shape in (("user", (290, 14)), ("item", (300, 33))):
         np.savetxt(place / "user_item_features" / f"{of}_features.ascii", rng.integers(0, 2, shape), fmt="%d")
     experiment = recommender(folder=tmp_path)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pyro_mnar import ImportanceWeightedELBO, MissingnessGraph, Table
+from pyro_mnar import ImportanceWeightedELBO, MissingnessGraph, Table, mechanisms
 from pyro_mnar.capture.gradient import capture
 from pyro_mnar.distributions import Levels
 from pyro_mnar.distributions.own_value import OwnValueMechanism, given_missing
@@ -70,6 +70,15 @@ def test_a_network_of_the_levels_takes_a_pass_for_each(own_store: None) -> None:
     points = torch.tensor(table.schema.columns[1].points)[None]
     assert mechanism.effects_of_levels((1,), points) is None
     assert mechanism.effects_of_levels((2,), points) is not None
+
+
+def test_only_what_says_so_is_asked_for_effects_and_causes() -> None:
+    table = towns(5)
+    mechanism = self_masked(table).mechanism
+    assert isinstance(mechanism, mechanisms.AddsByLevel) and isinstance(mechanism, mechanisms.NamesOwnCauses)
+    assert [mechanism.causes_own(d) for d in range(3)] == [False, True, True]  # "a" is complete: nothing masks it
+    network = torch.nn.Linear(3, 3)
+    assert not isinstance(network, (mechanisms.AddsByLevel, mechanisms.NamesOwnCauses))
 
 
 @pytest.mark.slow
