@@ -204,8 +204,8 @@ class CapturedAdam:
         """Take a step whose loss and gradient are known."""
         kept = [tensor.clone() for tensor in self.state]
         own_loss, gradient = expected
-        loss = self.step(inputs)
         moment = torch.lerp(kept[1], clipped(gradient, kept[2], inputs[3][2]), 1 - BETAS[0])
+        loss = self.step(inputs)  # machine code empties the list
         # The first moment shows the gradient without the amplification that θ's own step has where it is tiny.
         pairs = {"loss": (loss, own_loss), "gradient": (self.state.first, moment)}
         wrong = [name for name, (got, own) in pairs.items() if differ(got, own)]

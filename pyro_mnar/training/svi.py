@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from pyro_mnar.training.stepper import CLIP
 from pyro_mnar.training.warm_start import continued, take_over
 
 DEFAULT_STEPS, DEFAULT_RATE = 3_000, 2e-2
+FROM_DATA = "data"
 # Of a pair that starts from the data, near where training ends; with more steps the rate grows along.
 STEPS_FROM_NEAR, RATE_FROM_NEAR, STEPS_OF_RATE = 150, 1e-4, 600
 LEAST_EPOCHS = 30
@@ -59,7 +61,7 @@ def fit(
     patience: int | None = None,
     restarts: int = 1,
     bootstrap: int = 0,
-    start: Fit | None = None,
+    start: Fit | Literal["data"] | None = None,
     checkpoint: str | PathLike[str] | None = None,
     every: int | None = None,
     resume: bool = False,
@@ -75,12 +77,11 @@ def fit(
         guide: Its guide; latents that it leaves out are proposed from the model.
         table: The rows to fit.
         epochs: Passes over the table; by default enough for 3,000 steps, and at least 30; for 150 steps where model and
-            guide start from the table near where training ends (:mod:`pyro_mnar.models.data_start`), of which the
-            log has a line, and no restarts, bootstrap or learning rate are asked for.
+            guide start from the data.
         batch_size: Rows of a minibatch.
         num_particles: K.  What more would add to the bound stands in ``Fit.particle_gain`` after training, and the log
             warns where it is large: few particles pull mechanisms towards ignorable ones.
-        learning_rate: Adam's, at the start; by default 0.02, and 0.0001 for such a pair, more where steps are many.
+        learning_rate: Adam's, at the start; by default 0.02, and from the data 0.0001, more where steps are many.
         clip: A minibatch's gradient is made no longer than so many times the root mean square of those before it, so
             that a row far from all others does not hold the steps after it back (docs/how_to.md); None for no limit.
         seed: Of minibatches, noise and held-out rows; the caller's generators stay as they are.
@@ -99,6 +100,10 @@ def fit(
             (:mod:`pyro_mnar.training.bootstrap`).
         start: A fit of the same schema to go on from: its parameters are put into model and guide before training (the
             same objects, or others made alike), and the history goes on.  Adam starts anew, at ``learning_rate``.
+            ``"data"``: begin where EM on the linear-Gaussian self-masked model ends
+            (:mod:`pyro_mnar.models.data_start`), and train for a twentieth of the steps; for columns of numbers and
+            mechanisms without networks, a warning says where it is at random after all.  Faster, and on some tables
+            better, on others worse (docs/models/gina.md).
         checkpoint: A file to keep what training has reached, for ``resume``; the one before it is kept beside it
             (docs/saving.md).
         every: Epochs between two checkpoints; by default there is one as soon as ten seconds have passed.  What was
@@ -134,8 +139,8 @@ def fit(
     if checkpoint is None and (resume or every is not None):
         given = "resume=True" if resume else f"every={every}"
         raise ValueError(f"checkpoint: expected a file beside {given}, got none")
-    if start is not None and not isinstance(start, Fit):
-        raise TypeError(f"start: expected a Fit, such as Fit.load(path) gives, got {start!r}")
+    if start is not None and not isinstance(start, Fit) and start != FROM_DATA:
+        raise TypeError(f"start: expected a Fit, such as Fit.load(path) gives, or {FROM_DATA!r}, got {start!r}")
     seed_of(seed)
     objective = ImportanceWeightedELBO(num_particles, estimator)
     table, validation = _split(table, held_out, seed)
@@ -148,8 +153,18 @@ def fit(
             module.to(device)
     if start is not None and restarts > 1:
         raise ValueError(f"start: expected no restarts, which draw parameters anew, got restarts={restarts}")
-    may_start = start is None and restarts == 1 and not bootstrap and learning_rate is None
-    is_near = may_start and start_pair(model, guide, table, device, resume=resume)
+    from_data, start = start == FROM_DATA, start if isinstance(start, Fit) else None
+    if from_data and bootstrap:
+        raise ValueError(
+            f"start: {FROM_DATA!r} takes steps too small for what bootstrap weights move, got bootstrap={bootstrap}"
+        )
+    is_near = from_data and start_pair(model, guide, table, device, resume=resume)
+    if from_data and not is_near:
+        warnings.warn(
+            "start: at random, since the data do not say where all parameters of this model and guide end"
+            " (docs/models/gina.md)",
+            stacklevel=2,
+        )
     epochs = epochs or _default_epochs(len(table), batch_size, is_near=is_near)
     learning_rate = learning_rate or _default_rate(epochs * math.ceil(len(table) / batch_size), is_near=is_near)
     kept = None
@@ -169,6 +184,7 @@ def fit(
             "restarts": int(restarts),
             "bootstrap": int(bootstrap),
             "compile": compile,
+            "from the data": from_data,
         }
         settings = settings_of(model, guide, table, validation, start, **numbers)
         kept = Checkpoint(checkpoint, every, settings, (model, guide), resume=resume)

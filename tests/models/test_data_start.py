@@ -64,10 +64,7 @@ def test_little_is_left_to_train() -> None:
     told = {}
     for name, epochs in (("data", None), ("random", 600)):
         model, guide = GINA(table, mechanism=OwnValue, seed=0), ZeroImpute(table, 3, seed=0)
-        if name == "random":
-            with torch.no_grad():
-                model.decoder.network.linear.bias.add_(0.01)  # pyright: ignore
-        fitted = fit(model, guide, table, epochs=epochs, progress=False)
+        fitted = fit(model, guide, table, epochs=epochs, start="data" if name == "data" else None, progress=False)
         told[name] = bound_of(fitted.model, fitted.guide, others)
         assert len(fitted.history) == (39 if name == "data" else 600)
     assert told["data"] > told["random"] - 0.05
@@ -164,8 +161,25 @@ def test_networks_in_the_mechanism_and_few_features_are_trained_for_longer() -> 
     assert all(torch.equal(*both) for both in zip(before, general.parameters(), strict=True))
     assert not start_pair(GINA(table, mechanism=Constant, seed=0), PointNet(table, 3, seed=0), table, CPU)
     assert start_pair(GINA(table, mechanism=Constant, seed=0), MeanField(table, 3), table, CPU)
-    fitted = fit(GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3, seed=0), table, progress=False)
+    fitted = fit(
+        GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3, seed=0), table, start="data", progress=False
+    )
     assert len(fitted.history) == 150 * 128 / 100
+
+
+def test_it_has_to_be_asked_for_and_says_where_it_is_at_random_after_all() -> None:
+    table = Table.from_frame(shadowed(0, rows=100))
+    pair = GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3, seed=0)
+    before = [parameter.detach().clone() for parameter in pair[0].parameters()]
+    fit(*pair, table, epochs=1, learning_rate=1e-9, progress=False)
+    for one, other in zip(before, pair[0].parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    with pytest.warns(UserWarning, match="start: at random, since the data do not say"):
+        fit(GINA(table, mechanism=General, seed=0), ZeroImpute(table, 3, seed=0), table, start="data", epochs=1)
+    with pytest.raises(ValueError, match=r"start: 'data' takes steps too small .* got bootstrap=2"):
+        fit(*pair, table, start="data", bootstrap=2)
+    with pytest.raises(TypeError, match=r"start: expected a Fit, .* or 'data', got 'random'"):
+        fit(*pair, table, start="random")  # pyright: ignore
 
 
 def test_gaps_with_bounds_and_empty_columns_keep_the_random_start() -> None:

@@ -156,7 +156,6 @@ def test_the_same_numbers_come_whenever_training_was_killed(
 
 
 OPTIONS: dict[str, Any] = {"epochs": 3, "batch_size": 40, "progress": False, "compile": "eager"}
-OPTIONS["learning_rate"] = 0.02
 
 
 def interrupted_at(path: Path, kill: Callable[..., None], epochs: int = 2, **options: Any) -> Path:
