@@ -6,9 +6,12 @@ of 500 rows with u always seen: the mean of x, its slope on u, and the share of 
 and its missing values are summed out, so that its bound is the evidence and what is judged are the intervals alone:
 with 20 draws from bootstrap fits, and with 20 from the point fit.
 
-    python benchmarks/coverage.py --replications 1000
+A table holds 50 replications side by side, pairs (u, x) that have nothing to do with each other but the weights of the
+bootstrap, so that one fit serves them all.
 
-appends to results/coverage/runs.csv (replications that stand there are not run again) and prints the table.
+    python benchmarks/coverage.py --tables 20
+
+writes results/coverage/runs.csv (tables that stand there are not run again) and prints the summary.
 """
 
 from __future__ import annotations
@@ -27,17 +30,17 @@ from torch import Tensor
 from pyro_mnar import OwnValueMechanism, Table, fit, impute, observe_mask, partially_observed, rows
 
 RUNS = Path(__file__).parent / "results" / "coverage" / "runs.csv"
-ROWS, DRAWS, EPOCHS, ABOVE = 500, 20, 150, 1.5
+ROWS, COLUMNS, DRAWS, EPOCHS, ABOVE = 500, 50, 20, 150, 1.5
 TRUTH = {"mean": 1.0, "slope": 0.8, "share above": stats.norm.sf(ABOVE, 1.0, (0.8**2 + 0.8**2) ** 0.5)}
 
 
-class SelfMaskedRegression(PyroModule):
-    """x ~ N(a + b u, s²), log-odds of being observed c + d x; all standardised."""
+class SelfMaskedRegressions(PyroModule):
+    """x_d ~ N(a_d + b_d u_d, s_d²), log-odds of being observed c_d + d_d x_d; all standardised."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: int) -> None:
         super().__init__()
         self.level, self.slope, self.log_scale, self.intercept, self.change = (
-            torch.nn.Parameter(torch.zeros(1)) for _ in range(5)
+            torch.nn.Parameter(torch.zeros(columns)) for _ in range(5)
         )
 
     def forward(self, batch):
@@ -56,28 +59,35 @@ def no_guide(batch):
     """Nothing is proposed but by the model."""
 
 
-def sample(seed: int, rows: int = ROWS) -> pd.DataFrame:
+def sample(seed: int, rows: int = ROWS, columns: int = COLUMNS) -> pd.DataFrame:
+    """Columns u0, u1, ... and x0, x1, ... of independent replications."""
     random = np.random.default_rng([seed, 20])
-    u = random.normal(size=rows)
-    x = 1 + 0.8 * u + 0.8 * random.normal(size=rows)
-    return pd.DataFrame({"u": u, "x": np.where(random.random(rows) < 1 / (1 + np.exp(x - 1.8)), x, np.nan)})
+    u = random.normal(size=(rows, columns))
+    x = 1 + 0.8 * u + 0.8 * random.normal(size=u.shape)
+    seen = random.random(u.shape) < 1 / (1 + np.exp(x - 1.8))
+    pairs = {"u": u, "x": np.where(seen, x, np.nan)}
+    return pd.DataFrame({f"{name}{d}": values[:, d] for name, values in pairs.items() for d in range(columns)})
 
 
 def estimates(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The three, and their standard errors in a complete table."""
-    above = (frame.x > ABOVE).mean()
-    slope = stats.linregress(frame.u, frame.x)
-    return (
-        np.array([frame.x.mean(), slope.slope, above]),
-        np.array([frame.x.sem(), slope.stderr, (above * (1 - above) / len(frame)) ** 0.5]),
-    )
+    """The three of every replication, and their standard errors in a complete table; ``(3 replications,)``."""
+    columns = len(frame.columns) // 2
+    u, x = frame.to_numpy()[:, :columns], frame.to_numpy()[:, columns:]
+    above = (x > ABOVE).mean(axis=0)
+    slopes = [stats.linregress(u[:, d], x[:, d]) for d in range(columns)]
+    found = [x.mean(axis=0), [slope.slope for slope in slopes], above]
+    errors = [stats.sem(x), [slope.stderr for slope in slopes], (above * (1 - above) / len(x)) ** 0.5]
+    return np.concatenate(found), np.concatenate(errors)
 
 
-def replication(seed: int, rows: int = ROWS, draws: int = DRAWS, epochs: int = EPOCHS) -> pd.DataFrame:
-    """One row an estimand and way of drawing."""
-    table = Table.from_frame(sample(seed, rows), auxiliary=["u"])
+def replications(
+    seed: int, columns: int = COLUMNS, rows: int = ROWS, draws: int = DRAWS, epochs: int = EPOCHS
+) -> pd.DataFrame:
+    """One row a replication, estimand and way of drawing."""
+    frame = sample(seed, rows, columns)
+    table = Table.from_frame(frame, auxiliary=[f"u{d}" for d in range(columns)])
     result = fit(
-        SelfMaskedRegression(),
+        SelfMaskedRegressions(columns),
         no_guide,
         table,
         epochs=epochs,
@@ -91,21 +101,24 @@ def replication(seed: int, rows: int = ROWS, draws: int = DRAWS, epochs: int = E
     found = []
     for way, source in (("bootstrap fits", result), ("point fit", result.without_bootstrap())):
         pooled = impute(source, table, num_draws=draws, num_particles=1, seed=seed).pool(estimates, dfcom=rows - 2)
-        for at, (estimand, truth) in enumerate(TRUTH.items()):
-            lower, upper = pooled.interval[at]
-            found.append(
+        lower, upper = pooled.interval.T
+        truth = np.repeat(list(TRUTH.values()), columns)
+        found.append(
+            pd.DataFrame(
                 {
-                    "replication": seed,
-                    "estimand": estimand,
+                    "table": seed,
+                    "replication": np.tile(seed * columns + np.arange(columns), len(TRUTH)),
+                    "estimand": np.repeat(list(TRUTH), columns),
                     "draws from": way,
-                    "estimate": pooled.estimates[at],
-                    "standard_error": pooled.standard_errors[at],
+                    "estimate": pooled.estimates,
+                    "standard_error": pooled.standard_errors,
                     "lower": lower,
                     "upper": upper,
-                    "covers": bool(lower <= truth <= upper),
+                    "covers": (lower <= truth) & (truth <= upper),
                 }
             )
-    return pd.DataFrame(found)
+        )
+    return pd.concat(found, ignore_index=True)
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
@@ -126,18 +139,15 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--replications", type=int, default=1000)
-    parser.add_argument("--first", type=int, default=0, help="seed to begin with, to share the work among processes")
-    parser.add_argument("--out", type=Path, default=RUNS)
+    parser.add_argument("--tables", type=int, default=20)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    out = options.out
-    done = set(pd.read_csv(out).replication) if out.exists() else set()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for seed in range(options.first, options.first + options.replications):
+    done = set(pd.read_csv(RUNS).table) if RUNS.exists() else set()
+    RUNS.parent.mkdir(parents=True, exist_ok=True)
+    for seed in range(options.tables):
         if seed not in done:
-            replication(seed).to_csv(out, mode="a", header=not out.exists(), index=False, float_format="%.6g")
-    print(summary(pd.read_csv(out)).round(4).to_string())
+            replications(seed).to_csv(RUNS, mode="a", header=not RUNS.exists(), index=False, float_format="%.6g")
+    print(summary(pd.read_csv(RUNS)).round(4).to_string())
 
 
 if __name__ == "__main__":

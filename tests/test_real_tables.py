@@ -25,7 +25,7 @@ def score(model_class, masked, seed=0):
     table = Table.from_frame(masked.observed, dtype=torch.float32)
     model = model_class(table, seed=seed).float()
     guide = ZeroImpute(table, model.latent_dim, seed=seed).float()
-    trained = fit(model, guide, table, num_particles=20, seed=seed, progress=False)
+    trained = fit(model, guide, table, seed=seed, progress=False)
     completed = impute(trained, table, num_draws=20, num_particles=100, seed=seed).mean()
     return rmse(completed, masked)
 

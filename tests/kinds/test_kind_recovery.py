@@ -32,7 +32,7 @@ def errors(data: OneKind, model_class: type, seed: int, *, epochs: int, num_part
 def test_self_masked_column_is_recovered(kind: str) -> None:
     """More seeds: benchmarks/kinds.py."""
     data = one_kind(kind, seed=1)
-    assert np.abs(errors(data, SelfMasking, 1, epochs=150, num_particles=20)).max() < 3
+    assert np.abs(errors(data, SelfMasking, 1, epochs=150, num_particles=5)).max() < 3
     # Nothing is to be found here, so a fifth of the training is enough.
     assert np.abs(errors(data, Ignorable, 1, epochs=30, num_particles=5)).max() > 5
 

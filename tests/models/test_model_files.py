@@ -138,7 +138,7 @@ def test_logistic_self_masking_is_recovered_without_its_sign(seed: int) -> None:
     truth = pd.DataFrame(x, columns=COLUMNS)
     table = Table.from_frame(truth.where(rng.uniform(size=x.shape) < expit(1 - 3 * x)), auxiliary=[])
 
-    modelled = imputed_means(SelfMasking(table, latent_dim=1, seed=seed), table, epochs=100, num_particles=20)
+    modelled = imputed_means(SelfMasking(table, latent_dim=1, seed=seed), table, epochs=100, num_particles=5)
     ignored = imputed_means(Ignorable(table, latent_dim=1, seed=seed), table, epochs=20, num_particles=5)
     assert ((modelled - truth.mean()) / truth.std()).abs().max() < 0.1
     assert ((ignored - truth.mean()) / truth.std()).abs().min() > 0.4
