@@ -42,7 +42,7 @@ WIDTH_OF_COPY = 0.05  # standard deviation of a latent that copies U
 IDLE = 0.05  # of its random start, what a latent that the data do not speak for keeps
 ROUNDS_BEFORE, ROUNDS = 8, 25  # of EM: before slopes are looked for, and in all
 
-Matrix = Float[NDArray, "rows columns"]
+Matrix = Float[NDArray, "_ _"]
 
 
 def start_from_data(

@@ -87,7 +87,8 @@ def _summary(values: pd.Series, name: Hashable, given: str | Kind | None) -> Col
     if outlier is not None and choice.kind.likelihood == "student":
         unconstrained = unconstrained[~far_values(unconstrained)[0]]  # its units are those of the others
     moments = Moments.of(unconstrained)
-    is_constant = moments.std == 1.0 and np.ptp(seen) <= ROUNDING * np.abs(seen).max() and not choice.names_levels
+    is_flat = moments.std == 1.0 and np.ptp(seen) <= ROUNDING * np.abs(seen).max()
+    is_constant = bool(is_flat) and not choice.names_levels
     if not choice.kind.has_levels:
         check_told_apart(values, numbers, name)
     ends = float(seen.min()), float(seen.max())
