@@ -83,7 +83,7 @@ def estimates(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def replications(
     seed: int, columns: int = COLUMNS, rows: int = ROWS, draws: int = DRAWS, epochs: int = EPOCHS
 ) -> pd.DataFrame:
-    """One row a replication, estimand and way of drawing."""
+    """What the replications of one table come to: a row a way of drawing and estimand."""
     frame = sample(seed, rows, columns)
     table = Table.from_frame(frame, auxiliary=[f"u{d}" for d in range(columns)])
     result = fit(
@@ -101,38 +101,37 @@ def replications(
     found = []
     for way, source in (("bootstrap fits", result), ("point fit", result.without_bootstrap())):
         pooled = impute(source, table, num_draws=draws, num_particles=1, seed=seed).pool(estimates, dfcom=rows - 2)
-        lower, upper = pooled.interval.T
-        truth = np.repeat(list(TRUTH.values()), columns)
-        found.append(
-            pd.DataFrame(
+        for at, (estimand, truth) in enumerate(TRUTH.items()):
+            own = slice(at * columns, (at + 1) * columns)
+            lower, upper = pooled.interval[own].T
+            found.append(
                 {
                     "table": seed,
-                    "replication": np.tile(seed * columns + np.arange(columns), len(TRUTH)),
-                    "estimand": np.repeat(list(TRUTH), columns),
                     "draws from": way,
-                    "estimate": pooled.estimates,
-                    "standard_error": pooled.standard_errors,
-                    "lower": lower,
-                    "upper": upper,
-                    "covers": (lower <= truth) & (truth <= upper),
+                    "estimand": estimand,
+                    "replications": columns,
+                    "covered": int(((lower <= truth) & (truth <= upper)).sum()),
+                    "mean estimate": pooled.estimates[own].mean(),
+                    "variance of estimates": pooled.estimates[own].var(ddof=1),
+                    "mean standard error": pooled.standard_errors[own].mean(),
                 }
             )
-        )
-    return pd.concat(found, ignore_index=True)
+    return pd.DataFrame(found)
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
-    """Coverage with its standard error, the spread of the estimates, and their mean standard error."""
+    """Over all tables: coverage and its standard error, bias and spread of the estimates, their mean standard error."""
     groups = runs.groupby(["draws from", "estimand"], sort=False)
-    coverage, count = groups.covers.mean(), groups.covers.size()
+    count = groups["replications"].sum()
+    coverage = groups["covered"].sum() / count
     return pd.DataFrame(
         {
             "replications": count,
             "coverage": coverage,
             "error": (coverage * (1 - coverage) / count) ** 0.5,
-            "bias": groups.estimate.mean() - [TRUTH[estimand] for _, estimand in coverage.index],
-            "spread": groups.estimate.std(),
-            "mean_standard_error": groups.standard_error.mean(),
+            "bias": groups["mean estimate"].mean() - [TRUTH[estimand] for _, estimand in coverage.index],
+            "spread": groups["variance of estimates"].mean() ** 0.5,
+            "mean_standard_error": groups["mean standard error"].mean(),
         }
     )
 

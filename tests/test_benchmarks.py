@@ -116,7 +116,7 @@ def test_pooled_intervals_hold_the_truth(script: Callable[[str], Any]) -> None:
     """1,000 larger replications are in docs/pooling.md.
 
     Of 60 intervals that are right, fewer than 52 hold the truth once in 350 times.  Standard errors that are right lie
-    a fifth below the spread of 60 estimates once in 270 times.
+    a fifth below the spread of 60 estimates once in 240 times.
     """
     coverage = script("coverage")
     runs = pd.concat([coverage.replications(seed, columns=20, rows=200, draws=10) for seed in range(3)])
