@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pyro_mnar.infer.data_start import LatentStart
+from pyro_mnar.models.factor_count import number_of_factors
 from pyro_mnar.models.factor_em import (
     Cells,
     Factors,
@@ -25,7 +26,6 @@ from pyro_mnar.models.factor_em import (
     canonical,
     expected_without_own,
     fit_factors,
-    number_of_factors,
     posterior,
 )
 from pyro_mnar.models.mechanism_start import first_probits, own_values, put_mechanism

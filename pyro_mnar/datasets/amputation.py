@@ -19,8 +19,8 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from pyro_mnar.datasets.complete import Complete, RowGenerator
+from pyro_mnar.graphs.edges import SIGNS
 from pyro_mnar.graphs.graph import Edge, MissingnessGraph
-from pyro_mnar.graphs.nodes import SIGNS
 
 Score = Float[NDArray, " rows"]
 Weights = Mapping[Hashable, Mapping[Hashable, float]]

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy.typing import NDArray
 
-from pyro_mnar.graphs.nodes import FORMS, Edge, Nodes
+from pyro_mnar.graphs.edges import FORMS, Edge
+from pyro_mnar.graphs.nodes import Nodes
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.nn.indicators import Indicators
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pyro_mnar.graphs.nodes import Edge, Nodes
+from pyro_mnar.graphs.edges import Edge
+from pyro_mnar.graphs.nodes import Nodes
 
 ENTRIES = {"columns", "named", "incomplete", "auxiliaries", "latent", "edges", "preset"}
 

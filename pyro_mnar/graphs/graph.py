@@ -19,7 +19,8 @@ from typing import Any
 
 from pyro_mnar.graphs import drawing, files, picture, separation
 from pyro_mnar.graphs.compilation import mechanism_of
-from pyro_mnar.graphs.nodes import LATENT, Edge, Nodes, edge_of
+from pyro_mnar.graphs.edges import Edge, edge_of
+from pyro_mnar.graphs.nodes import LATENT, Nodes
 from pyro_mnar.graphs.presets import PRESETS, Rule, always_observed
 from pyro_mnar.graphs.separation import FigureOne, MissingnessKind
 from pyro_mnar.mechanisms.compiled import GraphMechanism

@@ -20,9 +20,10 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
+from pyro_mnar.graphs.edges import Edge
 from pyro_mnar.graphs.gap_evidence import GapEvidence, gap_evidence, has_atom
 from pyro_mnar.graphs.graph import MissingnessGraph
-from pyro_mnar.graphs.nodes import Edge, latent_beside, listed
+from pyro_mnar.graphs.nodes import latent_beside, listed
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.tables.blocks import events, members_of
 from pyro_mnar.tables.positions import spread_evenly

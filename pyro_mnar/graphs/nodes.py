@@ -1,8 +1,7 @@
-"""Nodes and edges of a missingness graph: what they are called, what may be known, which edges the theory admits."""
+"""Nodes of a missingness graph: what they are called, and which edges between them the theory admits."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,59 +11,11 @@ from typing import Any
 
 import networkx as nx
 
+from pyro_mnar.graphs.edges import Edge
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
-SIGNS = {"high": -1, "low": 1, None: 0, 0: 0, 1: 1, -1: -1}
-FORMS = ("linear", "nonlinear", None)
 LATENT = "Z"
-
-
-@dataclass(frozen=True)
-class Edge:
-    """An arrow, and what is known of it.
-
-    Attributes:
-        parent: A column, an auxiliary, the latent, or an ``R[column]``.
-        child: An ``R[column]``, or a column (X → X, Figure 1 i).
-        sign: Of the effect on the log-odds of being *observed*, other parents held fixed: -1 where high values go
-            missing (also written ``"high"``), +1 where low values do (``"low"``), 0 if unknown.
-        form: ``"linear"`` or ``"nonlinear"`` in those log-odds; None if unknown.
-        slope: The effect itself, where it is known: change of those log-odds per standard deviation of the parent (per
-            level of one indicator; seen against missing, of another R).  Beside a sign, its size.
-
-    Raises:
-        ValueError: If sign or form is none of these, or the slope is no number or contradicts them.
-    """
-
-    parent: Hashable
-    child: Hashable
-    sign: int | str | None = 0
-    form: str | None = None
-    slope: float | None = None
-
-    def __post_init__(self) -> None:
-        arrow = f"{self.parent} → {self.child}"
-        if self.sign not in SIGNS or isinstance(self.sign, bool):
-            raise ValueError(
-                f"{arrow}: expected sign 'high' (-1: high values go missing), 'low' (+1) or 0, got {self.sign!r}"
-            )
-        if self.form not in FORMS:
-            raise ValueError(f"{arrow}: expected form 'linear', 'nonlinear' or None, got {self.form!r}")
-        sign = SIGNS[self.sign]
-        if self.slope is not None:
-            is_number = isinstance(self.slope, (int, float)) and not isinstance(self.slope, bool)
-            if not is_number or not math.isfinite(self.slope):
-                raise ValueError(f"{arrow}: expected a number as slope, got {self.slope!r}")
-            if self.form == "nonlinear":
-                raise ValueError(f"{arrow}: expected no slope of a nonlinear edge, got {self.slope!r}")
-            if sign > 0 > self.slope:
-                raise ValueError(f"{arrow}: expected a slope from 0 beside sign 'low' (+1), got {self.slope!r}")
-            slope = float(sign * abs(self.slope) if sign else self.slope)
-            object.__setattr__(self, "slope", slope)
-            object.__setattr__(self, "form", "linear")
-            sign = (slope > 0) - (slope < 0)
-        object.__setattr__(self, "sign", sign)
 
 
 @dataclass(frozen=True)
@@ -321,26 +272,6 @@ def _columns_of(edges: Iterable[Edge], others: set[Hashable]) -> tuple[tuple[Has
     by_text = {str(column): column for column in columns}
     masked = [by_text.get(r[2:-1], r[2:-1]) for r in r_nodes]
     return tuple(dict.fromkeys([*columns, *masked])), tuple(masked)
-
-
-def edge_of(item: Any) -> Edge:
-    """From an edge, a pair, or a triple with knowledge."""
-    if isinstance(item, Edge):
-        return item
-    if (
-        not isinstance(item, (tuple, list))
-        or len(item) not in (2, 3)
-        or not isinstance({} if len(item) == 2 else item[2], Mapping)
-    ):
-        raise TypeError(
-            f"edge: expected (parent, child) or (parent, child, {{'sign': ..., 'form': ...}}), got {item!r}"
-        )
-    known = {} if len(item) == 2 else item[2]
-    if not set(known) <= {"sign", "form", "slope"}:
-        raise ValueError(
-            f"{item[0]} → {item[1]}: expected knowledge of 'sign', 'form' and 'slope', got {sorted(known)!r}"
-        )
-    return Edge(item[0], item[1], **known)
 
 
 def listed(names: Iterable[Hashable], limit: int = 6) -> str:

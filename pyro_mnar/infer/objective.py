@@ -23,18 +23,14 @@ import pyro.poutine as poutine
 import torch
 from jaxtyping import Float
 from pyro.infer import ELBO
-from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
-from pyro.poutine.util import prune_subsample_sites
-from pyro.util import check_site_shape
 from torch import Tensor
 
 from pyro_mnar.infer.arguments import whole_number
-from pyro_mnar.infer.coverage import check_claims, check_proposals
 from pyro_mnar.infer.estimators import ESTIMATORS, with_leaves
 from pyro_mnar.infer.level_dependence import sites_that_move_weights
-from pyro_mnar.infer.pair import check_shapes, explain
 from pyro_mnar.infer.parameters import check_parameters
+from pyro_mnar.infer.plates import plate_nesting
 from pyro_mnar.infer.row_independence import check_rows_alone
 from pyro_mnar.infer.shared import OverParticles, covers, shared_part
 from pyro_mnar.infer.sites import Site, is_shared, is_summed_out, mechanism_weights, stochastic_sites
@@ -145,7 +141,7 @@ class ImportanceWeightedELBO(ELBO):
         The first loss does so by itself, if it is not captured.
         """
         if math.isinf(self.max_plate_nesting):
-            self.max_plate_nesting = _find_plate_nesting(model, guide, self.plate, args, kwargs)
+            self.max_plate_nesting = plate_nesting(model, guide, self.plate, args, kwargs)
         if self._moving is None:
             self.check_rows(model, guide, *args, **kwargs)
             self._moving = sites_that_move_weights(model, guide, args, kwargs)
@@ -289,7 +285,7 @@ class ImportanceWeightedELBO(ELBO):
         if torch.is_grad_enabled():
             self.settle(model, guide, *args, **kwargs)
         elif math.isinf(self.max_plate_nesting):
-            self.max_plate_nesting = _find_plate_nesting(model, guide, self.plate, args, kwargs)
+            self.max_plate_nesting = plate_nesting(model, guide, self.plate, args, kwargs)
         count, dim = self.num_particles, None
         if self.vectorize_particles:
             count, over_particles = 1, self._over_particles()
@@ -323,46 +319,3 @@ class ImportanceWeightedELBO(ELBO):
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
         return model_trace, guide_trace
-
-
-def _find_plate_nesting(model: Callable, guide: Callable, plate: str, args: Any, kwargs: Any) -> int:
-    """Run guide and model once, without particles, to count plate dimensions and check shapes; draws no random numbers.
-
-    Raises:
-        ValueError: If the row plate has another size than the batch says, two sites stand for one column, the guide
-            proposes numbers for levels, or a site's shape does not fit its plates (checked while Pyro's validation is
-            enabled).
-    """
-    try:
-        with poutine.block(), torch.random.fork_rng():
-            guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-            model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
-    except Exception as error:
-        explain(error, model, guide, plate, args, kwargs)
-        raise
-    check_shapes(model_trace, guide_trace)
-    check_proposals(model_trace, guide_trace)
-    for batch in (value for value in (*args, *kwargs.values()) if isinstance(value, Batch)):
-        check_claims(model_trace, batch)
-        _check_row_plate(model_trace, batch, plate)
-    guide_trace, model_trace = prune_subsample_sites(guide_trace), prune_subsample_sites(model_trace)
-    sites = [site for trace in (model_trace, guide_trace) for site in trace.nodes.values() if site["type"] == "sample"]
-    if is_validation_enabled():
-        model_trace.compute_log_prob()
-        guide_trace.compute_log_prob()
-        for site in sites:
-            # Declared an int, though Pyro's own ELBO calls it with infinity, as here.
-            check_site_shape(site, max_plate_nesting=math.inf)  # pyright: ignore[reportArgumentType]
-    return max((-f.dim for site in sites for f in site["cond_indep_stack"] if f.dim is not None), default=0)
-
-
-def _check_row_plate(trace: Trace, batch: Batch, plate: str) -> None:
-    """Refuse a row plate without the factor N/B, beside which what rows share would count N/B times."""
-    for name, site in stochastic_sites(trace).items():
-        for frame in site["cond_indep_stack"]:
-            size = frame.full_size or frame.size
-            if frame.name == plate and (frame.size, size) != (len(batch), batch.size):
-                raise ValueError(
-                    f"site {name!r}: expected a plate {plate!r} of {len(batch)} rows out of {batch.size}, got"
-                    f" {frame.size} out of {size}: write `with rows(batch):`"
-                )

@@ -7,6 +7,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from pyro_mnar.models.factor_count import number_of_factors
 from pyro_mnar.models.factor_em import (
     Cells,
     Factors,
@@ -14,7 +15,6 @@ from pyro_mnar.models.factor_em import (
     canonical,
     expected_without_own,
     fit_factors,
-    number_of_factors,
     posterior,
 )
 
