@@ -40,7 +40,7 @@ class Mutant(NamedTuple):
 
 WEIGHTS, OBJECTIVE = "pyro_mnar/infer/weights.py", "tests/infer/test_objective.py"
 ESTIMATORS, GRADIENTS = "pyro_mnar/infer/estimators.py", "tests/infer/test_gradients.py"
-PRIMITIVES, WORDS = "pyro_mnar/primitives.py", "tests/test_primitives.py"
+PRIMITIVES, WORDS = "pyro_mnar/primitives/words.py", "tests/test_primitives.py"
 POOLING, POOLED = "pyro_mnar/imputation/pooling.py", "tests/imputation/test_pooling.py"
 SAMPLER, IMPUTED = (
     "pyro_mnar/imputation/sampler.py",
