@@ -253,8 +253,7 @@ class MissingnessGraph:
                 graph was declared over named columns and a column that goes missing is not among them.
         """
         latent = self.nodes.latent
-        is_free = latent == LATENT and not any(latent in (edge.parent, edge.child) for edge in self.edges)
-        nodes = Nodes.of_schema(schema_of(table), None if is_free else latent)
+        nodes = Nodes.of_schema(schema_of(table), None if latent == LATENT else latent, self.edges)
         if nodes == self.nodes:
             return self
         self.nodes.check_covers(nodes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pyro_mnar.distributions import Levels
@@ -22,20 +22,18 @@ class ParticleSet(NamedTuple):
     Attributes:
         log_weights: ``(particles, rows)``.
         x: Their missing entries, standardised; observed entries hold placeholders; ``(particles, rows, columns)``.
-        chosen: Position of the particle that each draw of each row takes; ``(draws, rows)``.
         given: Moments of the missing entries given the rest of the particle.
         draws: Missing entries of the particles that were resampled; ``(draws, rows, columns)``.
     """
 
     log_weights: Float[Tensor, "particles rows"]
     x: Float[Tensor, "particles rows columns"]
-    chosen: Int[Tensor, "draws rows"]
     given: Given
     draws: Float[Tensor, "draws rows columns"]
 
     def possible(self) -> Bool[Tensor, "draws rows"]:
         """Whether any particle of a draw has a weight that is not zero."""
-        return self.log_weights.unflatten(0, (len(self.chosen), -1)).isfinite().any(1)
+        return self.log_weights.unflatten(0, (len(self.draws), -1)).isfinite().any(1)
 
 
 class Weighed(NamedTuple):

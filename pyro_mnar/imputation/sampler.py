@@ -182,7 +182,7 @@ class Sampler:
             with noise, noise.rows_at(1) if isinstance(noise, RowNoise) else noise:
                 for columns, law in late:
                     draws[..., columns] = law.taken(chosen).sample().to(draws.dtype)
-        return ParticleSet(log_weights, x, chosen, given, draws)
+        return ParticleSet(log_weights, x, given, draws)
 
     def settle(self, batch: Batch) -> None:
         """Find out once what does not depend on the rows, draw what all rows share, and refuse a model that cannot be

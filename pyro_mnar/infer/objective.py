@@ -189,10 +189,9 @@ class ImportanceWeightedELBO(ELBO):
         Raises:
             ValueError: If particles are not vectorised.
         """
-        if not self.vectorize_particles:
-            raise ValueError("particles are drawn at once: expected vectorize_particles=True")
+        self._check_vectorised()
         with torch.no_grad():
-            with WithoutDrawing(only=undrawn):
+            with WithoutDrawing(only=undrawn) if undrawn else nullcontext():
                 (run,) = self._runs(model, guide, args, kwargs, draws_all=True)
             return Particles(run.log_weights(), run.scale, run.model_trace, run.guide_trace, self.plate)
 
@@ -204,8 +203,7 @@ class ImportanceWeightedELBO(ELBO):
         Raises:
             ValueError: If particles are not vectorised.
         """
-        if not self.vectorize_particles:
-            raise ValueError("particles are drawn at once: expected vectorize_particles=True")
+        self._check_vectorised()
         if self._moving is None:
             self._moving = sites_that_move_weights(model, guide, args, kwargs, quiet=True)
         with torch.no_grad():
@@ -310,6 +308,10 @@ class ImportanceWeightedELBO(ELBO):
             if len(runs) == 1 and runs[0].shared_guide_sites:  # all particles share one draw of what all rows share
                 guide = poutine.replay(guide, trace=shared_part(proposed, self.plate))
         return runs
+
+    def _check_vectorised(self) -> None:
+        if not self.vectorize_particles:
+            raise ValueError("particles are drawn at once: expected vectorize_particles=True")
 
     def _over_particles(self) -> OverParticles:
         dim = -1 - int(self.max_plate_nesting)

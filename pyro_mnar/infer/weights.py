@@ -29,7 +29,7 @@ class TracePair:
     ``model_sites``, ``guide_sites`` and ``from_model`` stand in the row plate; ``shared_model_sites`` and
     ``shared_guide_sites`` outside it.  ``drawn`` is the guide's trace with the draws as they depend on its parameters;
     ``guide_trace`` is the same trace, or its replay with the draws as leaves of the graph.  ``moving`` names sites
-    whose levels were to be summed out, and move the weight all the same (:mod:`pyro_mnar.infer.level_dependence`).
+    whose values were to be summed out, and move the weight all the same (:mod:`pyro_mnar.infer.level_dependence`).
     """
 
     def __init__(

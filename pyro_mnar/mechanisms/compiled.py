@@ -134,7 +134,7 @@ class GraphMechanism(nn.Module):
         if not self._bent_levels.isdisjoint(columns):
             return None
         effects = self.own_slope[list(columns), None] * points
-        if self.indicators is None or not len(self.indicators):
+        if self.indicators is None:
             return effects
         at = self._level_inputs[list(columns)][:, : points.shape[1]]
         at = torch.nn.functional.pad(at, (0, points.shape[1] - at.shape[1]), value=self.other_slope.shape[1])

@@ -3,10 +3,9 @@
     m ← β₁m + (1 - β₁)g,   v ← β₂v + (1 - β₂)g²,   θ ← θ - a_t·m / (√v·b_t + ε)
 
 with a_t the learning rate over 1 - β₁ᵗ and b_t = (1 - β₂ᵗ)^-½, which enter as inputs, as does the limit of g's length
-(:func:`~pyro_mnar.training.stepper.clipped`).  θ, m and v are one flat tensor
-each, changed in place; θ stays as it is where the loss is not finite.  Rows and random numbers are laid out for many
-steps at a time.  Now and then Python computes a step's loss and gradient too, from the same numbers: a model that does
-something else by now is found out.
+(:func:`~pyro_mnar.training.stepper.clipped`).  θ, m and v are one flat tensor each, changed in place; θ stays as it is
+where the loss is not finite.  Rows and random numbers are laid out for many steps at a time.  Now and then Python
+computes a step's loss and gradient too, from the same numbers: a model that does something else by now is found out.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pyro_mnar.capture.inductor import compiled
 from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.tracing import Captured, differ, flat
 from pyro_mnar.tables.batch import Batch, RowSource
-from pyro_mnar.training.stepper import BETAS, CLIP, AdamState, EagerSteps, Optimisation, clipped, limits
+from pyro_mnar.training.stepper import BETAS, AdamState, EagerSteps, Optimisation, clipped, limits
 
 EPSILON = 1e-8  # torch's default
 STEPS_BETWEEN_CHECKS = 200  # at least, where an epoch is shorter; a check takes about as long as ten captured steps
@@ -47,7 +46,7 @@ class CapturedSteps:
     ) -> None:
         self.optimisation, theta = optimisation, flat(optimisation.parameters)
         self.adam = CapturedAdam(
-            captured, theta, optimisation.table, optimisation.rates, steps_between_checks, clip=optimisation.clip
+            captured, theta, optimisation.table, optimisation.rates, steps_between_checks, optimisation.clip
         )
 
     @property
@@ -104,9 +103,9 @@ class CapturedAdam:
         table: All rows.
         rates: The learning rate of every step; ``(steps,)``.
         steps_between_checks: At least so many.
+        clip: How many times as long as usual a gradient may be; None for no limit.
         weights: How often each row of the table counts for each member, if otherwise than in the table; ``(members,
             rows)``.
-        clip: How many times as long as usual a gradient may be; None for no limit.
 
     Attributes:
         state: Parameters and moments, as they are now.
@@ -121,8 +120,8 @@ class CapturedAdam:
         table: RowSource,
         rates: Float[Tensor, " steps"],
         steps_between_checks: int,
+        clip: float | None,
         weights: Float[Tensor, "members rows"] | None = None,
-        clip: float | None = CLIP,
     ) -> None:
         self.captured, self.table, self.steps_between_checks = captured, table, steps_between_checks
         self.weights = weights

@@ -89,11 +89,12 @@ def log_evidence(
         is_shared = len(shared_part(poutine.trace(fit.guide).get_trace(few))) > 0
     most = math.ceil(num_particles / SHARED_DRAWS) if is_shared else num_particles
     rows_at_once = max(1, min(len(table), elements_at_once // (min(num_particles, 200) * table.schema.num_columns)))
-    chunks = []
+    chunks, objectives = [], {}
     for batch in table.batches(rows_at_once, device=device):
         with session.running():
             first, second = (
-                _log_mean_weight(model, fit.guide, batch, num_particles, elements_at_once, most) for _ in range(2)
+                _log_mean_weight(model, fit.guide, batch, num_particles, elements_at_once, most, objectives)
+                for _ in range(2)
             )
         both = torch.logaddexp(first, second) - np.log(2)
         single = (first + second) / 2
@@ -130,11 +131,19 @@ def standard_errors(per_row: Float[NDArray, "*fits rows"], weight: Float[NDArray
 
 
 def _log_mean_weight(
-    model: Callable, guide: Callable, batch: Batch, num_particles: int, elements_at_once: int, most: int
+    model: Callable,
+    guide: Callable,
+    batch: Batch,
+    num_particles: int,
+    elements_at_once: int,
+    most: int,
+    objectives: dict[int, ImportanceWeightedELBO],
 ) -> Float[Tensor, " rows"]:
-    """Per row, log (1/K) Σ_k w_k, as many particles at a time as fit into memory, and at most so many."""
+    """Per row, log (1/K) Σ_k w_k, as many particles at a time as fit into memory, and at most so many.
+
+    Objectives are kept by their number of particles: each finds out once what does not depend on the rows.
+    """
     at_once = max(1, min(most, elements_at_once // (len(batch) * batch.num_columns)))
-    objectives = {}
     total = batch.x.new_full((len(batch),), -torch.inf)
     for start in range(0, num_particles, at_once):
         count = min(at_once, num_particles - start)

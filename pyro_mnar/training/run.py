@@ -252,9 +252,8 @@ class TrainingRun:
 
     def _bounds(self, batch: Batch) -> Float[Tensor, " rows"]:
         """The estimate of every row's bound, times its weight."""
-        run = self.objective.particles(self.fit.model, self.fit.guide, batch)
-        factor = run.scale * len(batch) / batch.size
-        bounds = factor * (run.log_weights.logsumexp(0) - math.log(len(run.log_weights)))
+        log_weights = self.objective.log_weights(self.fit.model, self.fit.guide, batch)
+        bounds = log_weights.logsumexp(0) - math.log(len(log_weights))
         return bounds if batch.weight is None else batch.weight * bounds
 
     def _monitor(self, row: dict[str, float]) -> None:

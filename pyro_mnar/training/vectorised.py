@@ -62,9 +62,7 @@ class VectorisedSteps:
         graph = mapped(self.captured, theta, first.example())
         weights = [member.table.weight for member in members if isinstance(member.table, Reweighted)]
         of_members = torch.stack(weights) if weights else None
-        self.adam = CapturedAdam(
-            graph, theta, first.table, first.rates, steps_between_checks, of_members, clip=first.clip
-        )
+        self.adam = CapturedAdam(graph, theta, first.table, first.rates, steps_between_checks, first.clip, of_members)
 
     @property
     def mode(self) -> str:
