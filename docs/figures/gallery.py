@@ -59,8 +59,9 @@ def pictures() -> dict[str, Any]:
     )
     imputations = impute(result, table, seed=0)
     plain = PartialVAE(table, latent_dim=2, seed=0)
-    ignorable = impute(fit(plain, ZeroImpute(table, 2, seed=0), table, **QUICK), table, seed=0)
-    diagnosis = diagnose(result, imputations, replicates=REPLICATES)
+    plain_fit = fit(plain, ZeroImpute(table, 2, seed=0), table, **QUICK)
+    ignorable = impute(plain_fit, table, seed=0)
+    diagnosis = diagnose(result, imputations, ignorable=plain_fit, replicates=REPLICATES)
     report = check_identifiability(result, table, epochs=2 if SMOKE else 20, profile=not SMOKE)
     edges = [("income", "R[income]", {"sign": "high"}), ("age", "R[health]"), ("health", "R[health]"), ("Z", "R[rent]")]
     graph = MissingnessGraph(edges, table)

@@ -39,7 +39,7 @@ def pool(options: argparse.Namespace) -> Outcome:
     manifest = _manifest(options.folder)
     if manifest.get("interrupted"):
         print(f"{options.folder}: made by a training that was interrupted after {manifest['epochs']} epochs")
-    note = OF_BOOTSTRAP if manifest.get("from_bootstrap") else HELD_FIXED
+    note = in_options(OF_BOOTSTRAP if manifest.get("from_bootstrap") else HELD_FIXED)
     frames = _frames(options.folder, manifest)
     first = next(frames, None)
     if first is None:

@@ -95,7 +95,6 @@ def complete_file(options: argparse.Namespace) -> Outcome:
     names += [KEPT_FIT] if result is None else []
     folder = OutputFolder(options.out, names, options.data)
     decided: dict[str, Any] = {"fit": str(options.fit)}
-    content: list[bytes] = []  # of the fit's file, where it was not there before
     if result is None:
         prepared = prepare(options, source)
         decided = prepared.decided
@@ -106,12 +105,13 @@ def complete_file(options: argparse.Namespace) -> Outcome:
         print("\n".join(inputs.described(source)))
     if result.interrupted and not options.keep_interrupted:
         raise interrupted(options, result, "--keep-interrupted writes what such a model imputes, ")
+    kept_fit: list[tuple[str, bytes]] = []  # where it was not there before
     if not options.fit:
-        content = [inputs.content(result, source, {"seed": options.seed, "held_out": [], "decided": decided})]
+        content = inputs.content(result, source, {"seed": options.seed, "held_out": [], "decided": decided})
+        kept_fit.append((KEPT_FIT, content))
     imputations = impute(result, source.table, num_draws=num_draws, seed=options.seed, device=device)
     about = _about(options, source, result, imputations)
-    written_fit = zip([KEPT_FIT], content, strict=False)
-    folder.write(chain(_files(source.text, imputations, result, names), written_fit), about)
+    folder.write(chain(_files(source.text, imputations, result, names), kept_fit), about)
     print(f"{options.out}: {num_draws} completed tables and their mean; {imputations.cells.shape[1]} cells imputed")
     print(f"next: pyro-mnar pool {options.out} 'OUTCOME ~ COLUMN + COLUMN' runs a regression on all of them")
     kept = options.fit or options.out / KEPT_FIT

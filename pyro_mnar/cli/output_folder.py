@@ -6,7 +6,6 @@ of one run, and that all of them are there.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from pyro_mnar.tables.whole_files import settle, write_atomically, write_through
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".unfinished"  # where files are until all are written
@@ -74,7 +75,7 @@ class OutputFolder:
         with self._unfinished() as folder:
             digests: dict[str, str] = {}
             for name, content in files:
-                _write(folder / name, content)
+                write_through(folder / name, content)
                 digests[name] = hashlib.sha256(content).hexdigest()
             # Between the first renaming and the last the files are of two runs: the manifest says so.
             before = self._known() or {}
@@ -82,13 +83,13 @@ class OutputFolder:
             self._say(folder, {**about, "complete": False, "files": between})
             for name in digests:
                 os.replace(folder / name, self.path / name)
-            _settle(self.path)
+            settle(self.path)
             self._say(folder, {**about, "complete": True, "files": {name: [d] for name, d in digests.items()}})
 
     def _say(self, folder: Path, manifest: dict[str, Any]) -> None:
-        _write(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+        write_through(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
         os.replace(folder / MANIFEST, self.path / MANIFEST)
-        _settle(self.path)
+        settle(self.path)
 
     def _known(self) -> dict[str, list[str]] | None:
         """Digests that files of earlier runs may have; None if there was no run."""
@@ -120,31 +121,7 @@ def write_new(path: Path, content: bytes) -> None:
     """
     if path.is_symlink() or path.exists():
         raise ValueError(f"{path}: expected a file that is not there yet")
-    part = path.with_name(f".{path.name}.unfinished")
-    try:
-        _write(part, content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    _settle(path.parent)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _settle(folder: Path) -> None:
-    """Let renamings reach the disk, where the system lets a folder be opened."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    with contextlib.suppress(OSError):  # some file systems cannot
-        os.fsync(descriptor)
-    os.close(descriptor)
+    write_atomically(path, content)
 
 
 def _digest(path: Path) -> str:

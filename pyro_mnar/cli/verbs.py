@@ -143,7 +143,7 @@ def _check(commands: Any) -> None:
     command.add_argument(
         "--no-twins",
         action="store_true",
-        help="no search for other parameters that fit as well and impute otherwise, which takes some ten refits",
+        help="no search for other parameters that fit as well and impute otherwise: two or three trainings less",
     )
     command.add_argument("--detail", action="store_true", help="name the assumptions as the literature does")
     add_running(command)

@@ -82,7 +82,8 @@ def check_identifiability(
     Args:
         fit_or_model: A fit; or a model function, for the lines that need no trained parameters.
         table: The rows it is for.
-        search: Whether to search for twins, which refits the model some ten times, together.
+        search: Whether to search for twins, which refits the model from many starts, together, in about the time of two
+            or three trainings.
         seed: Same seed, same report.
         **search_options: As for :func:`~pyro_mnar.diagnostics.twins.search_twins`: ``fresh``, ``profile``, ``epochs``,
             ``batch_size``, ``num_particles``, ``learning_rate``, ``tolerance``, ``least_difference``, ``progress``.

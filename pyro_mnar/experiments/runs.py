@@ -88,10 +88,10 @@ class Runs:
         self._drop_torn_line()
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        if not self.path.exists() or self.path.stat().st_size == 0:
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if not size:
             writer.writerow(COLUMNS)
         writer.writerows(lines)
-        size = self.path.stat().st_size if self.path.exists() else 0
         try:
             # Not by os.write alone, which may write a part of it and say so by a number that nobody reads.
             with self.path.open("ab") as file:

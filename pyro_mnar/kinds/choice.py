@@ -16,7 +16,7 @@ from pyro_mnar.kinds.identifiers import check_levels
 from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.levels import Binary, Categorical, Ordinal
 from pyro_mnar.kinds.numbers import Continuous, Numbers, Positive
-from pyro_mnar.kinds.reading import holds_words, numbers_of
+from pyro_mnar.kinds.reading import are_whole, holds_words, numbers_of
 from pyro_mnar.kinds.registry import named
 
 MOST_LEVELS = 10  # of whole numbers that are taken for levels
@@ -161,6 +161,5 @@ def _are_whole(values: pd.Series, observed: pd.Series) -> bool:
     if pd.api.types.is_integer_dtype(values.dtype):
         return True
     if pd.api.types.is_float_dtype(values.dtype):
-        numbers = np.asarray(observed)  # of a sparse column, which pandas 2 cannot round
-        return 0 < len(observed) < len(values) and bool((numbers == np.rint(numbers)).all())
+        return 0 < len(observed) < len(values) and are_whole(observed)
     return values.dtype == object and pd.api.types.infer_dtype(observed, skipna=True) == "integer"

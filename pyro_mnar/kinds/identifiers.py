@@ -13,7 +13,7 @@ from collections.abc import Hashable
 import numpy as np
 import pandas as pd
 
-from pyro_mnar.kinds.reading import cell, holds_words
+from pyro_mnar.kinds.reading import are_whole, cell, holds_words
 
 MOST_WORDS = 100  # levels of a text column that nobody declared a category
 FEW_LEVELS = 10  # that a column may have however few rows there are
@@ -41,7 +41,7 @@ def why_carried(values: pd.Series, column: Hashable, *, num_observed: int | None
     if pd.api.types.is_bool_dtype(values.dtype) or pd.api.types.is_datetime64_any_dtype(values.dtype):
         return ""
     is_float = pd.api.types.is_float_dtype(values.dtype) and len(observed) < len(values)  # whole, but for the gaps
-    if pd.api.types.is_integer_dtype(values.dtype) or (is_float and bool((observed == observed.round()).all())):
+    if pd.api.types.is_integer_dtype(values.dtype) or (is_float and are_whole(observed)):
         return _why_an_identifier(observed, column, rows, is_complete=len(observed) == len(values))
     if not (isinstance(values.dtype, pd.CategoricalDtype) or holds_words(observed)):
         return ""
@@ -71,8 +71,7 @@ def counts_rows(values: pd.Series, first: int, before: int = 0) -> bool:
 def _why_an_identifier(observed: pd.Series, column: Hashable, rows: int, *, is_complete: bool) -> str:
     if rows <= FEW_LEVELS or len(observed) != rows:
         return ""
-    first = int(cell(observed, 0))
-    if is_complete and counts_rows(observed, first):
+    if is_complete and counts_rows(observed, first := int(cell(observed, 0))):
         return f"the rows, counted from {first}"
     different = observed.nunique() if NAME_OF_AN_IDENTIFIER.fullmatch(str(column)) else 0
     if different >= NEARLY_ALL * rows:

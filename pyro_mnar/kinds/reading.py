@@ -54,6 +54,12 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
     return numbers
 
 
+def are_whole(values: pd.Series) -> bool:
+    """Whether numbers, none of them missing, are whole; infinity counts as such."""
+    numbers = np.asarray(values)  # pandas 2 cannot round a sparse column
+    return bool((numbers == np.rint(numbers)).all())
+
+
 def levels_of(values: pd.Series) -> tuple[Any, ...]:
     """A column's different values in order: that of the categories, of a category dtype."""
     if isinstance(values.dtype, pd.CategoricalDtype):

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pyro_mnar.scale.extra import needed
 from pyro_mnar.scale.streamed import streamed_schema
+from pyro_mnar.tables.arrow_file import damaged
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
@@ -202,7 +203,7 @@ class RowGroups:
             try:
                 table = file.read_row_group(number)
             except (OSError, ValueError) as error:  # of which Arrow's own errors are made
-                raise _damaged(path, error, f"row group {number} ({self.sizes[group]} rows)") from None
+                raise damaged(path, error, f"row group {number} ({self.sizes[group]} rows)") from None
         stop = self.sizes[group] if stop is None else stop
         return table.slice(start, stop - start).to_pandas(types_mapper=_nullable().get, ignore_metadata=True)
 
@@ -234,14 +235,7 @@ def _open(path: str) -> Any:
     try:
         return needed("pyarrow.parquet").ParquetFile(path, page_checksum_verification=True)
     except (OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
-        raise _damaged(path, error, "its footer") from None
-
-
-def _damaged(path: str, error: Exception, part: str) -> ValueError:
-    told = str(error).strip().partition("\n")[0]
-    return ValueError(f"{path}: {part} cannot be read: {told}: take a copy, or write the file again")
+        raise damaged(path, error, "its footer") from None
 
 
 def _nullable() -> dict[Any, Any]:

@@ -69,11 +69,8 @@ def read(path: Path) -> ArrowFile:
 
     try:
         table = _table(path)
-    except (FileNotFoundError, PermissionError):
-        raise
     except (OSError, ValueError) as error:  # of which Arrow's own errors are made
-        told = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path}: cannot be read: {told}: take a copy, or write the file again") from None
+        raise damaged(path, error) from None
     if len(set(table.column_names)) < len(table.column_names):
         raise ValueError(f"{path}: expected each column name once, got {table.column_names!r}")
     plain = table
@@ -83,6 +80,15 @@ def read(path: Path) -> ArrowFile:
             known = compute.if_else(compute.is_nan(values.cast(pa.float64())), pa.scalar(None, of_file.type), values)
             plain = plain.set_column(at, of_file, known)
     return ArrowFile(path, table, plain.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True))
+
+
+def damaged(path: str | Path, error: Exception, part: str = "") -> Exception:
+    """What to say of a file, or of a part of it, that Arrow cannot read; of one that is not there, its own words."""
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return error
+    told = str(error).strip().partition("\n")[0].removesuffix(".")
+    what = f"{path}: {part} cannot be read" if part else f"{path}: cannot be read"
+    return ValueError(f"{what}: {told}: take a copy, or write the file again")
 
 
 def _table(path: Path) -> Any:

@@ -35,24 +35,27 @@ from pyro_mnar.tables.survey import WEIGHTS, design_columns, design_of, has_desi
 def encoded(
     frame: Any,
     *,
-    auxiliary: Collection[Hashable] | Literal["mask"] | None = None,
-    kinds: Mapping[Hashable, str | Kind] | str | Kind | None = None,
-    na_values: Mapping[Hashable, Any] | None = None,
-    not_applicable: Cells | None = None,
-    by_design: Cells | None = None,
-    lower: CellBounds | None = None,
-    upper: CellBounds | None = None,
-    constraints: Sequence[RowConstraint] = (),
-    carry: Collection[Hashable] = (),
-    derived: Mapping[Any, Any] | None = None,
-    standardize: bool | Mapping[Hashable, bool] = True,
-    weights: Hashable | None = None,
-    cluster: Hashable | None = None,
-    strata: Hashable | None = None,
-    schema: Schema | None = None,
-    dtype: torch.dtype | None = None,
+    auxiliary: Collection[Hashable] | Literal["mask"] | None,
+    kinds: Mapping[Hashable, str | Kind] | str | Kind | None,
+    na_values: Mapping[Hashable, Any] | None,
+    not_applicable: Cells | None,
+    by_design: Cells | None,
+    lower: CellBounds | None,
+    upper: CellBounds | None,
+    constraints: Sequence[RowConstraint],
+    carry: Collection[Hashable],
+    derived: Mapping[Any, Any] | None,
+    standardize: bool | Mapping[Hashable, bool],
+    weights: Hashable | None,
+    cluster: Hashable | None,
+    strata: Hashable | None,
+    schema: Schema | None,
+    dtype: torch.dtype | None,
 ) -> tuple[Schema, DenseStorage]:
-    """The schema of a frame, unless one is given, and all its cells."""
+    """The schema of a frame, unless one is given, and all its cells.
+
+    Arguments, their defaults and errors are those of :meth:`Table.from_frame <pyro_mnar.Table.from_frame>`.
+    """
     frame, native = as_pandas(frame)
     check_frame(frame, auxiliary, carry)
     check_types(standardize, schema, dtype)

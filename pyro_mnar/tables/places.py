@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
     def in_lines(self, message: str) -> str:
         """A message with lines in place of rows."""
-        return re.sub(r"\brow (\d+)", self._line_of, message)
+        return re.sub(r"(?<!['\"])\brow (\d+)\b(?!['\"])", self._line_of, message)  # not in a name or a value
 
     def _line_of(self, match: re.Match[str]) -> str:
         row = int(match[1])
@@ -45,11 +45,13 @@ def placed(place: Place, *, stacklevel: int) -> Iterator[None]:
     Raises:
         ValueError: In place of one from inside.
     """
-    with warnings.catch_warnings(record=True) as given:
-        warnings.simplefilter("always")
-        try:
+    given: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("always")
             yield
-        except ValueError as error:
-            raise ValueError(place.of_error(str(error))) from None
-    for one in given:
-        warnings.warn(place.in_lines(str(one.message)), one.category, stacklevel=stacklevel + 2)
+    except ValueError as error:
+        raise ValueError(place.of_error(str(error))) from None
+    finally:  # what was warned of before an error may be its cause
+        for one in given:
+            warnings.warn(place.in_lines(str(one.message)), one.category, stacklevel=stacklevel + 2)

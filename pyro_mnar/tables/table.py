@@ -22,7 +22,7 @@ from pyro_mnar.tables.delimited_text import packed
 from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.description import described
 from pyro_mnar.tables.encoding import encoded_bounds
-from pyro_mnar.tables.frame_files import filled_rows, has_format
+from pyro_mnar.tables.frame_files import filled_rows
 from pyro_mnar.tables.positions import CellPositions, LongNames, Positions, is_mask, positions_of
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.whole_files import write_atomically
@@ -160,7 +160,7 @@ class Table(TableConstructors):
         content = file.written(completed, imputed, levels)
         if Path(path).is_symlink() or Path(path).exists():
             raise ValueError(f"write: {path} is there: choose another name")
-        write_atomically(path, content if has_format(path) else packed(path, content))
+        write_atomically(path, packed(path, content))
 
     def bounded(self, *, lower: CellBounds | None = None, upper: CellBounds | None = None) -> Table:
         """The same rows, with bounds of single gaps: answers such as "above 10", which no mechanism scores.

@@ -22,10 +22,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes, previous: Pat
     path = Path(path)
     beside = path.with_name(_unfinished(path.name, os.getpid()))
     try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_through(beside, content)
         if previous is not None and path.exists():
             os.replace(path, previous)
         os.replace(beside, path)
@@ -34,12 +31,26 @@ def write_atomically(path: str | os.PathLike[str], content: bytes, previous: Pat
     finally:
         with contextlib.suppress(OSError):  # of a folder that cannot be written to, the error above tells
             beside.unlink(missing_ok=True)
-    if os.name == "posix":  # elsewhere a folder cannot be opened; the name is then as safe as the system makes it
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    settle(path.parent)
+
+
+def write_through(path: Path, content: bytes) -> None:
+    """Write a file as far as the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def settle(folder: Path) -> None:
+    """Let renamings reach the disk, where system and file system let a folder be synchronised."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    with contextlib.suppress(OSError):
+        os.fsync(descriptor)
+    os.close(descriptor)
 
 
 def remove_unfinished(path: Path) -> None:

@@ -28,8 +28,8 @@ Every line below is a test (`tests/bad_inputs`); `make bad-inputs` writes this p
 
 
 def message_of(error: Exception) -> str:
-    """What an error says, without the folders of this machine."""
-    return re.sub(r"[^\s'\"]*/tmp[^\s'\"]*/", "", str(error))
+    """What an error says, without folders of this machine and addresses of this process."""
+    return re.sub(r"[^\s'\"]*/tmp[^\s'\"]*/| at 0x[0-9a-f]+", "", str(error))
 
 
 def answer_of(case: Case) -> str:

@@ -28,6 +28,7 @@ from pyro_mnar import (
 )
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.models import GINA, PartialVAE
+from pyro_mnar.tables.places import Place, placed
 
 GAP = [1.0, np.nan, 3.0, 4.0]
 SEEN = [1.0, 2.0, 3.0, 5.0]
@@ -67,6 +68,11 @@ BAD_FRAMES = {
     "nothing left of codes": ({"income": [-9, -9]}, {"na_values": {"income": -9}}, ["'income'", "observed value"]),
     "infinity": ({"income": AT_17.replace(2.0, np.inf)}, {}, ["'income'", "finite", "inf", "row 17"]),
     "minus infinity": ({"income": AT_17.replace(2.0, -np.inf)}, {}, ["'income'", "finite", "-inf", "row 17"]),
+    "infinity among whole numbers beside a gap": (
+        {"income": [np.inf, *map(float, range(30)), np.nan]},
+        {},
+        ["'income'", "finite", "inf", "row 0"],
+    ),
     "infinity in a nullable column": (
         {"income": AT_17.astype("Float64").replace(2.0, np.inf)}, {}, ["'income'", "finite", "inf", "row 17"],
     ),
@@ -372,3 +378,20 @@ def test_the_models_and_guides_that_ship_refuse_nothing_that_is_right():
     model = PartialVAE(table, latent_dim=1, seed=0)
     result = fit(model, ZeroImpute(table, 1, seed=0), table, epochs=1, batch_size=99, progress=False)
     assert impute(result, table, num_draws=1).mean().notna().all(axis=None)
+
+
+def test_rows_become_lines_outside_of_names_and_values_and_warnings_come_before_an_error(tmp_path):
+    place = Place(tmp_path / "t.csv", (2, 4, 5))
+    told = place.in_lines("column 'row 1': expected numbers, got 'row 2' in row 1")
+    assert told == "column 'row 1': expected numbers, got 'row 2' in line 4"
+
+    def read() -> None:
+        with placed(place, stacklevel=1):
+            warnings.warn("carried, see row 0", stacklevel=1)
+            raise ValueError("no value in row 2")
+
+    with (
+        pytest.warns(UserWarning, match="carried, see line 2"),
+        pytest.raises(ValueError, match=r"t\.csv: no value in line 5"),
+    ):
+        read()
