@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from pyro_mnar.models.factor_em import first_factors
+from pyro_mnar.models.factor_em import regressed
 
 LEAST_UNIQUE = 0.02  # share of a column's variance that is its own
 
@@ -24,8 +24,8 @@ def number_of_factors(
     """
     rest = np.where(seen, x, 0.0)
     if covariates.shape[1]:
-        first = first_factors(rest, seen, covariates, 0, np.full(x.shape[1], np.nan), 0.0, False)
-        rest = np.where(seen, x - covariates @ first.of_covariates.T - first.offset, 0.0)
+        of_covariates, offset = regressed(rest, seen, covariates)
+        rest = np.where(seen, x - covariates @ of_covariates.T - offset, 0.0)
     has_spread = rest.std(0) > 0.05
     rest, seen = rest[:, has_spread], seen[:, has_spread]
     width = rest.shape[1]

@@ -83,7 +83,6 @@ def fit_factors(
     probits: Probits,
     masked: Bool[NDArray, "rows columns"],
     shrinkage: float = 0.0,
-    shared_noise: bool = False,
     rounds: int = 30,
 ) -> tuple[Factors, Cells]:
     """Estimate the factors from where the principal components of the seen values put them.
@@ -97,7 +96,6 @@ def fit_factors(
         probits: Mechanisms of columns that mask themselves; held.
         masked: Gaps that these mechanisms explain.
         shrinkage: Precision of a normal prior on λ and β.
-        shared_noise: Whether all columns have one ψ (probabilistic PCA).
         rounds: Of EM.
 
     Returns:
@@ -105,7 +103,7 @@ def fit_factors(
     """
     x = np.where(seen, x, 0.0)
     masked = masked & (probits.slope != 0)
-    factors = first_factors(x, seen, covariates, num_factors, variance, shrinkage, shared_noise)
+    factors = _first_factors(x, seen, covariates, num_factors, variance, shrinkage)
     site_value, site_precision = np.zeros_like(x), np.zeros_like(x)
     cells = Cells(x, np.where(seen, np.inf, 0.0))
     ones = np.ones((len(x), 1))
@@ -123,7 +121,7 @@ def fit_factors(
             )
             found = posterior(factors.loadings, level, factors.variance, cells)
         known = np.concatenate([covariates, ones], axis=1)
-        factors = _maximised(factors, found, known, cells, variance, shrinkage, shared_noise)
+        factors = _maximised(factors, found, known, cells, variance, shrinkage)
     return factors, cells
 
 
@@ -183,18 +181,21 @@ def _weights(variance: Float[NDArray, " columns"], cells: Cells) -> Float[NDArra
     return np.where(seen, 1 / variance, finite / (finite * variance + 1))
 
 
-def first_factors(
+def regressed(
     x: Float[NDArray, "rows columns"],
     seen: Bool[NDArray, "rows columns"],
     covariates: Float[NDArray, "rows covariates"],
-    num_factors: int,
-    variance: Float[NDArray, " columns"],
-    shrinkage: float,
-    shared_noise: bool,
-) -> Factors:
-    """Least squares on the covariates, principal components of what is left."""
-    count = np.maximum(seen.sum(0), 1)
-    offset = x.sum(0) / count
+    shrinkage: float = 0.0,
+) -> tuple[Float[NDArray, "columns covariates"], Float[NDArray, " columns"]]:
+    """β and b by least squares on the seen values.
+
+    Args:
+        x: Values, zero in the gaps.
+        seen: Where there are values.
+        covariates: u, complete.
+        shrinkage: Precision of a normal prior on β; a weak one is taken at least.
+    """
+    offset = x.sum(0) / np.maximum(seen.sum(0), 1)
     of_covariates = np.zeros((x.shape[1], covariates.shape[1]))
     if covariates.shape[1]:
         known = np.concatenate([covariates, np.ones((len(x), 1))], axis=1)
@@ -203,6 +204,19 @@ def first_factors(
             own = known[seen[:, column]]
             solved = np.linalg.solve(own.T @ own + ridge, own.T @ x[seen[:, column], column])
             of_covariates[column], offset[column] = solved[:-1], solved[-1]
+    return of_covariates, offset
+
+
+def _first_factors(
+    x: Float[NDArray, "rows columns"],
+    seen: Bool[NDArray, "rows columns"],
+    covariates: Float[NDArray, "rows covariates"],
+    num_factors: int,
+    variance: Float[NDArray, " columns"],
+    shrinkage: float,
+) -> Factors:
+    """Least squares on the covariates, principal components of what is left."""
+    of_covariates, offset = regressed(x, seen, covariates, shrinkage)
     rest = np.where(seen, x - covariates @ of_covariates.T - offset, 0.0)
     together = np.maximum(seen.T.astype(np.float64) @ seen, 1)
     scatter = rest.T @ rest / together
@@ -215,8 +229,6 @@ def first_factors(
     loadings = np.zeros((x.shape[1], num_factors))
     loadings[:, :used] = vectors[:, :used] * size[:used]
     left = np.maximum(np.diag(scatter) - (loadings**2).sum(1), LEAST_VARIANCE)
-    if shared_noise:
-        left = np.full_like(left, noise)
     return Factors(loadings, of_covariates, offset, np.where(np.isnan(variance), left, variance))
 
 
@@ -258,7 +270,6 @@ def _maximised(
     cells: Cells,
     fixed: Float[NDArray, " columns"],
     shrinkage: float,
-    shared_noise: bool,
 ) -> Factors:
     """The expected log-likelihood at its maximum."""
     rows, latents = found.mean.shape
@@ -290,7 +301,6 @@ def _maximised(
         of_square = np.einsum("dij,di,dj->d", (np.square(keep).T @ flat).reshape(-1, width, width), theta, theta)
         squares = squares + of_square + (2 * keep * add * before + add**2 + np.where(is_site, psi / total, 0.0)).sum(0)
     error = squares - 2 * (new * t).sum(1) + np.einsum("dij,di,dj->d", s, new, new)
-    count = np.maximum(used.sum(0), 1)
-    variance = np.full_like(error, error.sum() / used.sum()) if shared_noise else error / count
+    variance = error / np.maximum(used.sum(0), 1)
     variance = np.where(np.isnan(fixed), np.maximum(variance, LEAST_VARIANCE), fixed)
     return Factors(new[:, :latents], new[:, latents:-1], new[:, -1], variance)
