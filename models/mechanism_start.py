@@ -12,15 +12,15 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pyro_mnar.graphs.gap_evidence import LOGIT_OF_PROBIT, gap_evidence, has_atom
+from pyro_mnar.graphs.gap_evidence import LOGIT_OF_PROBIT, gap_evidence, logistic_regression
+from pyro_mnar.graphs.likely import STEEPEST, says_something
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.mechanisms.declared import Constant, LatentDependent, SelfMasking
 from pyro_mnar.models.factor_em import Probits
+from pyro_mnar.nn.networks import inverse_softplus
 from pyro_mnar.tables.batch import Batch
 
-LEAST_SEEN, LEAST_GAPS = 30, 10  # of a column whose slope is estimated
-LEAST_SLOPE, STEEPEST = 0.1, 6.0  # log-odds per standard deviation; under steeper ones few draws have a weight
-RIDGE = 0.1  # precision of a normal prior on slopes in complete columns
+LEAST_SLOPE = 0.1  # log-odds per standard deviation
 LEAST_SHARE = 1e-3
 
 
@@ -74,7 +74,7 @@ def first_probits(own: OwnValues, told: Float[NDArray, "rows columns"], batch: B
             if not already[at]:
                 intercept[at] = _middle_for(slope[at], told[used, at], is_seen)
             continue
-        if is_seen.sum() < LEAST_SEEN or (~is_seen).sum() < LEAST_GAPS or has_atom(values[is_seen]):
+        if not says_something(values[is_seen], ~is_seen):
             continue
         found = gap_evidence(values, is_seen, told[used][:, [at]])
         steep = float(np.clip(found.slope, -STEEPEST, STEEPEST))
@@ -111,7 +111,7 @@ def put_mechanism(mechanism: nn.Module, probits: Probits, own: OwnValues, batch:
         mechanism.intercept.copy_(intercept)
         return True
     size = slope.abs().clamp_min(LEAST_SLOPE)
-    of_size = size + torch.log(-torch.expm1(-size))  # softplus of it is the size
+    of_size = inverse_softplus(size)
     learned = torch.as_tensor(own.parents & np.isnan(own.known)).to(raw.device)
     has_gaps = (~batch.mask & batch.mask_modelled).any(0)
     is_near &= not bool((learned & has_gaps & ~has_slope.to(raw.device)).any())  # what is declared has to be trained
@@ -142,26 +142,11 @@ def _put_given(mechanism: GraphMechanism, intercept: Tensor, batch: Batch, has_s
             is_whole = False
             continue
         rows, chosen = batch.mask_modelled[:, at], mine.nonzero().squeeze(-1).to(inputs.device)
-        found = _logistic(inputs[rows][:, chosen], batch.mask[rows, at])
-        mechanism.raw_other_slope[at, chosen] = found[:-1].to(mechanism.raw_other_slope)
-        intercept[at] = found[-1]
+        seen = batch.mask[rows, at].double().cpu().numpy()
+        found = logistic_regression(seen, inputs[rows][:, chosen].cpu().numpy())
+        mechanism.raw_other_slope[at, chosen] = torch.as_tensor(found.slopes).to(mechanism.raw_other_slope)
+        intercept[at] = found.intercept
     return is_whole
-
-
-def _logistic(predictors: Float[Tensor, "rows predictors"], seen: Bool[Tensor, " rows"]) -> Float[Tensor, " _"]:
-    """Slopes and intercept of greatest likelihood, by Newton's method."""
-    design = torch.cat([predictors, torch.ones_like(predictors[:, :1])], dim=1)
-    precision = torch.full_like(design[0], RIDGE)
-    precision[-1] = 1e-6
-    found = torch.zeros_like(design[0])
-    for _ in range(25):
-        chance = torch.sigmoid(design @ found)
-        curvature = design.T @ (design * (chance * (1 - chance) + 1e-9)[:, None]) + torch.diag(precision)
-        step = torch.linalg.solve(curvature, design.T @ (seen.double() - chance) - precision * found)
-        found = found + step
-        if step.abs().max() < 1e-7:
-            break
-    return found
 
 
 def _middle_for(slope: float, told: Float[NDArray, " rows"], seen: Bool[NDArray, " rows"]) -> float:

@@ -69,11 +69,11 @@ def gap_evidence(y: Vector, seen: Bool[NDArray, " rows"], predictors: Predictors
     """
     r = seen.astype(np.float64)
     price = 0.5 * np.log(len(y))
-    nothing = _logistic(r, predictors[:, :0])
+    nothing = logistic_regression(r, predictors[:, :0]).log_likelihood
     causes, given = _causes(r, predictors, nothing)
     design = _with_squares(predictors)
 
-    regressed = _logistic(r, _regression(y, seen, design)[:, None])
+    regressed = logistic_regression(r, _regression(y, seen, design)[:, None]).log_likelihood
     if max(regressed, given) - nothing < HOPELESS:
         of_mask = regressed - max(given, nothing)
         return GapEvidence(tuple(causes), given - nothing, of_mask - price, of_mask, price, 0.0, 0.0)
@@ -249,7 +249,7 @@ def _causes(r: Vector, predictors: Predictors, nothing: float) -> tuple[list[int
     best = nothing
     while len(chosen) < min(width, MOST_CAUSES):
         others = [at for at in range(width) if at not in chosen]
-        tried = {at: _logistic(r, predictors[:, [*chosen, at]]) for at in others}
+        tried = {at: logistic_regression(r, predictors[:, [*chosen, at]]).log_likelihood for at in others}
         next_one = max(tried, key=lambda at: tried[at])
         score = tried[next_one] - price * (len(chosen) + 1)
         if score <= best:
@@ -258,8 +258,22 @@ def _causes(r: Vector, predictors: Predictors, nothing: float) -> tuple[list[int
     return chosen, best
 
 
-def _logistic(r: Vector, predictors: Predictors) -> float:
-    """Maximum of the log-likelihood of a logistic regression, by Newton's method; a weak prior keeps slopes finite."""
+class LogisticRegression(NamedTuple):
+    """The maximum of a logistic regression.
+
+    Attributes:
+        slopes: ``(predictors,)``.
+        intercept: Log-odds where the predictors are zero.
+        log_likelihood: In nats, less half the square of the slopes under their prior.
+    """
+
+    slopes: Float[NDArray, " predictors"]
+    intercept: float
+    log_likelihood: float
+
+
+def logistic_regression(r: Vector, predictors: Predictors) -> LogisticRegression:
+    """Regress zeros and ones on predictors, by Newton's method; a weak prior keeps slopes finite."""
     from scipy.special import expit, log_expit
 
     design = np.concatenate([predictors, np.ones((len(r), 1))], axis=1)
@@ -273,7 +287,8 @@ def _logistic(r: Vector, predictors: Predictors) -> float:
         if np.abs(step).max() < 1e-7:
             break
     log_odds = design @ beta
-    return float((r * log_expit(log_odds) + (1 - r) * log_expit(-log_odds)).sum() - 0.5 * beta @ precision @ beta)
+    likelihood = (r * log_expit(log_odds) + (1 - r) * log_expit(-log_odds)).sum() - 0.5 * beta @ precision @ beta
+    return LogisticRegression(beta[:-1], float(beta[-1]), float(likelihood))
 
 
 def has_atom(seen: Float[NDArray, " values"]) -> bool:

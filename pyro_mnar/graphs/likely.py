@@ -126,7 +126,7 @@ def likely_causes(table: Table) -> LikelyCauses:
     found: dict[Hashable, GapEvidence] = {}
     for at, column in enumerate(schema.columns):
         used = seen[:, at] | gaps[:, at]
-        if column.incomplete and not column.kind.has_levels and _says_something(x[seen[:, at], at], gaps[:, at]):
+        if column.incomplete and not column.kind.has_levels and says_something(x[seen[:, at], at], gaps[:, at]):
             others = predictors if predictors.named else _without(predictors, at)
             kept = _best(others, x[used, at], seen[used, at], used)
             evidence = gap_evidence(x[used, at], seen[used, at], others.values[used][:, kept])
@@ -240,7 +240,8 @@ def _correlations(values: Float[NDArray, "rows predictors"], y: Float[NDArray, "
     return np.abs(of_y @ of_values) / np.where(size > 0, size, np.inf)
 
 
-def _says_something(values: Float[NDArray, " seen"], gaps: Bool[NDArray, " rows"]) -> bool:
+def says_something(values: Float[NDArray, " seen"], gaps: Bool[NDArray, " rows"]) -> bool:
+    """Whether a column's seen values and gaps are enough to judge its own value by: 30 values, no atom, 10 gaps."""
     if len(values) < LEAST_SEEN or gaps.sum() < LEAST_GAPS:
         return False
     return not has_atom(values)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pyro_mnar.nn.indicators import Indicators
+from pyro_mnar.nn.networks import inverse_softplus
 
 SMALL = 0.1
 
@@ -211,7 +212,7 @@ class GraphMechanism(nn.Module):
         return table
 
     def _draw_network(self) -> None:
-        small = torch.tensor(SMALL).expm1().log().item()  # softplus gives SMALL
+        small = inverse_softplus(torch.tensor(SMALL)).item()
         with torch.no_grad():
             self.raw_own_weight.normal_(std=SMALL).add_(small * (self._own_signs != 0))
             self.raw_other_weight.normal_(std=SMALL).add_(small * (self._other_signs != 0))

@@ -12,6 +12,7 @@ from torch.nn.functional import pad, softplus
 
 from pyro_mnar.distributions import Levels
 from pyro_mnar.distributions.levels import padded_points
+from pyro_mnar.nn.networks import inverse_softplus
 from pyro_mnar.tables.columns import Column
 
 
@@ -74,7 +75,7 @@ class OrdinalLikelihood(LevelLikelihood):
         cut = torch.logit(share.clamp(max=0.99))
         gaps = cut.diff(dim=1).clamp_min(1e-3)
         with torch.no_grad():
-            self.raw_cutpoints.copy_(torch.cat([cut[:, :1], gaps.expm1().log()], dim=1))
+            self.raw_cutpoints.copy_(torch.cat([cut[:, :1], inverse_softplus(gaps)], dim=1))
 
     @property
     def cutpoints(self) -> Float[Tensor, "columns cutpoints"]:

@@ -76,4 +76,9 @@ def positive(unconstrained: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 def unconstrained_positive(scale: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The inverse of :func:`positive`."""
-    return scale + torch.log(-torch.expm1(-scale)) - SHIFT
+    return inverse_softplus(scale) - SHIFT
+
+
+def inverse_softplus(value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """What softplus makes these values of, which are above zero; large ones stay finite."""
+    return value + torch.log(-torch.expm1(-value))

@@ -23,6 +23,7 @@ from pyro_mnar.baselines.imputers.self_masked_mixture import Chain, Estimate, ch
 from pyro_mnar.baselines.protocol import Imputer
 from pyro_mnar.guides import FromModel
 from pyro_mnar.models import NormalMixture
+from pyro_mnar.nn.networks import inverse_softplus
 from pyro_mnar.tables.table import Table
 
 LEAST_WIDTH = 0.02  # of a threshold, in standard deviations: steeper ones have no gradient left
@@ -140,5 +141,6 @@ def _take(
         mechanism = model.mechanism
         mechanism.intercept.copy_(tensor(np.where(incomplete, found.mechanism.threshold * slope, 0.0)))
         free = tensor(-side * slope)
-        raw = tensor(np.where(incomplete, slope + np.log(-np.expm1(-np.maximum(slope, 1e-6))), 0.0))  # of a softplus
+        size = inverse_softplus(torch.from_numpy(np.maximum(slope, 1e-6))).numpy()
+        raw = tensor(np.where(incomplete, size, 0.0))
         mechanism.raw_slope.copy_(torch.where(mechanism.sign == 0, free, raw))
