@@ -14,7 +14,7 @@ from torch import nn
 
 from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remember
-from pyro_mnar.infer.data_start import LatentStart, Untouched
+from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.infer.memory import check_room
 from pyro_mnar.nn import positive
 from pyro_mnar.nn.networks import unconstrained_positive
@@ -38,7 +38,6 @@ class MeanField(PyroModule):
         check_room("latent_dim", latent_dim, 8 * size, "a mean and a scale for each row")
         self.mean = nn.Parameter(torch.zeros(size, latent_dim))
         self.raw_scale = nn.Parameter(torch.zeros(size, latent_dim))
-        self.as_made = Untouched(self)
         remember(self, MeanField, {"table": size, "latent_dim": latent_dim})  # a schema does not tell the rows
 
     def forward(self, batch: Batch) -> torch.Tensor:
@@ -54,10 +53,10 @@ class MeanField(PyroModule):
             return pyro.sample("z", fn.to_event(1))
 
     def learn_latents(self, batch: Batch, start: LatentStart) -> bool:
-        """Let rows begin where a model puts their posteriors, if nobody has touched them; whether these are all."""
-        if self.mean.shape != (batch.size, start.mean.shape[1]) or not self.as_made.is_true_of(self):
+        """Let rows begin where a model puts their posteriors; False, and nothing is set, unless these are all rows."""
+        if self.mean.shape != (batch.size, start.mean.shape[1]) or len(batch) != batch.size:
             return False
         with torch.no_grad():
             self.mean[batch.index] = start.mean
             self.raw_scale[batch.index] = unconstrained_positive(start.scale)
-        return len(batch) == batch.size
+        return True

@@ -8,8 +8,6 @@ columns and few entries, where zeros for gaps would be nearly all of a zero-impu
 
 from __future__ import annotations
 
-from typing import cast
-
 import pyro
 import pyro.distributions as dist
 import torch
@@ -17,10 +15,8 @@ from jaxtyping import Float, Int
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_mnar.guides.last_layer import put_last_layer
 from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remembered
-from pyro_mnar.infer.data_start import LatentStart, Untouched
 from pyro_mnar.infer.memory import check_room
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.nn import positive
@@ -88,28 +84,13 @@ class PointNet(PyroModule):
             nominal[position] = number
         self.register_buffer("starts", torch.tensor(starts, dtype=torch.long))
         self.register_buffer("nominal", nominal, persistent=False)
-        self.as_made = Untouched(self)
 
     def forward(self, batch: Batch) -> Tensor:
         """Draw z; ``(..., rows, latent_dim)``."""
-        with rows(batch):
-            mean, scale = self.head(self._inputs(batch)).chunk(2, dim=-1)
-            return pyro.sample("z", dist.Normal(mean, positive(scale)).to_event(1))
-
-    def learn_latents(self, batch: Batch, start: LatentStart) -> bool:
-        """Let the last layer begin where a model puts the posterior, if nobody has touched it.
-
-        Its few features follow that posterior from afar, so that training has more to do than with other guides.
-        """
-        last = cast(nn.Linear, self.head[-1])
-        if last.out_features == 2 * start.mean.shape[1] and self.as_made.is_true_of(self):
-            with torch.no_grad():
-                put_last_layer(last, self.head[:-1](self._inputs(batch)), start)
-        return False
-
-    def _inputs(self, batch: Batch) -> Float[Tensor, "rows inputs"]:
         pooled = self._of_entries(batch) if self.by_entry else self._of_cells(batch)
-        return torch.cat([pooled, batch.aux], dim=-1)
+        with rows(batch):
+            mean, scale = self.head(torch.cat([pooled, batch.aux], dim=-1)).chunk(2, dim=-1)
+            return pyro.sample("z", dist.Normal(mean, positive(scale)).to_event(1))
 
     def _of_entries(self, batch: Batch) -> Float[Tensor, "rows features"]:
         row, column, _ = batch.observed_entries()

@@ -14,7 +14,7 @@ from torch import nn
 from pyro_mnar.guides.last_layer import put_last_layer
 from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remembered
-from pyro_mnar.infer.data_start import LatentStart, Untouched
+from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.infer.memory import check_room
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.nn import MLP, positive
@@ -62,7 +62,6 @@ class ZeroImpute(PyroModule):
         check_room("latent_dim", latent_dim, 8 * (hidden[-1] if hidden else inputs), "parameters of the encoder")
         with seeded(seed):
             self.encoder = MLP([inputs, *hidden, 2 * latent_dim], activation)
-        self.as_made = Untouched(self)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Draw z; ``(..., rows, latent_dim)``."""
@@ -71,17 +70,23 @@ class ZeroImpute(PyroModule):
             return pyro.sample("z", dist.Normal(mean, positive(scale)).to_event(1))
 
     def learn_latents(self, batch: Batch, start: LatentStart) -> bool:
-        """Let the posterior begin where a model puts it, if nobody has touched the encoder.
+        """Let the posterior begin where a model puts it.
 
-        Its first layer is made smaller, so that features are closer to linear, and the last one is regressed on.
+        The encoder's hidden layers are drawn anew, always the same, and the first is made smaller, so that features are
+        close to linear; the last layer is regressed on them.
         """
         layers: list[Any] = list(self.encoder)
-        if layers[-1].out_features != 2 * start.mean.shape[1] or not self.as_made.is_true_of(self):
+        if layers[-1].out_features != 2 * start.mean.shape[1]:
             return False
         with torch.no_grad():
-            if len(layers) > 1:
-                for parameter in layers[0].parameters():
-                    parameter.mul_(SMALLER)
+            hidden = layers[:-1:2]
+            with seeded(0):
+                drawn = [nn.Linear(layer.in_features, layer.out_features) for layer in hidden]
+            for layer, new in zip(hidden, drawn, strict=True):
+                layer.load_state_dict(new.state_dict())
+            if hidden:
+                hidden[0].weight.mul_(SMALLER)
+                hidden[0].bias.mul_(SMALLER)
             features = self._inputs(batch)
             for layer in layers[:-1]:
                 features = layer(features)

@@ -23,7 +23,7 @@ from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.likely import likely_causes
 from pyro_mnar.graphs.nodes import listed
 from pyro_mnar.infer.construction import remembered
-from pyro_mnar.infer.data_start import LatentStart, Untouched
+from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.mechanisms import Blocks, log_odds
 from pyro_mnar.models.data_start import start_from_data
@@ -140,6 +140,7 @@ class GINA(PyroModule):
         if self.blocks is not None and blocks is None:
             warnings.warn(ONE_CAUSE.format("; ".join(map(listed, schema.blocks))), stacklevel=3)  # past `remembered`
         has_own_parts = decoder is not None or isinstance(mechanism, nn.Module) or _is_learned(prior)
+        self.starts_from_data = not has_own_parts
         with seeded(seed):
             self.prior = prior or default_prior(schema, self.latent_dim)
             self.decoder = decoder or default_decoder(schema, self.latent_dim, discrete=discrete)
@@ -153,7 +154,6 @@ class GINA(PyroModule):
         summed = summed_columns(schema, self.mechanism, discrete, numbers) if mechanism_weight == 1 else frozenset()
         self.summed_columns, self.numbers = summed, numbers
         self.telling_columns = telling_columns(schema, self.mechanism, summed)
-        self.as_made = None if has_own_parts else Untouched(self)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
@@ -172,12 +172,14 @@ class GINA(PyroModule):
         return x
 
     def start_from(self, batch: Batch) -> LatentStart | None:
-        """Start from rows of the table (:mod:`pyro_mnar.models.data_start`); :func:`~pyro_mnar.fit` does, once.
+        """Start from rows of the table (:mod:`pyro_mnar.models.data_start`), as ``fit(start="data")`` asks for.
 
-        None, and nothing is set, where decoder, prior or mechanism are of one's own, or somebody has touched them.
+        None, and nothing is set, where these do not tell all parameters, or decoder, prior or mechanism are one's own.
         """
-        if self.as_made is None or not self.as_made.is_true_of(self):
+        if not self.starts_from_data:
             return None
+        middles = {} if self.causes is None else self.causes.middles
+        middles = {self.schema.names.index(name): middle for name, middle in middles.items()}
         events = None
         if self.blocks is not None:
             _, events, batch = self.blocks(batch)
@@ -188,6 +190,7 @@ class GINA(PyroModule):
             self.mechanism,
             shrinkage=self.shrinkage,
             of_mask=self.schema.auxiliary_source == "mask",
+            middles=middles,
         )
         if start is not None and events is not None and self.blocks is not None:
             with torch.no_grad():

@@ -17,7 +17,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
-from pyro_mnar.infer.data_start import LatentStart, Untouched
+from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.mechanisms import SelfMasking
 from pyro_mnar.mechanisms.declared import KnownSlopes
@@ -75,7 +75,7 @@ class LinearGaussian(PyroModule):
         summed = summed_columns(schema, self.mechanism, discrete, numbers) if mechanism_weight == 1 else frozenset()
         self.summed_columns, self.numbers = summed, numbers
         self.telling_columns = telling_columns(schema, self.mechanism, summed)
-        self.as_made = Untouched(self) if decoder is None else None
+        self.starts_from_data = decoder is None
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
@@ -90,7 +90,7 @@ class LinearGaussian(PyroModule):
 
     def start_from(self, batch: Batch) -> LatentStart | None:
         """Start from rows of the table, as :meth:`pyro_mnar.models.GINA.start_from` does."""
-        if self.as_made is None or not self.as_made.is_true_of(self):
+        if not self.starts_from_data:
             return None
         of_mask = self.schema.auxiliary_source == "mask"
-        return start_from_data(batch, self.prior, self.decoder, self.mechanism, shrinkage=False, of_mask=of_mask)
+        return start_from_data(batch, self.prior, self.decoder, self.mechanism, of_mask=of_mask)

@@ -14,7 +14,7 @@ from pyro.nn import PyroModule
 from torch import nn
 
 from pyro_mnar.infer.construction import remembered
-from pyro_mnar.infer.data_start import LatentStart, Untouched
+from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.models.data_start import start_from_data
 from pyro_mnar.models.decoding import default_decoder, latent_dim_of
@@ -50,7 +50,7 @@ class PartialVAE(PyroModule):
         with seeded(seed):
             self.prior = priors.StandardNormal(self.latent_dim)
             self.decoder = decoder or default_decoder(schema, self.latent_dim)
-        self.as_made = Untouched(self) if decoder is None else None
+        self.starts_from_data = decoder is None
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
@@ -60,6 +60,6 @@ class PartialVAE(PyroModule):
 
     def start_from(self, batch: Batch) -> LatentStart | None:
         """Start from rows of the table, as :meth:`pyro_mnar.models.GINA.start_from` does."""
-        if self.as_made is None or not self.as_made.is_true_of(self):
+        if not self.starts_from_data:
             return None
-        return start_from_data(batch, self.prior, self.decoder, None, shrinkage=False, of_mask=False)
+        return start_from_data(batch, self.prior, self.decoder, None)

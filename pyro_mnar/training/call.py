@@ -31,8 +31,6 @@ def settings_of(
     """
     recipe = recipe_of(model, guide, table.schema)
     history = None if start is None else start.history.drop(columns="seconds", errors="ignore").to_json()
-    # Those come last that may follow from others.
-    last = {name: options.pop(name) for name in ("epochs", "learning_rate") if name in options}
     settings = {
         **options,
         "schema": table.schema.to_json(),
@@ -42,7 +40,6 @@ def settings_of(
         "start's history": history,
         "model": _described(model, recipe.get("model")),
         "guide": _described(guide, recipe.get("guide")),
-        **last,
     }
     return json.loads(json.dumps(settings))
 

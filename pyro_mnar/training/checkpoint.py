@@ -38,11 +38,11 @@ class Checkpoint:
         every: Epochs between two checkpoints; by default there is one as soon as ten seconds have passed.
         settings: What the call and the table say, by name: plain data, of which every part is compared.
         modules: Model and guide; where the file is there, they get the parameters that they had at the first call.
-        resume: Whether to go on from the file, if it is there.
+        resume: Whether to go on from the file, if it is there (:func:`refuse_place` says where it must not be).
 
     Raises:
-        ValueError: If the file is there and ``resume`` is not asked for; if it cannot be read and the one before
-            cannot either; if it was made by another call: names the setting.
+        ValueError: If the file cannot be read and the one before cannot either; if it was made by another call: names
+            the setting.
         OSError: If nothing can be written there.
     """
 
@@ -56,18 +56,11 @@ class Checkpoint:
         resume: bool,
     ) -> None:
         self.path, self.every, self.settings = Path(path), every, settings
-        self.previous = self.path.with_name(self.path.name + PREVIOUS)
+        self.previous = _before(self.path)
         self.stages: dict[str, Any] = {}
         self._initial = [_state(module) for module in modules]
         self._unwritten, self._written_at = 0, time.monotonic()
-        is_there = self.path.exists() or self.previous.exists()
-        if is_there and not resume:
-            there = self.path if self.path.exists() else self.previous
-            raise ValueError(
-                f"checkpoint: {there} is there already: go on from it with resume=True, or remove it (and"
-                f" {self.previous.name}), or choose another file"
-            )
-        if is_there:
+        if self.path.exists() or self.previous.exists():
             remove_unfinished(self.path)
             saved = self._read()
             self.stages, self._initial = saved["stages"], saved["initial"]
@@ -134,6 +127,29 @@ class Checkpoint:
                 stacklevel=4,
             )
         return _with_tensors(plain["state"], tensors)
+
+
+def refuse_place(path: Any, *, resume: bool) -> None:
+    """Refuse what is no path, and a file that is there and is not to be gone on from.
+
+    Raises:
+        TypeError: If it is no path.
+        ValueError: If the file, or the one before, is there and ``resume`` is not asked for.
+    """
+    if not isinstance(path, (str, PathLike)):
+        raise TypeError(f"checkpoint: expected the path of a file, got {path!r}")
+    previous = _before(Path(path))
+    there = [file for file in (Path(path), previous) if file.exists()]
+    if there and not resume:
+        raise ValueError(
+            f"checkpoint: {there[0]} is there already: go on from it with resume=True, or remove it (and"
+            f" {previous.name}), or choose another file"
+        )
+
+
+def _before(path: Path) -> Path:
+    """The file that keeps the checkpoint before."""
+    return path.with_name(path.name + PREVIOUS)
 
 
 class Stage:

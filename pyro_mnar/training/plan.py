@@ -48,8 +48,8 @@ class TrainingPlan:
         progress: Show a bar.
         mode: How steps are run: ``"eager"``, ``"graph"``, ``"inductor"`` or ``"auto"``.
         thresholds: What ``"auto"`` goes by.
-        keeps_best: Whether the parameters of the best epoch are kept, or those of the last one: where a run starts near
-            its end, noise would choose an epoch too early.
+        keeps_best: Whether the parameters of the best epoch are kept, or those of the last one: a bootstrap fit starts
+            so near its end that noise would choose an epoch too early.
         stage: Where to keep what was reached, and to go on from, if anywhere.
         clip: How many times as long as usual a gradient may be; None for no limit.
     """

@@ -23,7 +23,7 @@ from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.bootstrap import SHARE_OF_RATE, bootstrap_epochs, bootstrapped, refuse_posterior
 from pyro_mnar.training.call import settings_of
-from pyro_mnar.training.checkpoint import Checkpoint
+from pyro_mnar.training.checkpoint import Checkpoint, refuse_place
 from pyro_mnar.training.data_start import start_pair
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.particle_gain import particle_gain, say
@@ -35,8 +35,10 @@ from pyro_mnar.training.warm_start import continued, take_over
 
 DEFAULT_STEPS, DEFAULT_RATE = 3_000, 2e-2
 FROM_DATA = "data"
-# Of a pair that starts from the data, near where training ends; with more steps the rate grows along.
-STEPS_FROM_NEAR, RATE_FROM_NEAR, STEPS_OF_RATE = 150, 1e-4, 600
+# From the data, near where training ends, the rate is so little that no step leads away from there.  Adam's first steps
+# move each weight of an encoder by the whole rate, and with 128 of them in a row the latents by many of their standard
+# deviations: at 1e-3 the bound of 500 rows fell by 29 nats a row before it rose again.
+STEPS_FROM_NEAR, RATE_FROM_NEAR = 150, 1e-4
 LEAST_EPOCHS = 30
 COPIES_OF_PARAMETERS = 4  # themselves, two moments, the best so far
 BYTES_OF_A_MEMBER = 10_000  # states of random numbers and Python's own objects, at least
@@ -81,7 +83,7 @@ def fit(
         batch_size: Rows of a minibatch.
         num_particles: K.  What more would add to the bound stands in ``Fit.particle_gain`` after training, and the log
             warns where it is large: few particles pull mechanisms towards ignorable ones.
-        learning_rate: Adam's, at the start; by default 0.02, and from the data 0.0001, more where steps are many.
+        learning_rate: Adam's, at the start; by default 0.02, and from the data 0.0001.
         clip: A minibatch's gradient is made no longer than so many times the root mean square of those before it, so
             that a row far from all others does not hold the steps after it back (docs/how_to.md); None for no limit.
         seed: Of minibatches, noise and held-out rows; the caller's generators stay as they are.
@@ -101,9 +103,10 @@ def fit(
         start: A fit of the same schema to go on from: its parameters are put into model and guide before training (the
             same objects, or others made alike), and the history goes on.  Adam starts anew, at ``learning_rate``.
             ``"data"``: begin where EM on the linear-Gaussian self-masked model ends
-            (:mod:`pyro_mnar.models.data_start`), and train for a twentieth of the steps; for columns of numbers and
-            mechanisms without networks, a warning says where it is at random after all.  Faster, and on some tables
-            better, on others worse (docs/models/gina.md).
+            (:mod:`pyro_mnar.models.data_start`), whatever the parameters were, and train for a twentieth of the steps;
+            refuses ``restarts`` and ``bootstrap``.  For columns of numbers, mechanisms without networks and the guides
+            ``ZeroImpute`` and ``MeanField``; of other pairs parameters stay as they are, and a warning says so.
+            Faster, and on some tables better, on others worse (docs/models/gina.md).
         checkpoint: A file to keep what training has reached, for ``resume``; the one before it is kept beside it
             (docs/saving.md).
         every: Epochs between two checkpoints; by default there is one as soon as ten seconds have passed.  What was
@@ -120,7 +123,8 @@ def fit(
         history.
 
     Raises:
-        TypeError: If model or guide is a class or cannot be called, or ``table`` is no Table.
+        TypeError: If model or guide is a class or cannot be called, ``table`` is no Table, or ``start`` or
+            ``checkpoint`` is of another type than named above.
         ValueError: If model or guide was made for another table, the two do not fit each other, an argument is out of
             range, values lie outside a likelihood's support, the table's floating type is not the model's, or a model
             to restart is a function whose parameters cannot be copied; if ``checkpoint`` is there and is not to be gone
@@ -139,7 +143,10 @@ def fit(
     if checkpoint is None and (resume or every is not None):
         given = "resume=True" if resume else f"every={every}"
         raise ValueError(f"checkpoint: expected a file beside {given}, got none")
-    if start is not None and not isinstance(start, Fit) and start != FROM_DATA:
+    if checkpoint is not None:
+        refuse_place(checkpoint, resume=resume)
+    from_data = isinstance(start, str) and start == FROM_DATA
+    if not (start is None or from_data or isinstance(start, Fit)):
         raise TypeError(f"start: expected a Fit, such as Fit.load(path) gives, or {FROM_DATA!r}, got {start!r}")
     seed_of(seed)
     objective = ImportanceWeightedELBO(num_particles, estimator)
@@ -153,29 +160,25 @@ def fit(
             module.to(device)
     if start is not None and restarts > 1:
         raise ValueError(f"start: expected no restarts, which draw parameters anew, got restarts={restarts}")
-    from_data, start = start == FROM_DATA, start if isinstance(start, Fit) else None
+    start = start if isinstance(start, Fit) else None
     if from_data and bootstrap:
         raise ValueError(
             f"start: {FROM_DATA!r} takes steps too small for what bootstrap weights move, got bootstrap={bootstrap}"
         )
-    is_near = from_data and start_pair(model, guide, table, device, resume=resume)
+    is_near = from_data and start_pair(model, guide, table, device)
     if from_data and not is_near:
         warnings.warn(
-            "start: at random, since the data do not say where all parameters of this model and guide end"
-            " (docs/models/gina.md)",
+            "start: at random (or as trained before), since the data do not say where all parameters of this model and"
+            " guide end (docs/models/gina.md)",
             stacklevel=2,
         )
     epochs = epochs or _default_epochs(len(table), batch_size, is_near=is_near)
-    learning_rate = learning_rate or _default_rate(epochs * math.ceil(len(table) / batch_size), is_near=is_near)
+    learning_rate = learning_rate or (RATE_FROM_NEAR if is_near else DEFAULT_RATE)
     kept = None
-    if checkpoint is not None and not isinstance(checkpoint, (str, PathLike)):
-        raise TypeError(f"checkpoint: expected the path of a file, got {checkpoint!r}")
     if checkpoint is not None:
         numbers = {
-            "epochs": epochs,
             "batch_size": int(batch_size),
             "num_particles": objective.num_particles,
-            "learning_rate": float(learning_rate),
             "clip": None if clip is None else float(clip),
             "seed": int(seed),
             "device": str(device),
@@ -187,6 +190,8 @@ def fit(
             "from the data": from_data,
         }
         settings = settings_of(model, guide, table, validation, start, **numbers)
+        # Last, since these may follow from the others.
+        settings |= {"epochs": int(epochs), "learning_rate": float(learning_rate)}
         kept = Checkpoint(checkpoint, every, settings, (model, guide), resume=resume)
     plan = TrainingPlan(
         objective,
@@ -243,15 +248,6 @@ def _default_epochs(num_rows: int, batch_size: int, *, is_near: bool) -> int:
     if is_near:
         return max(1, math.ceil(STEPS_FROM_NEAR * batch_size / num_rows))
     return max(LEAST_EPOCHS, math.ceil(DEFAULT_STEPS * batch_size / num_rows))
-
-
-def _default_rate(steps: int, *, is_near: bool) -> float:
-    """That of a random start; from near the end so little that no step leads away from there.
-
-    Adam's first steps move each weight of an encoder by the whole rate, and with 128 of them in a row the latents by
-    many of their standard deviations: at 1e-3 the bound of 500 rows fell by 29 nats a row before it rose again.
-    """
-    return RATE_FROM_NEAR * max(1.0, steps / STEPS_OF_RATE) if is_near else DEFAULT_RATE
 
 
 def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Table | None]:

@@ -1,18 +1,22 @@
-"""Models and guides start near the maximum, from their table alone, and only if nobody has touched them."""
+"""Models and guides start near the maximum, from their table alone, whatever their parameters were."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pyro.distributions import Normal
 
-from pyro_mnar import Fit, Table, fit
+from pyro_mnar import Fit, MissingnessGraph, Table, fit
 from pyro_mnar.guides import MeanField, PointNet, ZeroImpute
+from pyro_mnar.kinds.numbers import Continuous, HeavyTailed
 from pyro_mnar.mechanisms import Constant, General
 from pyro_mnar.mechanisms import SelfMasking as OwnValue
-from pyro_mnar.models import GINA, PartialVAE, SelfMasking
+from pyro_mnar.models import GINA, LatentDependent, PartialVAE, SelfMasking
 from pyro_mnar.training.data_start import start_pair
 from pyro_mnar.training.evidence import log_evidence
 
@@ -96,54 +100,61 @@ def test_a_declared_sign_stays_and_a_known_slope_is_held() -> None:
     assert abs(torch.sigmoid(draws[table.mask[:, 0]]).mean() - share) < 0.25
 
 
+def values_of(*modules: torch.nn.Module) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for module in modules for parameter in module.parameters()]
+
+
+def check_same(one: list[torch.Tensor], other: list[torch.Tensor]) -> None:
+    assert all(torch.equal(*both) for both in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["yes", "colour", "grade", "visits"])
 @pytest.mark.parametrize("model", [GINA, PartialVAE])
-def test_columns_of_all_kinds_start_and_the_same_seed_gives_the_same_numbers(model: type) -> None:
-    table = Table.from_frame(mixed(), auxiliary=[])
-    made = []
-    for _ in range(2):
-        pair = model(table, latent_dim=2, seed=0), ZeroImpute(table, 2, hidden=(32,), seed=0)
-        before = bound_of(*pair, table)
-        start = pair[0].start_from(table.batch())
-        assert not start.is_near
-        assert pair[1].learn_latents(table.batch(), start)
-        assert bound_of(*pair, table) > before + 0.5
-        made.append([parameter.detach().clone() for part in pair for parameter in part.parameters()])
-    assert all(torch.equal(*both) for both in zip(*made, strict=True))
+def test_columns_of_other_kinds_than_numbers_keep_the_random_start(model: type, kind: str) -> None:
+    kinds = {"visits": "count"} if kind == "visits" else {}
+    table = Table.from_frame(mixed()[["number", kind]], auxiliary=[], kinds=kinds)
+    pair = model(table, latent_dim=1, seed=0), ZeroImpute(table, 1, seed=0)
+    before = values_of(*pair)
+    assert not start_pair(*pair, table, CPU)
+    check_same(before, values_of(*pair))
 
 
-def test_levels_start_with_the_shares_and_the_slopes_of_logistic_regressions() -> None:
-    """Complete binary columns of one normal column that is given: EM's slopes beside those of greatest likelihood."""
-    random = np.random.default_rng(0)
-    u = random.normal(size=2000)
-    frame = pd.DataFrame({"u": u, "yes": (u + random.logistic(size=2000) > 0.5).astype(int)}).astype(
-        {"yes": "category"}
-    )
-    frame.loc[:300, "yes"] = None
-    table = Table.from_frame(frame, auxiliary=["u"])
-    model = GINA(table, latent_dim=2, mechanism=Constant, seed=0)
-    assert model.start_from(table.batch()) is not None
-    at = table.schema.names.index("yes")
-    mean = torch.zeros(3, 2)
-    mean[:, 0] = torch.tensor([-1.0, 0.0, 1.0])
-    with torch.no_grad():
-        logits = model.decoder.network.linear(mean)[:, -1]  # pyright: ignore
-    true = torch.tensor([-1.5, -0.5, 0.5])
-    assert table.schema.columns[at].kind.has_levels
-    assert (logits - true).abs().max() < 0.3
+@pytest.mark.parametrize("noise", ["student", "shared"])
+def test_heavy_tails_and_a_scale_in_common_keep_the_random_start(noise: str) -> None:
+    kind = HeavyTailed() if noise == "student" else Continuous(noise="shared")
+    table = Table.from_frame(shadowed(0), kinds=dict.fromkeys("ab", kind))
+    assert GINA(table, mechanism=Constant, seed=0).start_from(table.batch()) is None
 
 
-def test_what_was_touched_is_left_alone_and_what_was_given_too() -> None:
+@pytest.mark.parametrize("options", [{"mechanism": OwnValue}, {}])
+def test_the_start_is_the_same_whatever_the_parameters_were(options: dict[str, type]) -> None:
+    table = Table.from_frame(shadowed(0, rows=150))
+    fresh = GINA(table, seed=0, **options), ZeroImpute(table, 3, seed=0)
+    trained = GINA(table, seed=0, **options), ZeroImpute(table, 3, seed=0)
+    fit(*trained, table, epochs=5, learning_rate=0.1, progress=False, compile="eager")
+    told = fresh[0].mechanism.intercept.detach().clone()
+    for pair in (fresh, trained):
+        assert start_pair(*pair, table, CPU)
+    if fresh[0].causes is not None:  # whose slopes are held, and intercepts stay where the table put them
+        assert list(fresh[0].causes.slopes) == ["a", "b"]
+        torch.testing.assert_close(told[:2], fresh[0].mechanism.intercept.detach()[:2])
+    for part in ("prior", "mechanism"):
+        check_same(values_of(getattr(fresh[0], part)), values_of(getattr(trained[0], part)))
+    # Only latents that the data do not speak for keep a twentieth of what they were.
+    bounds = [bound_of(*pair, table) for pair in (fresh, trained)]
+    assert abs(bounds[0] - bounds[1]) < 0.05
+
+
+def test_what_was_given_is_left_alone_and_a_pair_that_cannot_start_too() -> None:
     table = Table.from_frame(shadowed(0))
-    trained = fit(GINA(table, seed=0), ZeroImpute(table, 3, seed=0), table, epochs=1, progress=False)
     for model, guide in (
-        (trained.model, trained.guide),
         (GINA(table, decoder=GINA(table, seed=1).decoder, seed=0), ZeroImpute(table, 3, seed=0)),
         (GINA(table, mechanism=OwnValue(4), seed=0), ZeroImpute(table, 3, seed=0)),
+        (GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 2, seed=0)),  # of another width
     ):
-        before = [p.detach().clone() for part in (model, guide) for p in part.parameters()]  # pyright: ignore
+        before = values_of(model, guide)
         assert not start_pair(model, guide, table, CPU)
-        after = [p for part in (model, guide) for p in part.parameters()]  # pyright: ignore
-        assert all(torch.equal(*both) for both in zip(before, after, strict=True))
+        check_same(before, values_of(model, guide))
 
 
 def test_a_schema_alone_makes_a_model_that_starts_from_the_table_it_is_fitted_to() -> None:
@@ -162,10 +173,14 @@ def test_networks_in_the_mechanism_and_few_features_are_trained_for_longer() -> 
     assert all(torch.equal(*both) for both in zip(before, general.parameters(), strict=True))
     assert not start_pair(GINA(table, mechanism=Constant, seed=0), PointNet(table, 3, seed=0), table, CPU)
     assert start_pair(GINA(table, mechanism=Constant, seed=0), MeanField(table, 3), table, CPU)
-    fitted = fit(
-        GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3, seed=0), table, start="data", progress=False
-    )
-    assert len(fitted.history) == 150 * 128 / 100
+
+
+def test_a_second_fit_and_one_that_has_no_checkpoint_yet_start_from_the_data_too(tmp_path: Path) -> None:
+    table = Table.from_frame(shadowed(0, rows=100))
+    pair = GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3, seed=0)
+    for options in ({}, {"checkpoint": tmp_path / "new", "resume": True}):
+        fitted = fit(*pair, table, start="data", progress=False, compile="eager", **options)  # pyright: ignore
+        assert len(fitted.history) == 150 * 128 / 100
 
 
 def test_it_has_to_be_asked_for_and_says_where_it_is_at_random_after_all() -> None:
@@ -175,13 +190,55 @@ def test_it_has_to_be_asked_for_and_says_where_it_is_at_random_after_all() -> No
     fit(*pair, table, epochs=1, learning_rate=1e-9, progress=False)
     for one, other in zip(before, pair[0].parameters(), strict=True):
         torch.testing.assert_close(one, other)
-    with pytest.warns(UserWarning, match="start: at random, since the data do not say"):
+    with pytest.warns(UserWarning, match="start: at random .* since the data do not say"):
         fit(GINA(table, mechanism=General, seed=0), ZeroImpute(table, 3, seed=0), table, start="data", epochs=1)
     with pytest.raises(ValueError, match=r"start: 'data' takes steps too small .* got bootstrap=2"):
         fit(*pair, table, start="data", bootstrap=2)
     jaxtyping.config.update("jaxtyping_disable", True)  # as users have it: no type checker stands before the message
     with pytest.raises(TypeError, match=r"start: expected a Fit, .* or 'data', got 'random'"):
         fit(*pair, table, start="random")  # pyright: ignore
+    with pytest.raises(TypeError, match=r"start: expected a Fit, .* or 'data', got +a"):
+        fit(*pair, table, start=table.frame)  # pyright: ignore
+
+
+def test_a_file_that_is_there_is_refused_before_parameters_change(tmp_path: Path) -> None:
+    table = Table.from_frame(shadowed(0, rows=100))
+    pair = GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3, seed=0)
+    before = values_of(*pair)
+    (tmp_path / "there").write_text("")
+    with pytest.raises(ValueError, match="there is there already"):
+        fit(*pair, table, start="data", checkpoint=tmp_path / "there")
+    check_same(before, values_of(*pair))
+
+
+def test_mechanisms_that_rows_do_not_tell_keep_the_random_start() -> None:
+    table = Table.from_frame(shadowed(0))
+    linear = {"form": "linear"}
+    graph = MissingnessGraph([("u", "R[a]", linear), ("v", "R[a]", linear)], table)
+    model = GINA(table, graph=graph, seed=0)
+    assert model.start_from(table.batch()) is not None
+    a, given = 0, torch.cat([table.x[:, 2:], torch.ones(len(table), 1)], dim=1).double()
+    found = torch.cat([model.mechanism.other_slope[a], model.mechanism.intercept[[a]]]).double()  # pyright: ignore
+    score = given.T @ (table.mask[:, a].double() - torch.sigmoid(given @ found)) - 0.1 * found * torch.tensor([1, 1, 0])
+    assert score.abs().max() < 1e-3  # logistic regression with a weak prior on the slopes
+    for untold in (
+        LatentDependent(table, seed=0),
+        SelfMasking(table, slope=Normal(0.0, 1.0), seed=0),
+        GINA(table, graph=MissingnessGraph([("a", "R[a]", linear), ("u", "R[a]", linear)], table), seed=0),
+        GINA(table, graph=MissingnessGraph([("b", "R[a]", linear)], table), seed=0),
+        GINA(table, graph=MissingnessGraph([("u", "R[a]", {"sign": 1, **linear})], table), seed=0),
+    ):
+        before = values_of(untold)
+        assert untold.start_from(table.batch()) is None
+        check_same(before, values_of(untold))
+
+
+def test_two_latents_cannot_copy_a_wider_u_and_none_copies_the_mask() -> None:
+    table = Table.from_frame(shadowed(0))
+    assert GINA(table, latent_dim=2, mechanism=Constant, seed=0).start_from(table.batch()) is not None
+    assert GINA(table, latent_dim=1, mechanism=Constant, seed=0).start_from(table.batch()) is None
+    by_mask = Table.from_frame(shadowed(0), auxiliary="mask")
+    assert GINA(by_mask, mechanism=Constant, seed=0).start_from(by_mask.batch()) is None
 
 
 def test_gaps_with_bounds_and_empty_columns_keep_the_random_start() -> None:

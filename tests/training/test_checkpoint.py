@@ -90,6 +90,7 @@ CASES = {
     "bootstrap in turn": Case(of_functions, {"compile": "eager", "bootstrap": 2}, (3, 5)),
     "at once": Case(of_functions, {"compile": "graph", "restarts": 2, "bootstrap": 2, **HELD_OUT}, (3, 5)),
     "buffers": Case(with_buffers, {"compile": "eager"}),
+    "from the data": Case(ours, {"compile": "eager", "start": "data"}),
     "an automatic guide": Case(with_automatic_guide, {"compile": "eager", "restarts": 2}),
 }
 
