@@ -612,8 +612,8 @@ MUTANTS = [
     Mutant(
         "files: a write is not atomic",
         "pyro_mnar/tables/whole_files.py",
-        'with open(beside, "wb") as file:',
-        'with open(path, "wb") as file, open(beside, "wb"):',
+        "write_through(beside, content)",
+        'write_through(path, content), beside.write_bytes(b"")',
         SAVED,
     ),
     Mutant(
