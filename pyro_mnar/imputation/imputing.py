@@ -166,8 +166,9 @@ def impute(
     with_gaps = (~table.mask).any(0).nonzero().squeeze(-1) if cells is None else table.positions(cells).columns
     if cells is not None and compile not in ("auto", "eager"):
         log.warning("imputation: eager (not captured: rows have different numbers of the cells that were asked for)")
-    samplers = [
-        Sampler(
+    samplers: list[Sampler] = []
+    for member, one in enumerate(fits[:num_draws]):
+        sampler = Sampler(
             one,
             1 if fit.bootstrap else num_draws,
             num_particles,
@@ -178,9 +179,9 @@ def impute(
             with_gaps=with_gaps.tolist(),
             row_keys=row_keys,
             seed=member_seed(seed, member),
+            alike=samplers[0] if samplers else None,
         )
-        for member, one in enumerate(fits[:num_draws])
-    ]
+        samplers.append(sampler)
     if cells is not None:
         found = [impute_cells(table, cells, sampler, device) for sampler in samplers]
         return CellImputations.of_fits(found) if fit.bootstrap else found[0]

@@ -88,6 +88,7 @@ class Sampler:
         row_keys: A word for each row of the table, from which and the seed its random numbers come; ``(rows,)``.
         seed: Of these.
         limits: How much is in memory at once.
+        alike: The sampler of another fit of the same pair, which may have found out what does not depend on parameters.
     """
 
     def __init__(
@@ -104,11 +105,12 @@ class Sampler:
         row_keys: Int[NDArray, " rows"] | None = None,
         seed: int = 0,
         limits: Limits = DEFAULT_LIMITS,
+        alike: Sampler | None = None,
     ) -> None:
         self.fit, self.model, self.target, self.session = fit, target.model(fit.model), target, session
         self.num_draws, self.num_particles = num_draws, num_particles
         self.conditions, self.applicability, self.limits = conditions, applicability, limits
-        self.row_keys, self.seed = row_keys, seed
+        self.row_keys, self.seed, self.alike = row_keys, seed, alike
         self.averages = Averages(fit.schema)
         incomplete = {at for at, column in enumerate(fit.schema.columns) if column.incomplete}
         self.with_gaps = sorted(incomplete.union(with_gaps))
@@ -190,8 +192,28 @@ class Sampler:
         """
         if self.max_plate_nesting < float("inf"):
             return
+        rows, alike = self.target.rows(batch), self.alike
+        if alike is None or alike.max_plate_nesting == float("inf"):
+            has_shared = self._look_at(rows, batch)
+        else:
+            has_shared = bool(alike.shared)
+            self.drawn, self.unseen_rows, self.late = alike.drawn, alike.unseen_rows, alike.late
+            self.max_plate_nesting = alike.max_plate_nesting
+        if has_shared:
+            with torch.no_grad():
+                traces = (poutine.trace(self.fit.guide).get_trace(rows) for _ in range(self.num_draws))
+                self.shared = [shared_part(trace) for trace in traces]
+            self.late = frozenset()
+
+    def _look_at(self, rows: Batch, batch: Batch) -> bool:
+        """Run the pair once, and refuse what cannot be imputed from; whether all rows share latents.
+
+        Args:
+            rows: As model and guide see them.
+            batch: As they are.
+        """
         refuse_joint(self.fit.guide)
-        objective, rows = ImportanceWeightedELBO(1), self.target.rows(batch)
+        objective = ImportanceWeightedELBO(1)
         with torch.random.fork_rng(), torch.no_grad():
             check_drawn(poutine.trace(self.fit.model).get_trace(rows), rows, self.with_gaps)
             run = objective.particles(self.model, self.fit.guide, rows)
@@ -204,12 +226,8 @@ class Sampler:
             self.late = self._late_sites(run.model_trace)
             if any(is_whole_row(site) for site in missing_sites(run.model_trace).values()):
                 self.unseen_rows = rows_that_nothing_sees(self.model, self.fit.guide, (rows,), {}) - self.drawn
-        if len(shared_part(run.guide_trace)):
-            with torch.no_grad():
-                traces = (poutine.trace(self.fit.guide).get_trace(rows) for _ in range(self.num_draws))
-                self.shared = [shared_part(trace) for trace in traces]
-            self.late = frozenset()
         self.max_plate_nesting = objective.max_plate_nesting
+        return len(shared_part(run.guide_trace)) > 0
 
     def _noise(self, batch: Batch, *seed: int) -> RowNoise | contextlib.nullcontext[None]:
         """Where random numbers come from: of each row by itself if it has a key, else those of the session."""
