@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pyro.poutine as poutine
@@ -33,6 +32,7 @@ from pyro_mnar.infer.sites import (
     sample_sites,
     stochastic_sites,
 )
+from pyro_mnar.infer.trial_runs import differ, opened
 from pyro_mnar.tables.batch import Batch
 
 PERTURBATION = 0.3
@@ -94,8 +94,12 @@ def _moved(
         if not sites:
             return {}
         columns = [column for site in sites.values() for column in columns_of(site)]
-        args = tuple(_opened(value, columns) for value in args)
-        kwargs = {name: _opened(value, columns) for name, value in kwargs.items()}
+
+        def with_gaps(value: Any) -> Any:
+            return opened(value, columns) if isinstance(value, Batch) else value
+
+        args = tuple(with_gaps(value) for value in args)
+        kwargs = {name: with_gaps(value) for name, value in kwargs.items()}
         with perturbed(trainable_parameters(model, guide), PERTURBATION):
             trace = _trace(model, guide, args, kwargs)
             return {name: _moved_by(model, trace, site, args, kwargs) for name, site in meant(trace).items()}
@@ -106,15 +110,6 @@ def _trace(model: Callable, guide: Callable, args: Any, kwargs: Mapping[str, Any
     return poutine.trace(poutine.replay(model, trace=drawn)).get_trace(*args, **kwargs)
 
 
-def _opened(value: Any, columns: list[int]) -> Any:
-    """A batch in which every cell of some columns is missing; other arguments as they are."""
-    if not isinstance(value, Batch):
-        return value
-    mask = value.mask.clone()
-    mask[:, columns] = False
-    return replace(value, mask=mask, entries=None, lower=None, upper=None)
-
-
 def _moved_by(model: Callable, trace: Trace, site: Site, args: Any, kwargs: Mapping[str, Any]) -> list[str]:
     """Sites whose log-probability is another one when each value of a site is another one."""
     changed = trace.copy()  # shallow: the site is replaced, not written to
@@ -122,7 +117,7 @@ def _moved_by(model: Callable, trace: Trace, site: Site, args: Any, kwargs: Mapp
     nodes[site["name"]] = {**site, "value": _another_value(site)}
     there = poutine.trace(poutine.replay(model, trace=changed)).get_trace(*args, **kwargs)
     before, after = _log_probs(trace, site), _log_probs(there, site)
-    return [name for name in before if _differ(before[name], after[name])]
+    return [name for name in before if differ(before[name], after[name])]
 
 
 def _another_value(site: Site) -> Tensor:
@@ -156,8 +151,3 @@ def _log_probs(trace: Trace, site: Site) -> dict[str, Float[Tensor, "*densities"
         else:
             found[name] = log_prob
     return found if isinstance(own, float) else {**found, own_name or partner: own}
-
-
-def _differ(one: Tensor, other: Tensor) -> bool:
-    rounding = 1e3 * torch.finfo(one.dtype).eps
-    return not bool(torch.isclose(one, other, rtol=rounding, atol=rounding, equal_nan=True).all())

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from pyro_mnar.distributions.densities import log_density
 from pyro_mnar.infer.parameters import buffers_kept, perturbed, trainable_parameters
 from pyro_mnar.infer.shared import OverParticles, is_shared
-from pyro_mnar.infer.sites import Site, missing_sites, sample_sites, stochastic_sites
+from pyro_mnar.infer.sites import Site, sample_sites, stochastic_sites
+from pyro_mnar.infer.trial_runs import differ, opened
 from pyro_mnar.tables.batch import Batch
 
 MOST_ROWS = 6
@@ -85,18 +86,6 @@ def check_rows_alone(
         raise ValueError(reason)
 
 
-def with_gaps(batch: Batch, columns: Iterable[int]) -> Batch:
-    """The same rows with gaps of some columns in every other one: the first rows of a table may have none.
-
-    Args:
-        batch: The rows.
-        columns: Positions of the columns.
-    """
-    mask = batch.mask.clone()
-    mask[::2, list(columns)] = False
-    return replace(batch, x=batch.x.masked_fill(~mask, 0.0), mask=mask, entries=None, lower=None, upper=None)
-
-
 class _Runs:
     """Runs of a model on the same latents, of all rows together and of parts."""
 
@@ -119,12 +108,8 @@ class _Runs:
             batch: Some rows.
             has_gaps: Of each column, whether it has gaps in the table.
         """
-        opened = with_gaps(batch, [at for at, has in enumerate(has_gaps) if has])
-        trace = self.drawn(opened)
-        if missing_sites(trace):  # else columns are treated in the model's own way, and gaps are what they are
-            batch = opened
-        else:
-            trace = self.drawn(batch)
+        batch = opened(batch, [at for at, has in enumerate(has_gaps) if has], every=2)
+        trace = self.drawn(batch)
         whole = self.densities(trace, len(batch), self.count)
         all_of_it = _Part(list(range(len(batch))), list(range(self.count)))
         inner = _Part(_inside(len(batch)), _inside(self.count))
@@ -174,9 +159,10 @@ class _Runs:
                 latents.add_node(name, **{**site, "value": self._of_part(site, part)})
         over: Any = self.over and OverParticles(self.over.name, len(part.particles), self.over.dim, self.plate)
         model = self.model if over is None else over(self.model)
-        there = self._traced(poutine.replay(model, trace=latents), batch.take(torch.tensor(part.rows)))
+        rows = batch.take(torch.tensor(part.rows, device=batch.device))
+        there = self._traced(poutine.replay(model, trace=latents), rows)
         alone = self.densities(there, len(part.rows), len(part.particles))
-        return [name for name in alone if _differ(whole[name][part.particles][:, part.rows], alone[name])]
+        return [name for name in alone if differ(whole[name][part.particles][:, part.rows], alone[name])]
 
     def densities(self, trace: Trace, num_rows: int, num_particles: int) -> Densities:
         """Of every site in the row plate, its log-density per particle and row."""
@@ -237,8 +223,3 @@ def _as_imputing(*modules: Any) -> Iterator[None]:
     finally:
         for part, was_training in zip(inside, were_training, strict=True):
             part.training = was_training
-
-
-def _differ(one: Tensor, other: Tensor) -> bool:
-    rounding = torch.finfo(one.dtype).eps ** 0.5  # matrices of other sizes are multiplied in another order
-    return not bool(torch.isclose(one, other, rtol=rounding, atol=rounding, equal_nan=True).all())

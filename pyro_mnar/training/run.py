@@ -17,11 +17,9 @@ from pyro_mnar.capture.tracing import in_one_line
 from pyro_mnar.infer.coverage import check_claims
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.parameters import buffers_kept, module_parameters, trainable_parameters
-from pyro_mnar.infer.row_independence import with_gaps
 from pyro_mnar.infer.row_scales import warn_of_row_scales
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.shared import check_sizes, refuse_joint
-from pyro_mnar.infer.sites import missing_sites
 from pyro_mnar.tables.batch import Batch, RowSource, shuffled
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.held_out import HeldOut
@@ -201,8 +199,6 @@ class TrainingRun:
                     f"model and guide cannot be run on {len(few)} rows of the table: {in_one_line(error)}"
                 ) from error
             self.objective.settle(self.fit.model, self.fit.guide, few)
-            if not missing_sites(run.model_trace):  # columns are treated in the model's own way: gaps show which
-                self.objective.check_rows(self.fit.model, self.fit.guide, with_gaps(few, incomplete))
             refuse_joint(self.fit.guide)
             if len(few) > 1:
                 check_sizes(self.fit.model, few, few.take(torch.arange(len(few) - 1, device=few.device)))

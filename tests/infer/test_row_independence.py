@@ -120,8 +120,11 @@ def test_a_gap_that_a_plain_observed_site_takes_for_zero_is_refused() -> None:
 
     for how in ("masked", "obs_mask"):
         fit(lambda batch, how=how: model(batch, how), nothing, table(), epochs=1, progress=False)
-    with pytest.raises(ValueError, match=r"site 'x': its density depends on what stands in the gaps of column 'x'"):
+    message = r"site 'x': its density depends on what stands in the gaps of column 'x'"
+    with pytest.raises(ValueError, match=message):
         fit(lambda batch: model(batch, "zeros"), nothing, table(), epochs=1, progress=False)
+    with pytest.raises(ValueError, match=message):
+        SVI(model, lambda *_: None, pyro.optim.Adam({}), ImportanceWeightedELBO()).step(table().batch(), "zeros")
 
 
 def test_a_row_plate_of_ones_own_lacks_the_minibatch_factor() -> None:
