@@ -14,7 +14,7 @@ from pyro.nn import PyroModule
 from scipy import stats
 from torch import Tensor
 
-from pyro_mnar import Batch, Fit, Table, mechanisms, rows
+from pyro_mnar import Batch, Fit, Table, mechanisms, observe_mask, partially_observed, rows
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.target import Target
@@ -110,3 +110,20 @@ def sampler_of(
 ) -> Sampler:
     """A sampler as ``impute`` makes it."""
     return Sampler(fit, num_draws, num_particles, target, Session(0, fit.device, fit.store), **options)
+
+
+class Independent:
+    """Columns N(mean, scale²) on the standardised line, with log-odds a + b·x of being observed if given."""
+
+    def __init__(self, mean: list[float], scale: list[float], odds: tuple[float, float] | None = None) -> None:
+        self.mean, self.scale, self.odds = torch.tensor(mean) * 1.0, torch.tensor(scale) * 1.0, odds
+
+    def __call__(self, batch: Batch) -> None:
+        with rows(batch):
+            x = partially_observed("x", dist.Normal(self.mean.expand(len(batch), -1), self.scale), batch)
+            if self.odds is not None:
+                observe_mask("r", self.odds[0] + self.odds[1] * x, batch)
+
+
+def no_latents(batch: Batch) -> None:
+    """A guide that leaves everything to the model."""

@@ -332,6 +332,13 @@ MUTANTS = [
         "share = 0.5 + 0 * (other.log_total - total).exp()[:, None]",
         IMPUTED,
     ),
+    Mutant(
+        "imputation: what a derived value leaves to its argument has no Jacobian",
+        "pyro_mnar/tables/derived_arguments.py",
+        "log_slope = np.log(2 * step) - np.log(np.abs(after - before))",
+        "log_slope = 0 * (after - before)",
+        "tests/imputation/test_seen_formulas.py",
+    ),
     # Pooling
     Mutant(
         "pooling: the factor 1 + 1/m is left out",

@@ -126,9 +126,9 @@ class SelfMaskedRow(MissingRow):
             ValueError: Names the site, and the cure.
         """
         raise ValueError(
-            f"site {self.whole.site!r}: a part of a sum follows from the others, which needs missing values that are"
-            " drawn without their mechanism: leave mechanism= out of partially_observed, or take SelfMasking instead of"
-            " NormalMixture"
+            f"site {self.whole.site!r}: a part of a sum follows from the others, as does an argument of a derived value"
+            " that was seen, which needs missing values that are drawn without their mechanism: leave mechanism= out of"
+            " partially_observed, or take SelfMasking instead of NormalMixture"
         )
 
 

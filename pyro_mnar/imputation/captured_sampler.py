@@ -65,7 +65,7 @@ class CapturedSampler:
 
     def __init__(self, sampler: Sampler, example: Batch, num_draws: int) -> None:
         if sampler.conditions is not None:
-            raise CannotCapture("row constraints are checked by Python")
+            raise CannotCapture("row constraints, and derived values that were seen, are checked by Python")
         if sampler.applicability is not None:
             raise CannotCapture("skip patterns are checked by Python")
         if example.dtype not in MANTISSA:

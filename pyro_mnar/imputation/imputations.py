@@ -128,7 +128,7 @@ class Imputations(ImputedCells):
         frame, schema = super().mean(), self.table.schema
         if not schema.derived:
             return frame
-        given = [computed(schema.derived, drawn) for drawn in self.pandas_frames()]
+        given = [self._derived(drawn) for drawn in self.pandas_frames()]
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of rows without a value in any draw
             means = {name: np.nanmean([each[name] for each in given], axis=0) for name in given[0]}
         return with_derived(frame, self.table.frame, schema, means, keep_integers=False)
@@ -324,7 +324,14 @@ class Imputations(ImputedCells):
                 frame = without_value(frame, schema, position, blank)
         if not schema.derived:
             return frame
-        return with_derived(frame, table.frame, schema, computed(schema.derived, frame), keep_integers=keep_integers)
+        return with_derived(frame, table.frame, schema, self._derived(frame), keep_integers=keep_integers)
+
+    def _derived(self, frame: pd.DataFrame) -> dict[Hashable, Float[NDArray, " rows"]]:
+        """What formulas give in a completed frame, to which a code for no value is no number."""
+        schema = self.table.schema
+        unimputed = {name: codes for name, codes in schema.codes_of("na_values").items() if name not in schema.names}
+        coded = with_gaps_for(with_gaps_for(frame, unimputed), schema.codes_of("not_applicable"))
+        return computed(schema.derived, coded)
 
 
 def _said(column: Column, negative: float, below: float, above: float) -> str:

@@ -92,6 +92,7 @@ def impute(
             scipy sparse matrix, whose entries are meant.
         constraints: What every completed row satisfies, beside what the table declares: constraints of
             :mod:`pyro_mnar.tables.constraints`, or functions of a frame of candidate rows to a boolean for each.
+            Derived values that were seen hold by themselves.
         num_draws: Completed tables to draw; by default 20, or one from each bootstrap fit.
         num_particles: K, particles for each draw of each row; means use all ``num_draws * num_particles``.
         use_mechanism: Draw from p(X_u | X_o, R), or else from p(X_u | X_o); when each is right stands in
@@ -110,9 +111,9 @@ def impute(
         device: Where to compute; by default where the parameters are.
         compile: How particles are drawn and weighed: ``"eager"``, by Python; ``"graph"``, captured once as a list of
             tensor operations; ``"inductor"``, captured and compiled; ``"auto"``, what pays for the number of particles
-            ahead.  Python takes over where nothing can be captured (as with ``cells``, row constraints or bounds of
-            counts); the log (``logging``, logger ``pyro_mnar``) says why.  Python draws other random numbers than the
-            graph does, interpreted or compiled.
+            ahead.  Python takes over where nothing can be captured (as with ``cells``, row constraints, derived values
+            that were seen beside several gaps, or bounds of counts); the log (``logging``, logger ``pyro_mnar``) says
+            why.  Python draws other random numbers than the graph does, interpreted or compiled.
 
     Returns:
         The imputations, only of cells that are missing and applicable; of ``cells``, in the order given.
@@ -157,7 +158,7 @@ def impute(
     applicability = Applicability.of(table, is_scored=use_mechanism)
     if cells is not None and applicability is not None:
         raise ValueError("cells: expected a table whose skip patterns hang on no missing value; impute all gaps")
-    if cells is not None and conditions is not None:
+    if cells is not None and conditions is not None and conditions.are_of_completed_rows:
         raise ValueError("cells: expected a table without row constraints, which are about completed rows")
     if cells is not None and delta:
         raise ValueError("cells: expected no delta, which moves completed tables; impute all gaps")

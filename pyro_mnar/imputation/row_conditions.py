@@ -7,32 +7,37 @@ particle is weighed with the density of that value given z, in the user's units,
     w' = w(x with the value put in) · p(x_det | z)
 
 which is importance sampling of the law on the plane Σ parts = total (the map from the other parts to this one has
-Jacobian 1).  The fit itself does not know the constraints: they condition its imputations, not its likelihood.
+Jacobian 1).  A derived value that was seen is such a condition, too, with a Jacobian of its own
+(:mod:`pyro_mnar.imputation.seen_formulas`).  The fit itself does not know the conditions: they are on its imputations,
+not its likelihood.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
-import pyro.distributions as dist
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_mnar.imputation.determined_entries import Determined, PutIn, weighed_anew
+from pyro_mnar.imputation.seen_formulas import SeenFormulas
 from pyro_mnar.infer.objective import ImportanceWeightedELBO, Particles
-from pyro_mnar.infer.sites import columns_of, is_whole_row, missing_sites, sample_sites
 from pyro_mnar.kinds.kind import is_near_whole
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.completion import as_held, completed
 from pyro_mnar.tables.constraints import InOrder, RowConstraint, SumsTo, described
+from pyro_mnar.tables.derived_arguments import Following, following, warn_of_unused
 from pyro_mnar.tables.row_checks import check_rows, labelled, numbers_in
 from pyro_mnar.tables.table import Table
 
 Declared = RowConstraint | Callable[[pd.DataFrame], Any]
+CERTAIN = 1e3  # log-weight beside which a density is nothing, in any floating type
 
 
 class _Sum(NamedTuple):
@@ -54,6 +59,7 @@ class Conditions:
         table: The table that is imputed.
         constraints: Constraints by name of columns.
         functions: Functions of a frame of candidate rows to a boolean for each.
+        found: What follows from derived values that were seen.
 
     Raises:
         ValueError: If observed values break a constraint, or the only value that a missing part can have is not one of
@@ -65,6 +71,7 @@ class Conditions:
         table: Table,
         constraints: Sequence[RowConstraint],
         functions: Sequence[Callable[[pd.DataFrame], Any]] = (),
+        found: Sequence[Following] = (),
     ) -> None:
         self.table, self.constraints, self.functions = table, constraints, functions
         schema = table.schema
@@ -77,7 +84,9 @@ class Conditions:
         self.known = {
             name: numbers_in(name, constraint, table.frame, numbers, schema) for name, constraint in named.items()
         }
-        self.positions = [at for at, name in enumerate(schema.names) if functions or name in named]
+        self.formulas = SeenFormulas(table, found, self.wanted)
+        read = named.keys() | self.formulas.names
+        self.positions = [at for at, name in enumerate(schema.names) if functions or name in read]
         self.known |= {schema.names[at]: numbers[:, at] for at in self.positions}
         self.sums = self._determine([c for c in constraints if isinstance(c, SumsTo)])
         self._check_functions()
@@ -93,7 +102,19 @@ class Conditions:
                 raise TypeError(f"constraints: expected InOrder, SumsTo or functions of a frame, got {constraint!r}")
         by_name = [c for c in (*table.schema.constraints, *constraints) if isinstance(c, (InOrder, SumsTo))]
         functions = [c for c in constraints if not isinstance(c, (InOrder, SumsTo))]
-        return cls(table, by_name, functions) if by_name or functions else None
+        found: list[Following] = []
+        if table.schema.derived:
+            mask = table.mask.numpy()
+            found = following(table.schema, table.frame, mask, ~mask & table.applicable.numpy(), by_name)
+            if any(isinstance(c, SumsTo) for c in constraints):  # which may use what a formula would have
+                warn_of_unused(found, table.frame, stacklevel=3)
+        follows = any((each.at >= 0).any() for each in found)
+        return cls(table, by_name, functions, found) if by_name or functions or follows else None
+
+    @property
+    def are_of_completed_rows(self) -> bool:
+        """Whether they are about whole rows, and not only about what derived values say of single cells."""
+        return bool(self.constraints or self.functions)
 
     def impose(
         self,
@@ -117,33 +138,38 @@ class Conditions:
         for at in self.positions:
             drawn = self._held(at, self.table.schema.columns[at].decode(x[..., at].cpu().numpy()), rows)
             values[at] = np.where(self.wanted[rows, at], drawn, self.known[self.table.schema.names[at]][rows])
-        ok, jacobian, determined = self._put_in(values, rows)
+        put = self._put_in(values, rows)
         log_weights = run.log_weights
-        if determined.any():
-            for at in np.flatnonzero(determined.any(0)):
+        if put.cells.any():
+            moved = put.ok & ~put.is_free
+            for at in np.flatnonzero(put.cells.any(0)):
                 column = self.table.schema.columns[at]
-                here = torch.from_numpy(determined[:, at] & ok).to(x.device)
-                encoded = column.encode(np.where(determined[:, at] & ok, values[at], column.decode(np.zeros(1))))
-                x[..., at] = torch.where(here, torch.from_numpy(encoded).to(x), x[..., at])
-            at_cells = torch.from_numpy(determined).to(x.device)
-            log_weights = _weighed_anew(objective, run, model, batch, x, at_cells)
-            log_weights = log_weights + torch.from_numpy(jacobian).to(x)
-        ok = ok & self._hold(values, rows)
+                here = put.cells[:, at] & moved
+                encoded = column.encode(np.where(here, values[at], column.decode(np.zeros(1))))
+                x[..., at] = torch.where(
+                    torch.from_numpy(here).to(x.device), torch.from_numpy(encoded).to(x), x[..., at]
+                )
+            log_weights = weighed_anew(objective, run, model, batch, x, torch.from_numpy(put.cells).to(x.device))
+            log_weights = log_weights + torch.from_numpy(put.log_slope).to(x)
+            is_free = torch.from_numpy(put.is_free).to(x.device)
+            log_weights = torch.where(is_free, run.log_weights + CERTAIN, log_weights)
+        ok = put.ok & self._hold(values, rows)
         return log_weights.masked_fill(~torch.from_numpy(ok).to(x.device), -torch.inf), x
 
     def settle(self, draws: Float[NDArray, "draws cells"], cells: Int[NDArray, "2 cells"]) -> None:
         """Draws as the frame's dtypes hold them, determined parts exact to their last digit; in place."""
-        rows = np.arange(len(self.table))
+        is_here = np.ones(len(self.table), dtype=bool) if self.are_of_completed_rows else self.formulas.rows()
+        rows, place_of = np.flatnonzero(is_here), is_here.cumsum() - 1
         values, places = {}, {}
         for at in self.positions:
-            places[at] = cells[1] == at
-            known = self.known[self.table.schema.names[at]]
+            places[at] = np.flatnonzero((cells[1] == at) & is_here[cells[0]])
+            known = self.known[self.table.schema.names[at]][rows]
             values[at] = np.broadcast_to(known, (len(draws), len(rows))).copy()
             here = cells[0][places[at]]
-            values[at][:, here] = self._held(at, draws[:, places[at]], here)
+            values[at][:, place_of[here]] = self._held(at, draws[:, places[at]], here)
         self._put_in(values, rows)
         for at, place in places.items():
-            draws[:, place] = values[at][:, cells[0][place]]
+            draws[:, place] = values[at][:, place_of[cells[0][place]]]
 
     def check(self, draws: Float[NDArray, "draws cells"], cells: Int[NDArray, "2 cells"]) -> None:
         """Refuse draws, in the user's units, that were moved and satisfy the constraints no more; names the rows."""
@@ -153,48 +179,57 @@ class Conditions:
             known, place = self.known[self.table.schema.names[at]], cells[1] == at
             values[at] = np.broadcast_to(known, (len(draws), len(rows))).copy()
             values[at][:, cells[0][place]] = self._held(at, draws[:, place], cells[0][place])
-        broken = ~self._hold(values, rows).all(0)
+        broken = ~(self._hold(values, rows) & self.formulas.hold(values, rows)).all(0)
         if broken.any():
             where = labelled(np.flatnonzero(broken), self.table.frame)
             raise ValueError(
-                f"constraints {self._named()}: expected draws that still satisfy them when moved, got others in {where}"
-                " (a part of a sum moves with another: give both a delta by row, or neither)"
+                f"{self._named()}: expected draws that still satisfy them when moved, got others in {where} (a part of"
+                " a sum, or an argument of a derived value that was seen, moves with another: give both a delta by row,"
+                " or neither)"
             )
 
     def _named(self) -> str:
         names = [described(constraint) for constraint in self.constraints]
-        return ", ".join([*names, *(getattr(function, "__name__", repr(function)) for function in self.functions)])
+        names += [getattr(function, "__name__", repr(function)) for function in self.functions]
+        return "; ".join([f"constraints {', '.join(names)}"] * bool(names) + self.formulas.what)
 
     def refuse(self, rows: Int[NDArray, " rows"], tries: int) -> NoReturn:
         """Name rows that nothing satisfied."""
         raise ValueError(
-            f"constraints {self._named()}: none of {tries} particles satisfies them in"
-            f" {labelled(rows, self.table.frame)}"
+            f"{self._named()}: none of {tries} particles satisfies them in {labelled(rows, self.table.frame)}"
+            + " (a derived value that its arguments cannot give is left out by na_values)" * bool(self.formulas)
         )
 
-    def _put_in(
-        self, values: dict[int, NDArray[np.float64]], rows: Int[NDArray, " rows"]
-    ) -> tuple[Bool[NDArray, "particles rows"], Float[NDArray, "particles rows"], Bool[NDArray, "rows columns"]]:
-        """Put determined parts in, in place: whether they can be, the Jacobian of their scales, and which they are."""
-        names = self.table.schema.names
+    def _put_in(self, values: dict[int, NDArray[np.float64]], rows: Int[NDArray, " rows"]) -> PutIn:
+        """Put determined parts in, in place."""
         shape = next(iter(values.values())).shape
-        ok, jacobian = np.ones(shape, dtype=bool), np.zeros(shape)
-        determined = np.zeros((len(rows), len(names)), dtype=bool)
+        ok, is_free, log_slope = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool), np.zeros(shape)
+        cells = np.zeros((len(rows), len(self.table.schema.names)), dtype=bool)
+        for part in chain(self._rests(values, rows), self.formulas.determined(values, rows)):
+            at, here = part.at, part.here
+            possible = part.is_found & self._is_possible(at, part.numbers, rows[here])
+            ok[:, here] &= possible | part.is_free
+            is_free[:, here] |= part.is_free
+            held = as_held(part.numbers, self._dtype(at))
+            values[at][:, here] = np.where(possible, held, values[at][:, here])
+            log_slope[:, here] += np.where(possible, part.log_slope, 0.0)
+            cells[here, at] = True
+        # Where one part is free and another is not, nothing is known of how the two weigh against each other.
+        return PutIn(ok & ~(is_free & (cells.sum(1) > 1)), is_free, log_slope, cells)
+
+    def _rests(self, values: dict[int, NDArray[np.float64]], rows: Int[NDArray, " rows"]) -> Iterator[Determined]:
+        """What sums leave to their determined parts."""
+        names = self.table.schema.names
         for constraint, column in self.sums:
-            for at in np.unique(column[rows][column[rows] >= 0]):
-                here = column[rows] == at
+            for at in np.unique(column[rows][column[rows] >= 0]).tolist():
+                here = np.flatnonzero(column[rows] == at)
                 given = {
-                    name: values[names.index(name)] if name in names else self.known[name][rows]
+                    name: values[names.index(name)][:, here] if name in names else self.known[name][rows[here]]
                     for name in constraint.columns
                 }
-                rest = np.broadcast_to(constraint.rest(given, names[at]), shape)
-                possible = self._is_possible(int(at), rest, rows)
-                ok &= possible | ~here
-                values[at] = np.where(here & possible, as_held(rest, self._dtype(int(at))), values[at])
-                log_slope = self.table.schema.columns[at].kind.scale.log_slope(values[at])
-                jacobian += np.where(here & possible, log_slope, 0.0)
-                determined[here, at] = True
-        return ok, jacobian, determined
+                rest = np.broadcast_to(constraint.rest(given, names[at]), (len(values[at]), len(here)))
+                log_slope = self.table.schema.columns[at].kind.scale.log_slope(rest)
+                yield Determined(at, here, rest, log_slope, np.ones_like(rest, bool), np.zeros_like(rest, bool))
 
     def _hold(self, values: dict[int, NDArray[np.float64]], rows: Int[NDArray, " rows"]) -> NDArray[np.bool_]:
         """Whether all constraints hold, by particle and row."""
@@ -274,43 +309,6 @@ class Conditions:
         if bounds is not None:
             ok &= (numbers >= bounds.lower[rows, at]) & (numbers <= bounds.upper[rows, at])
         return ok
-
-
-def _weighed_anew(
-    objective: ImportanceWeightedELBO,
-    run: Particles,
-    model: Callable,
-    batch: Batch,
-    x: Float[Tensor, "particles rows columns"],
-    determined: Bool[Tensor, "rows columns"],
-) -> Float[Tensor, "particles rows"]:
-    """Weights with missing values moved to x, the densities of determined ones as factors: nothing proposed these."""
-    missing = missing_sites(run.model_trace)
-    columns = {name: columns_of(site) for name, site in missing.items()}
-    values = {
-        name: torch.where(
-            determined[:, columns[name]], x[..., columns[name]].reshape(site["value"].shape), site["value"]
-        )
-        for name, site in missing.items()
-    }
-    moved = objective.moved(run, values, model, batch)
-    log_weights = moved.log_weights
-    guide_sites = sample_sites(run.guide_trace)
-    for name in missing:
-        # A proposal of the guide's own counted both densities; one from the model counted neither.
-        site = guide_sites.get(name, sample_sites(moved.model_trace)[name])
-        if not isinstance(site["fn"], dist.Independent):
-            raise ValueError(
-                f"site {name!r}: a part of a sum follows from the others, which needs a density for each column, got a"
-                f" proposal by {type(site['fn']).__name__}; leave the site out of the guide"
-            )
-        cells = determined[:, columns[name]]
-        if is_whole_row(site):
-            density = site["fn"].base_dist.density_at(site["value"], cells).detach()
-        else:
-            density = (site["fn"].base_dist.log_prob(site["value"]) * cells).sum(-1)
-        log_weights = log_weights + density.reshape(log_weights.shape)
-    return log_weights
 
 
 def _booleans(function: Callable[[pd.DataFrame], Any], frame: pd.DataFrame) -> NDArray[np.bool_]:

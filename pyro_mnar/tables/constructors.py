@@ -105,8 +105,9 @@ class TableConstructors:
                 words than rows can teach (:mod:`pyro_mnar.kinds.identifiers`) are carried too, with a warning.
             derived: Columns that are formulas of others, such as ``{"bmi": "weight / height**2"}``, or functions of a
                 frame that read columns by name: no model sees them a second time, and their gaps are computed in every
-                completed frame.  Where one was seen and one of its arguments alone is missing, the argument follows, if
-                the formula can be inverted; what it says of several is not used, with a warning.
+                completed frame.  Where one was seen, the arguments that are imputed give it: one that is missing alone
+                follows, of several all but one are drawn.  Rows in which no argument can be solved for are counted in a
+                warning, and imputed without it.
             standardize: Whether models see columns in standard deviations from the mean; by column, such as
                 ``{"visits": False}``, or for all.  A column that is not standardised keeps its own units (on its
                 unconstrained scale), as a likelihood of one's own may need them: a count stays a count, and of words

@@ -1,7 +1,8 @@
 """Derived columns: formulas of others, which no model sees a second time, such as ``{"bmi": "weight / height**2"}``.
 
 A derived value that was seen tells of its arguments: where one of them alone is missing it follows, if one value and no
-other gives what was seen.  Gaps in the derived column are computed in every completed frame.
+other gives what was seen; where several are, imputation draws from those that give it
+(:mod:`pyro_mnar.tables.derived_arguments`).  Gaps in the derived column are computed in every completed frame.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds.dtypes import plain
 from pyro_mnar.kinds.reading import numbers_of, row_label
+from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.row_functions import RowFunction
 
 TOLERANCE = 0.01  # share by which a derived value may differ from its formula: people round
@@ -68,45 +70,33 @@ def derived_of(given: Mapping[Hashable, Any] | None, frame: pd.DataFrame) -> tup
 
 
 def solved(
-    derived: Sequence[Derived], gaps: pd.DataFrame, wanted: Sequence[Hashable], *, stacklevel: int
+    derived: Sequence[Derived], gaps: pd.DataFrame, wanted: Sequence[Hashable], known: Mapping[Hashable, Column]
 ) -> dict[Hashable, Float[NDArray, " rows"]]:
-    """Arguments that follow from derived values, by column, NaN where none does; with a warning of what does not.
+    """Arguments that follow from derived values, each the only one missing, by column; NaN where none does.
 
     Args:
         derived: The derived columns.
         gaps: The rows, in plain dtypes, missing values as gaps.
         wanted: The columns whose gaps may be filled.
-        stacklevel: Of warnings, as seen from the caller.
+        known: Columns of the training table, by name, if these are new rows.
     """
     found: dict[Hashable, NDArray[np.float64]] = {}
-    for one in derived:
-        if one.column not in gaps.columns:
-            continue
-        target = numbers_of(plain(gaps[one.column]), one.column)
-        names = [name for name in one.formula.names if name in wanted]
-        missing = np.stack([gaps[name].isna().to_numpy() for name in names], axis=1) if names else None
-        _warn_of_others(one, gaps, target, stacklevel=stacklevel + 1)
-        if missing is None:
-            continue
-        told = ~np.isnan(target) & missing.any(1)
-        single = told & (missing.sum(1) == 1)
-        for at, name in enumerate(names):
-            rows = np.flatnonzero(single & missing[:, at])
-            if len(rows) and pd.api.types.is_numeric_dtype(gaps[name].dtype):
-                numbers = _arguments(one, gaps, rows, name, target[rows])
-                values = found.setdefault(name, np.full(len(gaps), np.nan))
-                values[rows] = np.where(np.isnan(values[rows]), numbers, values[rows])
-        follows = np.zeros(len(gaps), dtype=bool)
-        for at, name in enumerate(names):
-            follows |= single & missing[:, at] & ~np.isnan(found.get(name, np.full(len(gaps), np.nan)))
-        left = np.flatnonzero(told & ~follows)
-        if len(left):
-            warnings.warn(
-                f"{one.what}: in {len(left)} rows, the first of them {row_label(gaps, int(left[0]))!r}, it was seen and"
-                " no single argument follows from it, so these are imputed without it and need not give it",
-                stacklevel=stacklevel + 1,
-            )
-    return found
+    gaps = gaps.copy(deep=False)
+    formulas = [one for one in derived if one.column in gaps.columns]
+    while True:  # what one formula tells may leave another with a single unknown
+        before = sum(int((~np.isnan(values)).sum()) for values in found.values())
+        for one in formulas:
+            target = numbers_of(plain(gaps[one.column]), one.column)
+            names = [name for name in one.formula.names if name in wanted]
+            missing = np.array([gaps[name].isna() for name in names], dtype=bool).reshape(len(names), len(gaps))
+            for name, is_gap in zip(names, missing, strict=True):
+                rows = np.flatnonzero(~np.isnan(target) & is_gap & (missing.sum(0) == 1))
+                if len(rows) and pd.api.types.is_numeric_dtype(gaps[name].dtype):
+                    values = found.setdefault(name, np.full(len(gaps), np.nan))
+                    values[rows] = _arguments(one, gaps, rows, name, target[rows], known.get(name))
+                    gaps[name] = gaps[name].astype(np.float64).where(np.isnan(values), values)
+        if sum(int((~np.isnan(values)).sum()) for values in found.values()) == before:
+            return found
 
 
 def computed(derived: Sequence[Derived], completed: pd.DataFrame) -> dict[Hashable, Float[NDArray, " rows"]]:
@@ -119,9 +109,15 @@ def computed(derived: Sequence[Derived], completed: pd.DataFrame) -> dict[Hashab
     return found
 
 
-def _warn_of_others(one: Derived, gaps: pd.DataFrame, target: Float[NDArray, " rows"], *, stacklevel: int) -> None:
-    """Name derived values that are not what the formula gives, by more than rounding."""
-    formula = one.formula.numbers(gaps, one.what)
+def warn_of_others(one: Derived, gaps: pd.DataFrame, *, stacklevel: int) -> None:
+    """Name derived values that are not what the formula gives, by more than rounding.
+
+    Args:
+        one: The derived column.
+        gaps: The rows, in plain dtypes, missing values as gaps.
+        stacklevel: Of the warning, as seen from the caller.
+    """
+    target, formula = numbers_of(plain(gaps[one.column]), one.column), one.formula.numbers(gaps, one.what)
     known = ~np.isnan(target) & ~np.isnan(formula)
     largest = np.max(np.abs(target[known]), initial=0.0)
     # What is small is rounded to the digits that the largest have.
@@ -142,9 +138,15 @@ def _arguments(
     rows: Int[NDArray, " rows"],
     name: Hashable,
     target: Float[NDArray, " rows"],
+    column: Column | None,
 ) -> Float[NDArray, " rows"]:
     """The only value of an argument, near those seen, by which the formula gives a number; NaN if there is none."""
     seen = gaps[name].dropna().to_numpy(dtype=np.float64)
+    is_whole = (seen == np.rint(seen)).all()
+    if column is not None:  # what training rows say counts, however few the new ones
+        is_whole = column.kind.holds_integers or getattr(column.kind, "whole", False)
+        ends = np.array([column.least, column.greatest])
+        seen = np.concatenate([seen, ends[np.isfinite(ends)]])
     if not len(seen):
         return np.full(len(rows), np.nan)
     least, greatest = float(seen.min()), float(seen.max())
@@ -173,7 +175,8 @@ def _arguments(
         same = np.sign(excess(middle[None])[0]) == rising
         low, high = np.where(same, middle, low), np.where(same, high, middle)
     root = np.where(low_is_root, grid[at], (low + high) / 2)
-    is_found = (crosses.sum(0) == 1) & (np.abs(excess(root[None])[0]) <= 1e-6 * np.maximum(np.abs(target), 1e-9))
-    if (seen == np.rint(seen)).all():
+    change = np.abs(np.diff(excess(np.array([[least], [greatest]]) + np.zeros(len(rows))), axis=0)[0])
+    is_found = (crosses.sum(0) == 1) & (np.abs(excess(root[None])[0]) <= 1e-6 * np.fmax(np.abs(target), change))
+    if is_whole:
         root = np.rint(root)
     return np.where(is_found, root, np.nan)

@@ -22,7 +22,8 @@ from pyro_mnar.tables.columns import Column, OtherColumn
 from pyro_mnar.tables.completion import completed
 from pyro_mnar.tables.constraints import RowConstraint, checked
 from pyro_mnar.tables.dense import DenseStorage
-from pyro_mnar.tables.derived import Derived, derived_of, solved
+from pyro_mnar.tables.derived import Derived, derived_of, solved, warn_of_others
+from pyro_mnar.tables.derived_arguments import following, warn_of_unused
 from pyro_mnar.tables.frame_schema import schema_of_frame
 from pyro_mnar.tables.frames import Cells, by_column, check_frame, check_types, known_codes, match_columns, read_gaps
 from pyro_mnar.tables.native_frames import as_native, as_pandas
@@ -125,6 +126,8 @@ def encoded(
     if native is not None and is_filled.any():
         native = as_pandas(as_native(native, unfilled, frame, list(filled)))[1]
     modelled &= ~is_filled  # the mechanism saw a gap, whatever became of it
+    unused = following(schema, frame, mask, ~mask & applicable, schema.constraints)
+    warn_of_unused(unused, frame, stacklevel=4)
 
     check_rows(schema.constraints, frame, numbers, schema)
     bounds = Bounds.of_frame(frame, numbers, schema, lower, upper, dtype)
@@ -173,8 +176,11 @@ def _solved(
     formulas: Sequence[Derived], gaps: pd.DataFrame, schema: Schema | None, others: Collection[Hashable]
 ) -> dict[Hashable, NDArray[np.float64]]:
     """Values of modelled columns that follow from derived ones, by column, NaN elsewhere."""
+    for one in formulas:
+        if one.column in gaps.columns:
+            warn_of_others(one, gaps, stacklevel=5)
     modelled = [name for name in gaps.columns if name not in others] if schema is None else schema.names
-    return solved(formulas, gaps, modelled, stacklevel=5) if formulas else {}
+    return solved(formulas, gaps, modelled, {column.name: column for column in schema.columns} if schema else {})
 
 
 def _with_filled(

@@ -12,7 +12,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from checks import check_mean
+from checks import Independent, check_mean, no_latents
 from pyro_mnar import (
     Batch,
     Fit,
@@ -20,7 +20,6 @@ from pyro_mnar import (
     SumsTo,
     Table,
     impute,
-    observe_mask,
     partially_observed,
     propose_missing,
     rows,
@@ -29,23 +28,6 @@ from pyro_mnar.kinds import Bounded
 
 NAN = math.nan
 ROWS = 400  # with every value missing, of which the law is known
-
-
-class Independent:
-    """Columns N(mean, scale²) on the standardised line, with log-odds a + b·x of being observed if given."""
-
-    def __init__(self, mean: list[float], scale: list[float], odds: tuple[float, float] | None = None) -> None:
-        self.mean, self.scale, self.odds = torch.tensor(mean) * 1.0, torch.tensor(scale) * 1.0, odds
-
-    def __call__(self, batch: Batch) -> None:
-        with rows(batch):
-            x = partially_observed("x", dist.Normal(self.mean.expand(len(batch), -1), self.scale), batch)
-            if self.odds is not None:
-                observe_mask("r", self.odds[0] + self.odds[1] * x, batch)
-
-
-def no_latents(batch: Batch) -> None:
-    """A guide that leaves everything to the model."""
 
 
 def with_gaps(*complete: list[float], **options: Any) -> Table:
