@@ -39,7 +39,6 @@ _CALLS = {  # calls that a command makes if it is asked to
     "tipping_point(analysis, imputations, ...)": "--tipping COLUMN=FROM,TO",
     ".to_text(detail=True)": "--detail",
 }
-_BLANK_IS_NO = re.compile(r"write so before: frame\[.*?\]\.notna\(\) is binary")
 _OPENS = {"{": "}", "[": "]", "(": ")"}
 
 
@@ -56,7 +55,6 @@ def in_options(message: str) -> str:
             parts += [message[at : match.start()], option]
             at = end + is_call
     found = _without_pandas("".join([*parts, message[at:]]))
-    found = _BLANK_IS_NO.sub("write so in the file", found)
     for call, option in _CALLS.items():
         found = found.replace(call, option)
     return found

@@ -130,8 +130,17 @@ class Categorical:
         return labels[self.codes(numbers)]
 
 
+class _Ordered(Categorical):
+    """Levels whose numbers may mean something."""
+
+    @property
+    def holds_words(self) -> bool:
+        """Whether a level's number is its position: levels are no numbers, or stand in another order than theirs."""
+        return not _are_ascending_numbers(self.levels)
+
+
 @dataclass(frozen=True)
-class Binary(Categorical):
+class Binary(_Ordered):
     """One of two levels; Bernoulli given z."""
 
     name: ClassVar[str] = "binary"
@@ -151,11 +160,6 @@ class Binary(Categorical):
         """Whether the levels are numbers in their order."""
         return not self.holds_words
 
-    @property
-    def holds_words(self) -> bool:
-        """Whether a level's number is its position: levels are no numbers, or stand in another order than theirs."""
-        return not _are_ascending_numbers(self.levels)
-
     def learned(self, values: pd.Series, column: Hashable) -> Kind:
         """With the training rows' levels, if none were given; ValueError unless there are two."""
         levels = self.levels or levels_of(values)
@@ -166,7 +170,7 @@ class Binary(Categorical):
 
 
 @dataclass(frozen=True)
-class Ordinal(Categorical):
+class Ordinal(_Ordered):
     """One of several levels in their order; cumulative logit given z."""
 
     name: ClassVar[str] = "ordinal"
@@ -180,11 +184,6 @@ class Ordinal(Categorical):
     def has_order(self) -> bool:
         """Yes."""
         return True
-
-    @property
-    def holds_words(self) -> bool:
-        """Whether a level's number is its position: levels are no numbers, or stand in another order than theirs."""
-        return not _are_ascending_numbers(self.levels)
 
     def learned(self, values: pd.Series, column: Hashable) -> Kind:
         """With the training rows' levels, if none were given.
@@ -208,9 +207,8 @@ def _cure_of_one_level(values: pd.Series, column: Hashable, levels: tuple[Any, .
     if not (gaps and len(levels) == 1 and isinstance(levels[0], str)):
         return ""
     return (
-        f" beside {gaps} gaps. If a blank means no, as in a checkbox, write so before: frame[{column!r}].notna() is"
-        f" binary; if one of two answers is to be imputed, name both: kinds={{{column!r}: Binary(('no',"
-        f" {levels[0]!r}))}}"
+        f" beside {gaps} gaps. If a blank means no, as in a checkbox, put a word for it into the gaps; if one of two"
+        f" answers is to be imputed, name both: kinds={{{column!r}: Binary(('no', {levels[0]!r}))}}"
     )
 
 

@@ -51,7 +51,6 @@ SAID = {
     "(numbers with thousands: pandas.to_numeric(frame['a'].str.replace(',', '')))": (
         "(numbers with thousands: saved as CSV it is read)"
     ),
-    "write so before: frame['a'].notna() is binary; if": "write so in the file; if",
     "no end: carry=['a": "no end: carry=['a",
     "rank == 3 and x.carry=['a'] stay": "rank == 3 and x.carry=['a'] stay",
 }
