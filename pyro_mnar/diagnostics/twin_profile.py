@@ -111,6 +111,8 @@ def go_on(reached: Reached, fit: Fit, short: TrainingPlan, plan: TrainingPlan, s
     short = replace(short, objective=Steered(short.objective.num_particles))
     for move in range(1, MOST_MOVES + 1):
         open_ways = [way for way in ways if way.is_open]
+        if not open_ways:
+            break
         fits = train(short, [_moved(reached.fits[way.furthest], way, table, seed) for way in open_ways])
         for way, one in zip(open_ways, fits, strict=True):
             aimed: Any = one.model
@@ -122,8 +124,6 @@ def go_on(reached: Reached, fit: Fit, short: TrainingPlan, plan: TrainingPlan, s
                 way.is_open = False
             else:
                 way.furthest, way.step = name, way.step + FIRST_STEP * _unit(table, way.column)
-        if not any(way.is_open for way in ways):
-            break
     means = reached.means()
     far = [
         way
