@@ -92,7 +92,7 @@ class Checkpoint:
         tensors: list[Tensor] = []
         state = _without_tensors({"stages": self.stages, "initial": self._initial}, tensors)
         plain = {"settings": self.settings, "made_by": _made_by(), "state": state}
-        content = files.packed(tensors, plain, files.CHECKPOINT)
+        content = files.content_of(tensors, plain, files.CHECKPOINT)
         try:
             write_atomically(self.path, content, self.previous)
         except OSError as error:

@@ -56,10 +56,10 @@ def write(path: str | os.PathLike[str], tensors: Any, plain: dict[str, Any], kin
     Raises:
         OSError: If the folder cannot be written to or the disk is full; the file that was there is as it was.
     """
-    write_atomically(path, packed(tensors, plain, kind))
+    write_atomically(path, content_of(tensors, plain, kind))
 
 
-def packed(tensors: Any, plain: dict[str, Any], kind: FileKind) -> bytes:
+def content_of(tensors: Any, plain: dict[str, Any], kind: FileKind) -> bytes:
     """A file's content."""
     archive = io.BytesIO()
     torch.save({"tensors": tensors, "plain": json.dumps(plain)}, archive)
