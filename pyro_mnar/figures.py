@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 
-def axes_or_new(ax: Any, *, width: float | None = None, height: float | None = None) -> Any:
-    """The Axes given, or those of a new figure; sizes in inches, matplotlib's own where there are none.
+def axes_or_new(ax: Any, size: tuple[float, float] | None = None) -> Any:
+    """The Axes given, or those of a new figure; width and height in inches, matplotlib's own where there are none.
 
     In a notebook, and wherever ``matplotlib.pyplot`` has been imported, the figure is pyplot's, so that it is shown
     below its cell or by ``plt.show()``.  Elsewhere it belongs to nobody but the Axes, so that a program that draws
@@ -15,9 +15,7 @@ def axes_or_new(ax: Any, *, width: float | None = None, height: float | None = N
     """
     if ax is not None:
         return ax
-    options: dict[str, Any] = {"layout": "constrained"}
-    if width is not None and height is not None:
-        options["figsize"] = (width, height)
+    options: dict[str, Any] = {"layout": "constrained", "figsize": size}
     if "matplotlib.pyplot" in sys.modules or "ipykernel" in sys.modules:
         import matplotlib.pyplot as plt
 

@@ -37,7 +37,7 @@ class _Layout(NamedTuple):
 def plot(dag: nx.DiGraph, ax: Any = None) -> Any:
     """Draw with matplotlib: U, Z, X and R in four levels, each R beside its column."""
     layout = _layout(dag)
-    ax = axes_or_new(ax, width=layout.width, height=layout.height)
+    ax = axes_or_new(ax, (layout.width, layout.height))
     size = _font_size(layout)
     across, down = zip(*layout.at.values(), strict=True)
     margin = (0.9, 0.5) if layout.goes_right else (0.6, 0.5)

@@ -25,7 +25,7 @@ def pareto_k(diagnosis: Diagnosis, ax: Any = None) -> Any:
         ax: Axes to draw on; by default a figure of its own.
     """
     rows = diagnosis.rows
-    ax = axes_or_new(ax, width=6.4, height=3.2)
+    ax = axes_or_new(ax, (6.4, 3.2))
     bad = (rows.pareto_k > TRUSTED).to_numpy()
     position, k = rows.index.to_numpy(), rows.pareto_k.to_numpy()
     ax.plot(position[~bad], k[~bad], ".", color=SEEN, markersize=4)
@@ -49,7 +49,7 @@ def predictive_checks(diagnosis: Diagnosis, ax: Any = None) -> Any:
         ax: Axes to draw on; by default a figure of its own.
     """
     shown = diagnosis.checks.head(MOST_STATISTICS).iloc[::-1]
-    ax = axes_or_new(ax, width=6.8, height=1.3 + 0.21 * max(len(shown), 4))
+    ax = axes_or_new(ax, (6.8, 1.3 + 0.21 * max(len(shown), 4)))
     spread = np.maximum(shown.spread.to_numpy(), 1e-12)
     away = np.clip((shown.observed.to_numpy() - shown.replicated.to_numpy()) / spread, -WIDEST, WIDEST)
     at, flagged = np.arange(len(shown)), shown.flagged.to_numpy(dtype=bool)
@@ -80,7 +80,7 @@ def twin_means(twins: TwinSearch, ax: Any = None) -> Any:
     spread = twins.spread
     scale = (spread["range_all"] / spread["range_all_in_sd"]).where(spread["range_all_in_sd"] > 0, 1.0)
     names = list(spread.index)
-    ax = axes_or_new(ax, width=5.6, height=1.5 + 0.32 * len(names))
+    ax = axes_or_new(ax, (5.6, 1.5 + 0.32 * len(names)))
     own = twins.means.loc["the fit", names]
     for number, start in enumerate(twins.means.index):
         away = ((twins.means.loc[start, names] - own) / scale).to_numpy(dtype=float)

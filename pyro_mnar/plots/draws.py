@@ -29,7 +29,7 @@ def draws_strip(imputations: Imputations, column: Hashable, ax: Any = None) -> A
     """
     position, here = cells_of(imputations, column)
     random = np.random.default_rng(SEED)
-    ax = axes_or_new(ax, width=6.4, height=3.2)
+    ax = axes_or_new(ax, (6.4, 3.2))
     parts = [seen_of(imputations, position), *map(values_of, imputations.draws[:, here])]
     for at, values in enumerate(parts):
         shown = values if len(values) <= 400 else random.choice(values, 400, replace=False)
@@ -72,7 +72,7 @@ def draws_trace(imputations: Imputations, column: Hashable, ax: Any = None) -> A
     number = np.arange(1, len(means) + 1)
     running = means.cumsum() / number
     error = means.std(ddof=1) / np.sqrt(number)
-    ax = axes_or_new(ax, width=5.0, height=3.2)
+    ax = axes_or_new(ax, (5.0, 3.2))
     ax.fill_between(
         number,
         running - 2 * error,
@@ -117,7 +117,7 @@ def intervals_against_truth(
     holds = (low <= true) & (true <= high)
     chosen = np.random.default_rng(SEED).permutation(len(true))[:MOST_CELLS]
     chosen = chosen[np.argsort(true[chosen])]
-    ax = axes_or_new(ax, width=6.4, height=3.2)
+    ax = axes_or_new(ax, (6.4, 3.2))
     at = np.arange(len(chosen))
     for hit, colour in ((True, IMPUTED), (False, "#c03a2b")):
         which = holds[chosen] == hit

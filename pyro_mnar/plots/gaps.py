@@ -29,7 +29,7 @@ def missingness_pattern(table: Table, ax: Any = None) -> Any:
     patterns, counts = np.unique(np.where(mask, 2, np.where(applicable, 0, 1)), axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:MOST_PATTERNS]
     shown, columns = patterns[order], len(table.schema.names)
-    ax = axes_or_new(ax, width=min(max(4.0, 0.5 * columns + 1.5), 10.0), height=max(2.4, 0.26 * len(shown) + 1.6))
+    ax = axes_or_new(ax, (min(max(4.0, 0.5 * columns + 1.5), 10.0), max(2.4, 0.26 * len(shown) + 1.6)))
     from matplotlib.colors import ListedColormap
 
     colours = ListedColormap([IMPUTED, NOT_APPLICABLE, SEEN])
@@ -79,7 +79,7 @@ def co_missingness(table: Table, ax: Any = None) -> Any:
     here = gaps[:, columns].astype(float)
     shares = (here.T @ here) / here.sum(0)[:, None]
     side = min(max(3.6, 0.42 * len(columns) + 1.8), 9.0)
-    ax = axes_or_new(ax, width=side + 0.2, height=side)
+    ax = axes_or_new(ax, (side + 0.2, side))
     mesh = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     names = [str(table.schema.names[at]) for at in columns]
     ax.set_xticks(np.arange(len(names)), names, rotation=90 if len(names) > MOST_LEVEL else 0)

@@ -34,7 +34,7 @@ def imputed_against_observed(imputations: Imputations, column: Hashable, ax: Any
     """
     position, here = cells_of(imputations, column)
     its, seen = imputations.table.schema.columns[position], seen_of(imputations, position)
-    ax = axes_or_new(ax, width=5.0, height=3.2)
+    ax = axes_or_new(ax, (5.0, 3.2))
     _distributions(ax, its, {"observed": seen, "imputed": values_of(imputations.draws[:, here])})
     ax.set_title(f"{column}: {len(seen):,} observed, {int(here.sum()):,} imputed")
     return ax
@@ -60,7 +60,7 @@ def imputed_against_ignorable(
     if ignorable.table.schema.columns[other].kind != its.kind:
         raise ValueError(f"column {column!r}: expected the same kind in both imputations")
     drawn, without = values_of(imputations.draws[:, here]), values_of(ignorable.draws[:, there])
-    ax = axes_or_new(ax, width=5.0, height=3.2)
+    ax = axes_or_new(ax, (5.0, 3.2))
     parts = {"observed": seen_of(imputations, position), "imputed": drawn, "imputed, cause ignored": without}
     _distributions(ax, its, parts)
     shift = "" if its.kind.holds_words else f": the cause moves the mean by {drawn.mean() - without.mean():+.3g}"

@@ -56,7 +56,7 @@ def response_curve(fit: Fit, table: Table, column: Hashable, *, seed: int = 0, a
         values = np.linspace(low - BEYOND * width, high + BEYOND * width, POINTS)
         units = its.decode(values)
         values = values[np.concatenate([[True], np.diff(units) > 0])]  # where the kind has an end, or whole numbers
-    ax = axes_or_new(ax, width=5.0, height=3.2)
+    ax = axes_or_new(ax, (5.0, 3.2))
     for one in fit.bootstrap:
         _draw(ax, its, values, _chances(one, table, at, values, seed), linewidth=0.6, alpha=0.5)
     _draw(ax, its, values, _chances(fit, table, at, values, seed), linewidth=2.0, label="fitted")

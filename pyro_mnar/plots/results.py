@@ -61,7 +61,7 @@ def contours(generated: pd.DataFrame, truth: pd.DataFrame, columns: tuple[Hashab
     axes = [np.linspace(start, end, GRID) for start, end in zip(low, high, strict=True)]
     mesh = np.meshgrid(*axes)
     density = gaussian_kde(true.T)(np.stack([m.ravel() for m in mesh])).reshape(GRID, GRID)
-    ax = axes_or_new(ax, width=4.4, height=4.0)
+    ax = axes_or_new(ax, (4.4, 4.0))
     chosen = np.random.default_rng(0).permutation(len(points))[:MOST_POINTS]
     ax.scatter(*points[chosen].T, s=4, color=SEEN, alpha=0.5, linewidths=0, label="generated")
     ax.contour(*axes, density, levels=density.max() * np.array(LEVELS), colors=QUIET, linewidths=1.1)

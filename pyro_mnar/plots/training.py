@@ -29,7 +29,7 @@ def bound_curve(fit: Fit, ax: Any = None) -> Any:
     names = [name for name in ("bound", "objective", "held_out_bound", "held_out_objective") if name in history]
     if history.empty or not names:
         raise ValueError("fit: expected one with a history, got none")
-    ax = axes_or_new(ax, width=5.0, height=3.2)
+    ax = axes_or_new(ax, (5.0, 3.2))
     late = history.iloc[int((1 - SHOWN) * len(history)) :]
     low, high = late[names].min(axis=None), history[names].max(axis=None)
     # The member that was kept has the fit's own history.

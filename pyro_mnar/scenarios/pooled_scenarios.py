@@ -99,7 +99,7 @@ class Sensitivity:
         """
         coefficient = only_coefficient(self.scenarios[0].pooled, coefficient)
         frame = self.to_frame(coefficient)
-        ax = axes_or_new(ax, width=6.4, height=1.2 + 0.32 * len(frame))
+        ax = axes_or_new(ax, (6.4, 1.2 + 0.32 * len(frame)))
         place = np.arange(len(frame))[::-1]
         labels = [" ".join(filter(None, pair)) for pair in zip(frame["scenario"], frame["delta"], strict=True)]
         half = np.stack([frame["estimate"] - frame["lower"], frame["upper"] - frame["estimate"]])

@@ -66,7 +66,7 @@ class TippingPoint:
 
     def plot(self, *, ax: Any = None) -> Any:
         """Draw estimate and interval against the delta, the tipping point marked, on ``ax`` or a figure of its own."""
-        ax = axes_or_new(ax, width=5.6, height=3.6)
+        ax = axes_or_new(ax, (5.6, 3.6))
         curve = self.curve.sort_values("delta")
         ax.fill_between(curve["delta"], curve["lower"], curve["upper"], color="C0", alpha=0.2, linewidth=0)
         ax.plot(curve["delta"], curve["estimate"], color="C0")
