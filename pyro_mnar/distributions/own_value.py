@@ -18,7 +18,7 @@ from pyro_mnar.distributions.levels import Levels
 from pyro_mnar.distributions.links import Link, link_of
 from pyro_mnar.distributions.probit_mixtures import PROBITS
 from pyro_mnar.distributions.self_masked import Line, SelfMasked, SelfMaskedNormal
-from pyro_mnar.distributions.self_masked_mesh import SelfMaskedByMesh, can_be_integrated
+from pyro_mnar.distributions.self_masked_mesh import SelfMaskedByMesh, Unexplained, can_be_integrated
 
 Row = Float[Tensor, "*batch rows columns"]
 
@@ -111,10 +111,12 @@ def given_missing(
     if isinstance(fn, Levels):
         tilt = _log_missing_by_level(fn, mechanism, predictor, link, within) if telling else fn.logits.new_zeros(())
         return Levels(fn.logits + torch.where(explained.unsqueeze(-1), tilt, 0.0), fn.points)
+    nothing = row.new_zeros(()).expand(*fn.batch_shape[:-1], len(within))
+    if not telling and not _has_closed_form(fn, mechanism):
+        return Unexplained(fn, Line(nothing, nothing), link, explained)
     if mechanism.slope is None:
         return SelfMaskedByMesh(fn, predictor, link, explained)
     slope = mechanism.slope if is_whole else mechanism.slope.index_select(-1, at)
-    nothing = row.new_zeros(()).expand(*fn.batch_shape[:-1], len(within))
     line = Line(predictor(nothing) if telling else nothing, slope)
     if _has_closed_form(fn, mechanism):
         return SelfMaskedNormal(fn, line, link, explained, telling)

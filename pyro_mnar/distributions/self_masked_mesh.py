@@ -115,6 +115,28 @@ class SelfMaskedByMesh(SelfMasked):
         return self.link.log_missing(torch.vmap(self.predictor)(x))  # a mechanism of the row knows of no points
 
 
+class Unexplained(SelfMaskedByMesh):
+    """A value of such a family none of whose gaps the mechanism explains: ``fn`` itself, and nothing is integrated."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected value."""
+        return self.fn.mean
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        """Draw without gradient."""
+        with torch.no_grad():
+            return self.fn.sample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density per entry."""
+        return self.fn.log_prob(value)
+
+    def log_ratio(self, value: Tensor) -> Tensor:
+        """Zero."""
+        return torch.zeros_like(value)
+
+
 def mesh_of(fn: Any, log_missing: Callable[[Tensor], Tensor], line: Line | None) -> Mesh | None:
     """The mesh of a family; None if it has none.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pyro.distributions as dist
@@ -15,6 +16,7 @@ from torch import Tensor
 from checks import FALSE_ALARM
 from pyro_mnar.distributions import StandardizedCounts
 from pyro_mnar.distributions.links import link_of
+from pyro_mnar.distributions.own_value import OwnValueMechanism, given_missing
 from pyro_mnar.distributions.probit_mixtures import PROBITS, mixed
 from pyro_mnar.distributions.self_masked import Line, SelfMasked, SelfMaskedNormal
 from pyro_mnar.distributions.self_masked_mesh import SelfMaskedByMesh
@@ -207,6 +209,21 @@ class TestMesh:
             often = expected > 8
             statistic = ((drawn - expected).square() / expected)[often].sum().item()
             assert stats.chi2.sf(statistic, int(often.sum())) > FALSE_ALARM
+
+    @pytest.mark.parametrize("made", [lambda: dist.StudentT(4.0, cell(3.0), 0.7), lambda: dist.Poisson(cell(3.0))])
+    def test_nothing_is_integrated_of_what_no_mechanism_explains(self, made: Callable[[], Any]) -> None:
+        def never(row: Tensor) -> Tensor:
+            raise AssertionError
+
+        fn = made() if isinstance(made(), dist.StudentT) else StandardizedCounts(made(), cell(3.0)[0], cell(2.0)[0])
+        found = given_missing(fn, OwnValueMechanism(never, telling=frozenset()), cell(0.0), (0,), CELL)
+        assert isinstance(found, SelfMasked)
+        for given in (found, found.expand((5, 1, 1))):
+            value = given.sample((3,))
+            torch.testing.assert_close(given.log_prob(value), fn.log_prob(value))
+            assert bool((given.log_ratio(value) == 0).all())
+            torch.testing.assert_close(given.mean, fn.mean.expand(given.batch_shape))
+            assert bool(fn.log_prob(given.likely()).isfinite().all())
 
     def test_gradients_are_those_of_the_integral(self) -> None:
         loc, slope = cell(0.4).requires_grad_(), torch.tensor(2.0, requires_grad=True)
