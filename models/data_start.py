@@ -52,7 +52,6 @@ def start_from_data(
     mechanism: nn.Module | None,
     *,
     shrinkage: bool = False,
-    of_mask: bool = False,
     middles: Mapping[int, float] | None = None,
 ) -> LatentStart | None:
     """Set the parameters of a model's parts from rows; None, and nothing is set, where these do not tell all of them.
@@ -66,7 +65,6 @@ def start_from_data(
         decoder: p(X|Z), one of our own.
         mechanism: p(R|X,Z), if there is one.
         shrinkage: Whether the model shrinks the decoder's maps.
-        of_mask: Whether U is the mask, which no latent can copy.
         middles: Where the log-odds of columns with known slopes are zero, as far as that is known, by position.
     """
     decoder = cast(Decoder, decoder)

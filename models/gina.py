@@ -140,7 +140,7 @@ class GINA(PyroModule):
         if self.blocks is not None and blocks is None:
             warnings.warn(ONE_CAUSE.format("; ".join(map(listed, schema.blocks))), stacklevel=3)  # past `remembered`
         has_own_parts = decoder is not None or isinstance(mechanism, nn.Module) or _is_learned(prior)
-        self.starts_from_data = not has_own_parts
+        self.starts_from_data = not has_own_parts and schema.auxiliary_source != "mask"
         with seeded(seed):
             self.prior = prior or default_prior(schema, self.latent_dim)
             self.decoder = decoder or default_decoder(schema, self.latent_dim, discrete=discrete)
@@ -174,7 +174,8 @@ class GINA(PyroModule):
     def start_from(self, batch: Batch) -> LatentStart | None:
         """Start from rows of the table (:mod:`pyro_mnar.models.data_start`), as ``fit(start="data")`` asks for.
 
-        None, and nothing is set, where these do not tell all parameters, or decoder, prior or mechanism are one's own.
+        None, and nothing is set, where these do not tell all parameters; where decoder, prior or mechanism are one's
+        own; and where U is the mask, which latents that copy it would not explain.
         """
         if not self.starts_from_data:
             return None
@@ -189,7 +190,6 @@ class GINA(PyroModule):
             self.decoder,
             self.mechanism,
             shrinkage=self.shrinkage,
-            of_mask=self.schema.auxiliary_source == "mask",
             middles=middles,
         )
         if start is not None and events is not None and self.blocks is not None:

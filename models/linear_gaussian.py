@@ -75,7 +75,7 @@ class LinearGaussian(PyroModule):
         summed = summed_columns(schema, self.mechanism, discrete, numbers) if mechanism_weight == 1 else frozenset()
         self.summed_columns, self.numbers = summed, numbers
         self.telling_columns = telling_columns(schema, self.mechanism, summed)
-        self.starts_from_data = decoder is None
+        self.starts_from_data = decoder is None and schema.auxiliary_source != "mask"
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model on a batch; returns the completed rows, standardised, ``(..., rows, columns)``."""
@@ -92,5 +92,4 @@ class LinearGaussian(PyroModule):
         """Start from rows of the table, as :meth:`pyro_mnar.models.GINA.start_from` does."""
         if not self.starts_from_data:
             return None
-        of_mask = self.schema.auxiliary_source == "mask"
-        return start_from_data(batch, self.prior, self.decoder, self.mechanism, of_mask=of_mask)
+        return start_from_data(batch, self.prior, self.decoder, self.mechanism)

@@ -238,7 +238,8 @@ def test_two_latents_cannot_copy_a_wider_u_and_none_copies_the_mask() -> None:
     assert GINA(table, latent_dim=2, mechanism=Constant, seed=0).start_from(table.batch()) is not None
     assert GINA(table, latent_dim=1, mechanism=Constant, seed=0).start_from(table.batch()) is None
     by_mask = Table.from_frame(shadowed(0), auxiliary="mask")
-    assert GINA(by_mask, mechanism=Constant, seed=0).start_from(by_mask.batch()) is None
+    assert GINA(by_mask, latent_dim=6, mechanism=Constant, seed=0).start_from(by_mask.batch()) is None
+    assert SelfMasking(by_mask, latent_dim=6, slope=1.0, seed=0).start_from(by_mask.batch()) is None
 
 
 def test_gaps_with_bounds_and_empty_columns_keep_the_random_start() -> None:
