@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.dtypes import plain
 from pyro_mnar.kinds.reading import cell, numbers_of, row_label
+from pyro_mnar.messages import shown
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class Column:
     least: float = -np.inf
     greatest: float = np.inf
     is_constant: bool = False
+
+    def __post_init__(self) -> None:
+        _check_units(self)
 
     def read(self, values: pd.Series) -> NDArray[np.float64]:
         """Cells to numbers in the user's units, NaN for gaps; a word's number is its level's position."""
@@ -109,6 +113,9 @@ class Auxiliary:
     other: Any = None
     unseen: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        _check_units(self)
+
     @property
     def width(self) -> int:
         """Number of columns it takes in ``aux``."""
@@ -140,7 +147,7 @@ class Auxiliary:
             at = int((codes < 0).argmax())
             expected, got, row = list(self.levels), cell(values, at), row_label(values, at)
             raise ValueError(
-                f"auxiliary column {self.name!r}: expected one of {expected!r}, got {got!r} in row {row!r};"
+                f"auxiliary column {self.name!r}: expected one of {expected!r}, got {shown(got)} in row {row!r};"
                 f" kinds={{{self.name!r}: Categorical(other=...)}} in training takes such for another"
             )
         return indicators
@@ -159,3 +166,14 @@ class OtherColumn:
     name: Hashable
     role: str = "carried"
     because: str = "declared"
+
+
+def _check_units(column: Column | Auxiliary) -> None:
+    """ValueError unless the units of a column, which a file may hold, are numbers to subtract and to divide by."""
+    for one in fields(column):
+        value = getattr(column, one.name)
+        if one.type == "float" and (isinstance(value, bool) or not isinstance(value, (int, float, np.number))):
+            raise ValueError(f"column {column.name!r}, {one.name}: expected a number, got {shown(value)}")
+    if not (np.isfinite([column.mean, column.std]).all() and column.std > 0):
+        got = f"{column.mean!r} and {column.std!r}"
+        raise ValueError(f"column {column.name!r}: expected a finite mean and deviation, got {got}")

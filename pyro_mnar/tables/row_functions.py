@@ -17,6 +17,8 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
+from pyro_mnar.messages import shown
+
 MATHEMATICS = ("abs", "sqrt", "exp", "expm1", "log", "log1p", "log10", "sin", "cos", "tan", "floor", "ceil")
 _OPERATORS = (
     ast.Expression,
@@ -66,12 +68,26 @@ class RowFunction:
         if callable(source):
             return cls(source, _columns_read(source, frame))
         if not isinstance(source, str):
-            raise TypeError(f"{what}: expected an expression or a function of a frame, got {source!r}")
+            raise TypeError(f"{what}: expected an expression or a function of a frame, got {shown(source)}")
         names = names_in(source, what)
         absent = [name for name in names if name not in frame.columns]
         if absent:
             raise ValueError(f"{what}: {source!r}: expected columns among {list(frame.columns)!r}, got {absent[0]!r}")
         return cls(source, names)
+
+    @classmethod
+    def of_file(cls, source: Any, names: Any, what: str) -> RowFunction:
+        """As a file keeps one: an expression, which holds what an expression may and nothing else.
+
+        Raises:
+            ValueError: If it holds anything else, which is then not evaluated.
+        """
+        if not isinstance(source, str):
+            raise ValueError(f"{what}: expected an expression, got {shown(source)}")
+        read = names_in(source, what)
+        if tuple(names) != read:
+            raise ValueError(f"{what}: {source!r}: expected the columns {list(read)!r}, got {list(names)!r}")
+        return cls(source, read)
 
     def __str__(self) -> str:
         return self.source if isinstance(self.source, str) else getattr(self.source, "__name__", repr(self.source))
@@ -93,7 +109,7 @@ class RowFunction:
         found = np.where(pd.isna(found), False, found)
         if not all(isinstance(value, (bool, np.bool_)) for value in found):
             wrong = next(value for value in found if not isinstance(value, (bool, np.bool_)))
-            raise ValueError(f"{what}: {self}: expected a boolean for each row, got {wrong!r}")
+            raise ValueError(f"{what}: {self}: expected a boolean for each row, got {shown(wrong)}")
         return found.astype(bool)
 
     def numbers(self, frame: pd.DataFrame, what: str) -> Float[NDArray, " rows"]:
@@ -114,7 +130,7 @@ class RowFunction:
         try:
             found = self(frame)
         except Exception as error:  # whatever the user's function, or pandas, raises
-            raise ValueError(f"{what}: {self}: {type(error).__name__}: {error}") from error
+            raise ValueError(f"{what}: {self}: {type(error).__name__}: {' '.join(str(error).split())}") from error
         if np.shape(found) != (len(frame),):
             raise ValueError(
                 f"{what}: {self}: expected one value for each of {len(frame)} rows, got shape {np.shape(found)}"
@@ -126,7 +142,7 @@ def is_condition(text: str) -> bool:
     """Whether text is an expression that compares something, as no code for a gap is."""
     try:
         tree = _parsed(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     nodes = list(ast.walk(tree))
     return any(isinstance(node, ast.Compare) for node in nodes) and any(isinstance(node, ast.Name) for node in nodes)
@@ -141,10 +157,10 @@ def names_in(text: str, what: str) -> tuple[str, ...]:
     quoted = _QUOTED.findall(text)
     try:
         tree = _parsed(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two of deep nesting
         raise ValueError(
             f"{what}: expected an expression of column names such as 'weight / height**2', names with spaces between"
-            f" backticks, got {text!r}"
+            f" backticks, got {shown(text)}"
         ) from None
     called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     for node in ast.walk(tree):

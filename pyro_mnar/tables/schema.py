@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds import from_plain, to_plain
 from pyro_mnar.kinds.choice import SKEWED
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.columns import Auxiliary, Column, OtherColumn
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.constraints import from_plain as constraint_from_plain
@@ -219,8 +220,14 @@ class Schema:
             tuple(constraint_from_plain(entry) for entry in data.get("constraints", ())),
             tuple(OtherColumn(**entry) for entry in data.get("others", ())),
             tuple(tuple(names) for names in data.get("blocks", ())),
-            tuple(SkipPattern(name, RowFunction(text, tuple(of))) for name, text, of in data.get("skips", ())),
-            tuple(Derived(name, RowFunction(text, tuple(of))) for name, text, of in data.get("derived", ())),
+            tuple(
+                SkipPattern(name, RowFunction.of_file(text, of, f"not_applicable of column {name!r}"))
+                for name, text, of in data.get("skips", ())
+            ),
+            tuple(
+                Derived(name, RowFunction.of_file(text, of, f"derived column {name!r}"))
+                for name, text, of in data.get("derived", ())
+            ),
         )
 
 
@@ -228,4 +235,4 @@ def _first_difference(one: Any, other: Any) -> str:
     """Both sides of the first pair of entries that differ, or of all if their numbers do."""
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         one, other = next((a, b) for a, b in zip(one, other, strict=True) if a != b)
-    return f"{one!r}, got {other!r}"
+    return f"{one!r}, got {shown(other)}"

@@ -16,11 +16,14 @@ import json
 import os
 import pickle
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.whole_files import write_atomically
 
 
@@ -75,7 +78,7 @@ def read(path: str | os.PathLike[str], kind: FileKind = FIT) -> tuple[Any, dict[
         FileNotFoundError: If it is not there.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path: expected that of a file, got {path!r}")
+        raise TypeError(f"path: expected that of a file, got {shown(path)}")
     if Path(path).is_dir():
         raise ValueError(f"{path}: expected a file that {kind.writer} wrote, got a folder")
     content = Path(path).read_bytes()
@@ -96,7 +99,21 @@ def read(path: str | os.PathLike[str], kind: FileKind = FIT) -> tuple[Any, dict[
     if hashlib.sha256(archive).hexdigest().encode() != fields[3]:
         raise ValueError(f"{path}: is damaged or cut short, its digest is another: take a copy, or fit again")
     data = _unpacked(path, archive)
-    return data["tensors"], json.loads(data["plain"])
+    with held_by(path):
+        return data["tensors"], dict(json.loads(data["plain"]))
+
+
+@contextmanager
+def held_by(path: str | os.PathLike[str], what: str = "cannot be read") -> Iterator[None]:
+    """A ValueError that names the file, where it is whole and holds other than what is written into such files.
+
+    Whoever made it so, wrote a digest of it too: of what it may hold, nothing is sure.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{path}: {what}: {type(error).__name__}: {said}") from None
 
 
 def _first_format(path: str | os.PathLike[str], content: bytes) -> dict[str, Any]:

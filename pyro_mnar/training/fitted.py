@@ -229,28 +229,25 @@ class Fit:
         if model is None and guide is not None:
             raise ValueError("model: expected one beside the guide, got a guide alone")
         content, plain = files.read(path)
-        try:
+        with files.held_by(path):
             saved = SavedFit.of(content, plain)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: cannot be read: {error}") from None
-        if model is None:
-            recipe = {"reason": "it is of an earlier format"} if plain is None else plain["recipe"]
+            recipe = {"reason": "it is of an earlier format"} if plain is None else dict(plain["recipe"])
+        is_ours = model is None
+        if is_ours:
             if "reason" in recipe:
                 raise ValueError(
                     f"{path}: does not say how its model and guide are made ({recipe['reason']}): make them as the"
                     " saved ones were, and give them, Fit.load(path, model=..., guide=...)"
                 )
-            try:
+            with files.held_by(path, "its model and guide cannot be made"):
                 model, guide = saved_pair(recipe, saved)
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}: its model and guide cannot be made: {error}") from None
         guide = PosteriorDraws() if guide is None else guide
         for role, given in (("model", model), ("guide", guide)):
             if isinstance(given, PosteriorDraws):
                 continue  # it has no shapes of its own
             if isinstance(given, nn.Module) and saved.fits[0][role] and not given.state_dict():
                 call_once(given, saved.schema, next(iter(saved.fits[0][role].values())).dtype)
-            check_fits(path, role, given, saved)
+            check_fits(path, role, given, saved, is_ours=is_ours)
 
         trained: Any = model
         bootstrap = []

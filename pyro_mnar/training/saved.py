@@ -65,13 +65,14 @@ class SavedFit(NamedTuple):
                 torch.get_default_dtype(),
                 _told(content),
             )
+        _check_tensors(content["fits"], plain["constraints"])
         return cls(
             Schema.from_json(plain["schema"]),
             content["fits"],
             plain["constraints"],
-            pd.DataFrame(plain["history"]),
-            pd.DataFrame(plain["restarts"]),
-            getattr(torch, plain["dtype"]),
+            pd.DataFrame(dict(plain["history"])),
+            pd.DataFrame(dict(plain["restarts"])),
+            _floating(plain["dtype"]),
             _told(plain),
         )
 
@@ -87,13 +88,33 @@ class SavedFit(NamedTuple):
         }
 
 
+def _check_tensors(fits: Any, constraints_of: Any) -> None:
+    """ValueError unless these are the parameters of a fit and of its bootstrap."""
+    states = [state for fit in fits for state in (fit["model"], fit["guide"], fit["store"])]
+    if not states or not all(isinstance(value, Tensor) for state in states for value in state.values()):
+        raise ValueError("expected parameters, got something else")
+    for fit, known in zip(fits, constraints_of, strict=True):
+        if set(fit["store"]) != set(known) or not set(known.values()) <= set(_CONSTRAINTS):
+            raise ValueError(f"expected a constraint of each of {sorted(fit['store'])!r}, got {known!r}")
+
+
+def _floating(name: str) -> torch.dtype:
+    dtype = getattr(torch, name, None)
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype: expected a floating type, got {name!r}")
+    return dtype
+
+
 def _told(data: Mapping[str, Any]) -> dict[str, Any]:
     gain = data.get("particle_gain")
     particle_gain = None if gain is None else ParticleGain(**gain)
+    interrupted, num_rows = data.get("interrupted", False), data.get("num_rows", 0)
+    if not isinstance(interrupted, bool) or isinstance(num_rows, bool) or not isinstance(num_rows, int):
+        raise ValueError(f"interrupted, num_rows: expected yes or no, and a number, got {interrupted!r}, {num_rows!r}")
     return {
         "particle_gain": particle_gain,
-        "interrupted": data.get("interrupted", False),
-        "num_rows": data.get("num_rows", 0),
+        "interrupted": interrupted,
+        "num_rows": num_rows,
         "notes": dict(data.get("notes", {})),
     }
 
@@ -108,16 +129,25 @@ def saved_pair(recipe: dict[str, Any], saved: SavedFit) -> tuple[Any, Any]:
         torch.set_default_dtype(before)
 
 
-def check_fits(path: str | PathLike[str], role: str, module: Any, saved: SavedFit) -> None:
-    """Refuse a module that is not made as the saved one was, before anything is written into it."""
+def check_fits(path: str | PathLike[str], role: str, module: Any, saved: SavedFit, *, is_ours: bool) -> None:
+    """Refuse a module that is not made as the saved one was, before anything is written into it.
+
+    Where it is one of ours, made as the file says, whole numbers (positions of columns) are what the schema says.
+    """
     made_for = (arguments_of(module) or {}).get("table")
     if isinstance(made_for, Schema) and made_for != saved.schema:
         raise ValueError(
             f"{path}: the {role} given was made for another table than the saved one: make it with the schema of the"
             " training table"
         )
-    own = {name: tuple(value.shape) for name, value in _state(module).items()}
+    state = _state(module)
+    own = {name: tuple(value.shape) for name, value in state.items()}
     for fit in saved.fits:
+        for name, value in fit[role].items():
+            made = state.get(name, value)
+            is_other = is_ours and not value.is_floating_point() and not torch.equal(value.cpu(), made.cpu())
+            if is_other or value.is_floating_point() != made.is_floating_point():
+                raise ValueError(f"{path}: {role}, {name!r}: expected the numbers that the schema gives, got others")
         kept = {name: tuple(value.shape) for name, value in fit[role].items()}
         for name in (*kept, *own):
             if kept.get(name) != own.get(name):

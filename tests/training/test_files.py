@@ -254,6 +254,69 @@ def test_a_file_names_none_but_our_classes(description: list[str], tmp_path: Pat
         Fit.load(path)
 
 
+def test_an_expression_in_a_file_is_no_code(tmp_path: Path) -> None:
+    """The digest is right: whoever made the file so made it too."""
+    path, crater = tmp_path / "fit", tmp_path / "crater"
+    frame = TABLE.frame.assign(twice=2 * TABLE.frame["x1"])
+    table = Table.from_frame(frame, auxiliary=["u0"], not_applicable={"x0": "x1 == 7"}, derived={"twice": "x1 * 2"})
+    Fit(GINA(table, latent_dim=1), ZeroImpute(table, 1, hidden=[2]), table.schema).save(path)
+    tensors, plain = files.read(path)
+    for formula in ("x1 == 7", "x1 * 2"):
+        for code in (f"x1.to_csv('{crater}')", "@pd", "[x for x in (1, 2)]", "x1 + u0", 3, None):
+            changed = json.loads(json.dumps(plain).replace(json.dumps(formula), json.dumps(code)))
+            assert changed != plain
+            files.write(path, tensors, changed)
+            with pytest.raises(ValueError, match=f"{path}: cannot be read: .*expected"):
+                Fit.load(path)
+    assert not crater.exists()
+
+
+CHANGES: dict[str, Any] = {
+    "no fits": lambda tensors, plain: tensors.update(fits=[]),
+    "no tensors": lambda tensors, plain: tensors.clear(),
+    "a fit that is none": lambda tensors, plain: tensors.update(fits=[None]),
+    "a number in place of a tensor": lambda tensors, plain: tensors["fits"][0]["guide"].update({"x": 3.0}),
+    "a parameter of another shape": lambda tensors, plain: next(iter(tensors["fits"])).update(model={}),
+    "other positions of columns": lambda tensors, plain: [
+        value.add_(1) for value in tensors["fits"][0]["model"].values() if value.dtype == torch.int64
+    ],
+    "fractions for positions of columns": lambda tensors, plain: [
+        tensors["fits"][0]["model"].update({name: value * 1.0})
+        for name, value in list(tensors["fits"][0]["model"].items())
+        if not value.is_floating_point()
+    ],
+    "two constraints for one fit": lambda tensors, plain: plain.update(constraints=[{}, {}]),
+    "an unknown constraint": lambda tensors, plain: plain.update(constraints=[{"x": "real"}]),
+    "a type that is none": lambda tensors, plain: plain.update(dtype="load"),
+    "a type of whole numbers": lambda tensors, plain: plain.update(dtype="int64"),
+    "no schema": lambda tensors, plain: plain.pop("schema"),
+    "a schema of text": lambda tensors, plain: plain.update(schema="x"),
+    "no recipe": lambda tensors, plain: plain.pop("recipe"),
+    "a recipe that is a list": lambda tensors, plain: plain.update(recipe=[1]),
+    "a recipe without a guide": lambda tensors, plain: plain["recipe"].pop("guide"),
+    "a history of text": lambda tensors, plain: plain.update(history="x"),
+    "notes of text": lambda tensors, plain: plain.update(notes="x"),
+    "a mean of text": lambda tensors, plain: plain["schema"]["columns"][0].update(mean="x"),
+    "a mean of NaN": lambda tensors, plain: plain["schema"]["columns"][0].update(mean=np.nan),
+    "a deviation of nought": lambda tensors, plain: plain["schema"]["columns"][0].update(std=0.0),
+    "a deviation of U below nought": lambda tensors, plain: plain["schema"]["auxiliaries"][0].update(std=-1.0),
+    "a kind that is none": lambda tensors, plain: plain["schema"]["columns"][0].update(kind=None),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_whole_file_that_holds_something_else_is_refused_by_its_name(change: str, tmp_path: Path) -> None:
+    path = tmp_path / "fit"
+    Fit(GINA(TABLE, latent_dim=1), ZeroImpute(TABLE, 1, hidden=[2]), TABLE.schema).save(path)
+    tensors, plain = files.read(path)
+    assert plain is not None
+    CHANGES[change](tensors, plain)
+    files.write(path, tensors, plain)
+    with pytest.raises(ValueError, match=f"^{path}: ") as caught:
+        Fit.load(path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_file_of_format_1_is_still_read() -> None:
     frame = pd.DataFrame({"age": [40.0], "income": [np.nan], "town": ["Ely"]})
     content = torch.load(FORMAT_1, weights_only=True)

@@ -1,0 +1,43 @@
+"""What messages say of a value that should not have been given, whatever it is; every room may import it."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any
+
+import numpy as np
+
+MOST_CHARACTERS = 300
+
+
+def shown(value: Any) -> str:
+    """A value in one line: of a frame, a module or a long text its beginning."""
+    try:
+        text = repr(value)
+    except Exception:  # of a class of the caller's own, or a number of too many digits to be written
+        text = f"a value of type {type(value).__name__}"
+    if "\n" in text:
+        text = " ".join(text.split())
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}... ({type(value).__name__})"
+
+
+def is_one_of(value: Any, known: Container[Any]) -> bool:
+    """Whether a value is among those known; False of what cannot be compared with them, such as a list or an array."""
+    try:
+        return is_hashable(value) and value in known
+    except (TypeError, ValueError):  # what is compared says neither yes nor no
+        return False
+
+
+def is_hashable(value: Any) -> bool:
+    """Whether a value can be a name, down to its parts."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def is_real(value: Any) -> bool:
+    """Whether a value is one real number, NumPy's included; infinity and NaN are, True is none."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
