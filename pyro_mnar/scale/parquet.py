@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pyro_mnar.scale.extra import needed
 from pyro_mnar.scale.streamed import streamed_schema
-from pyro_mnar.tables.arrow_file import damaged
+from pyro_mnar.tables.arrow_file import OF_ARROW, damaged
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
@@ -105,6 +105,7 @@ class ParquetRows(IterableDataset):
         return DataLoader(self, batch_size=None, num_workers=num_workers, **options)
 
     def __iter__(self) -> Iterator[Batch]:
+        # A generator: where training goes on from a checkpoint, Lightning asks for it before it tells the epoch.
         rank, ranks = _rank()
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
@@ -116,7 +117,7 @@ class ParquetRows(IterableDataset):
         pieces = self.groups.pieces(random, int(bounds[begin]), int(bounds[end]))
         # The order of groups is common to all, the order within a buffer each one's own.
         own = None if self.seed is None else np.random.default_rng([self.seed, self.epoch, rank, number])
-        return self._minibatches(pieces, sizes, own)
+        yield from self._minibatches(pieces, sizes, own)
 
     def _minibatches(
         self, pieces: Iterator[_Piece], sizes: NDArray[np.int64], random: np.random.Generator | None
@@ -200,12 +201,13 @@ class RowGroups:
         """Some rows of one group; whole numbers and booleans stay what they are beside gaps."""
         path, number = self.files[group], self.numbers[group]
         with _open(path) as file:
+            stop = self.sizes[group] if stop is None else stop
             try:
-                table = file.read_row_group(number)
-            except (OSError, ValueError) as error:  # of which Arrow's own errors are made
+                table = file.read_row_group(number).replace_schema_metadata()
+                table.validate(full=True)  # text that is none, lengths that do not fit
+                return table.slice(start, stop - start).to_pandas(types_mapper=_nullable().get)
+            except OF_ARROW as error:
                 raise damaged(path, error, f"row group {number} ({self.sizes[group]} rows)") from None
-        stop = self.sizes[group] if stop is None else stop
-        return table.slice(start, stop - start).to_pandas(types_mapper=_nullable().get, ignore_metadata=True)
 
     def pieces(self, random: np.random.Generator | None, start: int, stop: int) -> Iterator[_Piece]:
         """Rows ``start`` to ``stop`` of the table whose groups stand in random order."""
@@ -234,7 +236,7 @@ def _open(path: str) -> Any:
     """A file whose pages are compared with their checksums, where its writer wrote any."""
     try:
         return needed("pyarrow.parquet").ParquetFile(path, page_checksum_verification=True)
-    except (OSError, ValueError) as error:
+    except OF_ARROW as error:
         raise damaged(path, error, "its footer") from None
 
 

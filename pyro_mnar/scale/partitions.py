@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pyro_mnar.imputation import Imputations, impute
+from pyro_mnar.messages import shown
 from pyro_mnar.scale.extra import needed
 from pyro_mnar.training.fitted import Fit
 
@@ -74,7 +75,7 @@ def _mapped(
     options: dict[str, Any],
 ) -> Any:
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed: expected a whole number from 0, got {seed!r}")
+        raise ValueError(f"seed: expected a whole number from 0, got {shown(seed)}")
     delayed = needed("dask").delayed
     # One key in the graph, so that it travels to a worker once; restarts are not needed to impute.
     alone = delayed(replace(fit, members=[]), pure=False)

@@ -123,7 +123,7 @@ class _Values:
         return pd.Series([*self.counts, *kept, *([None] if self.num_gaps else [])], dtype=self.dtype)
 
     def _add_numbers(self, observed: pd.Series) -> None:
-        numbers = numbers_of(observed, None)
+        numbers = numbers_of(observed, observed.name)
         fractions = numbers != np.rint(numbers)
         if self.fraction is None and fractions.any():
             self.fraction = observed.iloc[int(fractions.argmax())]

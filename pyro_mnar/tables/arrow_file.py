@@ -12,7 +12,11 @@ import pandas as pd
 from jaxtyping import Int
 from numpy.typing import NDArray
 
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.frame_files import filled_rows
+
+# Of which most of Arrow's own errors are made, or which come of footers that name what there is not.
+OF_ARROW = (OSError, ValueError, LookupError, NotImplementedError, OverflowError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -69,17 +73,18 @@ def read(path: Path) -> ArrowFile:
 
     try:
         table = _table(path)
-    except (OSError, ValueError) as error:  # of which Arrow's own errors are made
+        table.validate(full=True)  # text that is none, lengths that do not fit
+    except OF_ARROW as error:
         raise damaged(path, error) from None
     if len(set(table.column_names)) < len(table.column_names):
-        raise ValueError(f"{path}: expected each column name once, got {table.column_names!r}")
-    plain = table
+        raise ValueError(f"{path}: expected each column name once, got {shown(table.column_names)}")
+    plain = table.replace_schema_metadata()  # which pandas would read, damaged or not
     for at, of_file in enumerate(table.schema):
         if pa.types.is_floating(of_file.type):  # NaN, which Arrow takes for a value
             values = table.column(at)
             known = compute.if_else(compute.is_nan(values.cast(pa.float64())), pa.scalar(None, of_file.type), values)
             plain = plain.set_column(at, of_file, known)
-    return ArrowFile(path, table, plain.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True))
+    return ArrowFile(path, table, plain.to_pandas(types_mapper=pd.ArrowDtype))
 
 
 def damaged(path: str | Path, error: Exception, part: str = "") -> Exception:

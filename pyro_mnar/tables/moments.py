@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 ROUNDING = 8 * float(np.finfo(np.float64).eps)  # of the mean, by which equal numbers may differ
+LARGE = 1e80
 
 
 class Moments(NamedTuple):
@@ -78,17 +78,18 @@ class RunningMoments:
         """Take in another chunk."""
         if not numbers.size:
             return
-        mean, total = float(numbers.mean()), self.count + numbers.size
+        numbers = _wide(numbers)
+        mean, total = numbers.mean(), self.count + numbers.size
         step = mean - self.mean
-        self.squares += float(((numbers - mean) ** 2).sum()) + step**2 * self.count * numbers.size / total
+        self.squares += ((numbers - mean) ** 2).sum() + step**2 * self.count * numbers.size / total
         self.mean += step * numbers.size / total
         self.count = total
 
     @property
     def moments(self) -> Moments:
         """Of all numbers so far."""
-        std = math.sqrt(self.squares / self.count) if self.count else 0.0
-        return Moments(self.mean, float(_or_one(std, self.mean)))
+        std = float(np.sqrt(self.squares / self.count)) if self.count else 0.0
+        return Moments(float(self.mean), float(_or_one(std, float(self.mean))))
 
 
 @dataclass
@@ -112,9 +113,10 @@ class RunningSkewness:
         n, m = self.count, numbers.size
         if not m:
             return
-        mean = float(numbers.mean())
+        numbers = _wide(numbers)
+        mean = numbers.mean()
         away, step, total = numbers - mean, mean - self.mean, n + m
-        squares, cubes = float((away**2).sum()), float((away**3).sum())
+        squares, cubes = (away**2).sum(), (away**3).sum()
         self.cubes += cubes + step**3 * n * m * (n - m) / total**2 + 3 * step * (n * squares - m * self.squares) / total
         self.squares += squares + step**2 * n * m / total
         self.mean += step * m / total
@@ -125,7 +127,12 @@ class RunningSkewness:
         """Third central moment in standard deviations; 0 without spread."""
         if not self.count or self.squares <= ROUNDING**2 * self.count * self.mean**2:
             return 0.0
-        return self.cubes / self.count / (self.squares / self.count) ** 1.5
+        return float(self.cubes / self.count / (self.squares / self.count) ** 1.5)
+
+
+def _wide(numbers: Float[NDArray, " numbers"]) -> Float[NDArray, " numbers"]:
+    """As they are; where sums of their cubes would be infinite, in the widest type that the machine has."""
+    return numbers.astype(np.longdouble) if np.abs(numbers).max() > LARGE else numbers
 
 
 def _or_one(std: Any, mean: Any) -> NDArray[np.float64]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -142,6 +145,52 @@ def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(parquet, tm
         second, model=GINA(schema, latent_dim=1), guide=ZeroImpute(schema, 1, hidden=[8]), schema=schema
     )
     assert impute(loaded.fit(), pd.read_parquet(parquet)[:20], num_draws=1).mean().notna().all(axis=None)
+
+
+KILLED = """
+import os, signal, sys
+import lightning, torch
+from pyro_mnar.scale import ParquetRows, parquet_schema
+sys.path.insert(0, "tests")
+from scale.test_lightning import EPOCHS, QUIET, kept_in, module_for
+
+class Dies(lightning.Callback):
+    def on_train_batch_end(self, trainer, module, outputs, batch, number):
+        if trainer.current_epoch == 2 and number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+torch.set_default_dtype(torch.float64)
+parquet, folder = sys.argv[1:]
+schema = parquet_schema(parquet, auxiliary=["u"])
+rows = ParquetRows(parquet, schema, batch_size=256, buffer_rows=300)
+options = {**QUIET, "enable_checkpointing": True, "callbacks": [kept_in(folder), Dies()]}
+trainer = lightning.Trainer(max_epochs=EPOCHS, **options)
+trainer.fit(module_for(schema), rows.loader())
+"""
+EPOCHS = 4
+
+
+def kept_in(folder):
+    """A file of every epoch that was finished."""
+    return lightning.pytorch.callbacks.ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1)
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_from_its_checkpoint_to_the_same_numbers(parquet, tmp_path):
+    """By SIGKILL, in the middle of the third epoch; the order of rows and the noise are those of each epoch."""
+    whole, _ = trained(parquet, 256, epochs=EPOCHS)
+    folder = tmp_path / "kept"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(parquet), str(folder)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert sorted(file.name for file in folder.iterdir()) == ["epoch=0.ckpt", "epoch=1.ckpt"]
+    module = module_for(whole.schema)
+    trainer = lightning.Trainer(
+        max_epochs=EPOCHS, callbacks=[kept_in(folder)], **{**QUIET, "enable_checkpointing": True}
+    )
+    rows = ParquetRows(parquet, whole.schema, batch_size=256, buffer_rows=300)
+    trainer.fit(module, rows.loader(), ckpt_path=folder / "epoch=1.ckpt")
+    for one, other in zip(whole.parameters(), module.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def test_bounds_are_logged_and_held_out_rows_validated(parquet):

@@ -192,6 +192,45 @@ def test_a_damaged_row_group_is_named_and_nothing_is_written(tmp_path, capsys):
         parquet_schema(path, auxiliary=[])
 
 
+@pytest.mark.parametrize("compression", ["snappy", None])
+def test_damage_without_checksums_is_named_where_it_can_be_noticed(tmp_path, compression):
+    """No other error comes of it, nor of what pandas leaves in the footer; compressed pages hide the least."""
+    random, path = np.random.default_rng(0), tmp_path / "t.parquet"
+    frame = pd.DataFrame({"a": random.normal(size=200), "b": random.choice(["xx", "yy", "zz"], 200)})
+    frame.to_parquet(path, row_group_size=50, compression=compression)
+    content, told, read = path.read_bytes(), [], 0
+    for at in random.integers(len(content), size=60).tolist():
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        for reader in (parquet_schema, Table.from_file):
+            try:
+                reader(path, auxiliary=[], carry=["b"])
+            except ValueError as error:
+                told.append(str(error))
+            else:
+                read += 1
+    assert not [text for text in told if (str(path) not in text and "'a': expected" not in text) or "\n" in text]
+    assert len(told) >= 20 and read >= 20, (len(told), read)
+
+
+def test_what_pandas_left_in_the_footer_is_not_read(tmp_path):
+    frame, path = pd.DataFrame({"a": [1.0, None, 2.5], "b": ["x", "y", "x"]}), tmp_path / "t.parquet"
+    frame.to_parquet(path)
+    before = parquet_schema(path, auxiliary=[])
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"index_columns"', b'?index_columns"'))
+    assert path.read_bytes() != content
+    assert parquet_schema(path, auxiliary=[]) == before
+    assert Table.from_file(path, auxiliary=[]).schema.names == ["a", "b"]
+
+
+def test_numbers_whose_squares_are_infinite_have_the_whole_tables_units(tmp_path):
+    frame = pd.DataFrame({"a": [1e200, -3e200, None, 5e200] * 20, "b": np.linspace(-1e304, 1e305, 80)})
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=13)
+    check_same_schema(parquet_schema(tmp_path, auxiliary=[]), Table.from_frame(frame, auxiliary=[]).schema)
+
+
 def test_what_is_no_table_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="nowhere: expected a Parquet file"):
         parquet_schema(tmp_path / "nowhere")

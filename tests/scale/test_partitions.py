@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,7 +110,7 @@ def _by_draw(completed: pd.DataFrame, names: list[str]) -> np.ndarray:
 
 @pytest.mark.slow
 def test_a_cluster_of_two_workers_writes_what_one_process_computes(fitted, tmp_path):
-    """Parquet in, Parquet out; the fit travels to the workers by pickle."""
+    """Parquet in, Parquet out; the fit travels to the workers by pickle.  Then once more, and one worker is killed."""
     survey().to_parquet(tmp_path / "in.parquet", row_group_size=40)
     read = dd.read_parquet(tmp_path / "in.parquet", split_row_groups=True)
     assert read.npartitions == 6
@@ -118,7 +121,18 @@ def test_a_cluster_of_two_workers_writes_what_one_process_computes(fitted, tmp_p
     )
     with cluster, distributed.Client(cluster) as client:
         assert len(client.scheduler_info()["workers"]) == 2
-        impute_partitions(fitted, read, num_draws=2, **OPTIONS).to_parquet(tmp_path / "out")
+        lazy = impute_partitions(fitted, read, num_draws=2, **OPTIONS)
+        lazy.to_parquet(tmp_path / "out")
+        victim, other = client.run(os.getpid).values()
+        parts = client.compute(lazy.to_delayed())
+        for done, _ in enumerate(distributed.as_completed(parts), 1):
+            if done == 3:  # of six; what the victim had done or begun is done again
+                os.kill(victim, signal.SIGKILL)
+                break
+        undisturbed = pd.concat(client.gather(parts))
+        alive = client.run(os.getpid).values()
+    assert other in alive and victim not in alive
+    pd.testing.assert_frame_equal(undisturbed.reset_index(drop=True), expected.reset_index(drop=True), check_exact=True)
     written = dd.read_parquet(tmp_path / "out").compute(scheduler="synchronous")
     pd.testing.assert_frame_equal(written.reset_index(drop=True), expected.reset_index(drop=True))
 
