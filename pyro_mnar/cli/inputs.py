@@ -14,6 +14,7 @@ from pyro_mnar.cli.schema_file import declarations_in
 from pyro_mnar.tables.frame_files import FrameFile
 from pyro_mnar.tables.table import Table
 from pyro_mnar.tables.text_frame import TextFrame
+from pyro_mnar.tables.whole_files import check_writable
 from pyro_mnar.training.fitted import Fit
 
 SHOWN = 10  # columns whose kind is said
@@ -101,13 +102,14 @@ def check_place(path: Path, data: Path, *, force: bool) -> None:
 
     Raises:
         ValueError: If it is the data's, or there is something already, unless ``force``.
-        OSError: If its folder is not there.
+        OSError: If its folder is not there, or cannot be written to.
     """
     if path.exists() and (not force or path.samefile(data)):
         what = "is the file that is read" if path.samefile(data) else "is there (--force writes over it)"
         raise ValueError(f"--out: {path} {what}: choose another name")
     if not path.parent.is_dir():
         raise NotADirectoryError(f"--out: {path.parent} is no folder")
+    check_writable(path)
 
 
 def described(source: Input) -> list[str]:

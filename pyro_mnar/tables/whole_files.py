@@ -34,6 +34,20 @@ def write_atomically(path: str | os.PathLike[str], content: bytes, previous: Pat
     settle(path.parent)
 
 
+def check_writable(path: Path) -> None:
+    """Before long work: see whether a file could be written there.
+
+    Raises:
+        OSError: If not; names the file.
+    """
+    beside = path.with_name(_unfinished(path.name, os.getpid()))
+    try:
+        beside.touch()
+        beside.unlink()
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from None
+
+
 def write_through(path: Path, content: bytes) -> None:
     """Write a file as far as the disk."""
     with path.open("wb") as file:

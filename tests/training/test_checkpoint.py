@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -86,6 +87,7 @@ HELD_OUT = {"held_out": 0.2, "patience": 2}
 CASES = {
     "by Python": Case(ours, {"compile": "eager", **HELD_OUT}),
     "captured": Case(of_functions, {"compile": "graph", **HELD_OUT}),
+    "compiled": Case(of_functions, {"compile": "inductor"}, (2,)),
     "restarts in turn": Case(ours, {"compile": "eager", "restarts": 3, **HELD_OUT}, (3, 5)),
     "bootstrap in turn": Case(of_functions, {"compile": "eager", "bootstrap": 2}, (3, 5)),
     "at once": Case(of_functions, {"compile": "graph", "restarts": 2, "bootstrap": 2, **HELD_OUT}, (3, 5)),
@@ -136,13 +138,22 @@ def check_same(one: Fit, two: Fit) -> None:
     assert one.particle_gain == two.particle_gain and one.interrupted == two.interrupted
 
 
-@pytest.mark.parametrize("name", CASES)
+COMPILED = pytest.param(
+    "compiled",
+    marks=[pytest.mark.slow, pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")],
+)
+
+
+@pytest.mark.parametrize("name", [COMPILED if name == "compiled" else name for name in CASES])
 def test_the_same_numbers_come_whenever_training_was_killed(
-    name: str, kill: Callable[..., None], tmp_path: Path
+    name: str, kill: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "pyro_mnar")
     make, options, lives = CASES[name]
     options = {"epochs": 4, "batch_size": 16, "progress": False, **options}
     whole = fit(*make(1), TABLE, **options)
+    if name == "compiled":
+        assert "training steps: inductor" in caplog.text
     options |= {"checkpoint": tmp_path / "fit.checkpoint", "every": 2, "resume": True}
     for seed, epochs in enumerate(lives, 1):
         kill(epochs)
