@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 ROOMS = [pyro_mnar, models, guides, mechanisms, kinds, datasets, baselines, acquisition]
 NAMES = sorted({(room.__name__, name) for room in ROOMS for name in room.__all__})
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+# In the line, of a picture, of a reference below, of HTML.
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|^\[[^\]]+\]:\s+(\S+)|\b(?:src|href)=\"([^\"]+)\"", re.MULTILINE)
 # What tests meet without a name: protocols and constants, and parts of what they call.
 MET = {
     "Averaged": "what normal_mixture_models gives",
@@ -44,7 +45,7 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_links_of_pages_lead_somewhere(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    for link in LINK.findall(text):
+    for link in map("".join, LINK.findall(text)):
         if OUTSIDE.match(link):
             continue
         path, _, anchor = link.partition("#")
