@@ -20,7 +20,7 @@ PYTEST = OMP_NUM_THREADS=1 MPLBACKEND=Agg PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test quick coverage bench lint format types notebooks check-notebooks wheel-check docs bad-inputs mutants soak clean distclean
+.PHONY: help setup demo test quick coverage bench lint format types notebooks check-notebooks wheel-check docs bad-inputs mutants fuzz soak clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ bad-inputs: $(INSTALLED)  ## docs/bad_input.md anew, from the cases of tests/bad
 
 mutants: $(INSTALLED)  ## break the sources in named ways; each has to be noticed (an hour; ARGS="pooling" for some)
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)
+
+fuzz: $(INSTALLED)  ## input made at random for an hour; finds nothing new (ARGS="--minutes 5 frames csv" for less)
+	@cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m fuzz.run $(ARGS)
 
 soak: $(INSTALLED)  ## fit, save, load and impute for two hours; nothing may grow (ARGS=10 for ten minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py $(ARGS)

@@ -17,6 +17,7 @@ from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.infer.memory import check_room
 from pyro_mnar.infer.session import seeded
+from pyro_mnar.messages import shown
 from pyro_mnar.nn import MLP, positive
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.nn.networks import check_widths
@@ -57,7 +58,7 @@ class ZeroImpute(PyroModule):
         inputs = 2 * schema.num_columns + len(self.indicators) + schema.num_auxiliaries
         latent_dim = whole_number("latent_dim", latent_dim)
         if not isinstance(hidden, Sequence) or isinstance(hidden, str):
-            raise TypeError(f"hidden: expected a list of widths, such as (128, 128), got {hidden!r}")
+            raise TypeError(f"hidden: expected a list of widths, such as (128, 128), got {shown(hidden)}")
         check_widths(hidden)
         check_room("latent_dim", latent_dim, 8 * (hidden[-1] if hidden else inputs), "parameters of the encoder")
         with seeded(seed):

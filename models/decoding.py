@@ -17,6 +17,7 @@ from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.presets import rule_of
 from pyro_mnar.infer.arguments import positive_number, whole_number
 from pyro_mnar.infer.memory import check_room
+from pyro_mnar.messages import is_one_of, shown
 from pyro_mnar.nn import MLP, ResidualMLP, priors
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise, likelihood_of
@@ -116,7 +117,7 @@ def default_mechanism(schema: Schema, latent_dim: int, mechanism: Any, graph: Mi
         ValueError: If a sign is given and a column's levels have no order, or as the mechanism and the graph do.
     """
     if graph is None and not callable(mechanism):
-        raise TypeError(f"mechanism: expected a class of pyro_mnar.mechanisms or a module, got {mechanism!r}")
+        raise TypeError(f"mechanism: expected a class of pyro_mnar.mechanisms or a module, got {shown(mechanism)}")
     indicators = Indicators(schema)
     if graph is None and len(indicators):
         graph = _declared_graph(schema, mechanism)
@@ -133,12 +134,21 @@ def score_prior(mechanism: nn.Module) -> None:
         pyro.factor("prior_of_slopes", value)
 
 
+def given_or(name: str, module: nn.Module | None, default: Callable[[], nn.Module]) -> nn.Module:
+    """A module of the caller's own, or if there is none, the default; TypeError for what is no module."""
+    if module is None:
+        return default()
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"{name}: expected a torch module, got {shown(module)}")
+    return module
+
+
 def check_discrete(discrete: str, decoder: nn.Module | None, numbers: str = "closed-form") -> None:
     """Raise ValueError unless the names are known and, if it is the decoder's business, no decoder is given."""
-    if numbers not in NUMBERS:
-        raise ValueError(f"numbers: expected one of {list(NUMBERS)!r}, got {numbers!r}")
-    if discrete not in DISCRETE:
-        raise ValueError(f"discrete: expected one of {list(DISCRETE)!r}, got {discrete!r}")
+    if not is_one_of(numbers, NUMBERS):
+        raise ValueError(f"numbers: expected one of {list(NUMBERS)!r}, got {shown(numbers)}")
+    if not is_one_of(discrete, DISCRETE):
+        raise ValueError(f"discrete: expected one of {list(DISCRETE)!r}, got {shown(discrete)}")
     if discrete == "straight-through" and decoder is not None:
         raise ValueError(
             "discrete, decoder: expected one of them, got both; make the decoder's likelihood straight_through=True"

@@ -22,6 +22,7 @@ from pyro_mnar import mechanisms
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.likely import likely_causes
 from pyro_mnar.graphs.nodes import listed
+from pyro_mnar.infer.arguments import check_boolean
 from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.infer.session import seeded
@@ -32,6 +33,7 @@ from pyro_mnar.models.decoding import (
     default_decoder,
     default_mechanism,
     default_prior,
+    given_or,
     graph_of,
     latent_dim_of,
     own_value_mechanism,
@@ -122,6 +124,9 @@ class GINA(PyroModule):
         if mechanism is not None and graph is not None:
             raise ValueError("mechanism, graph: expected one of them, got both")
         check_discrete(discrete, decoder, numbers)
+        for name, value in (("blocks", blocks), ("shrinkage", shrinkage)):
+            if value is not None:
+                check_boolean(name, value)
         if shrinkage and decoder is not None:
             raise ValueError("shrinkage, decoder: expected one of them, got both; shrink the decoder in a model around")
         graph = graph_of(graph, schema)
@@ -142,8 +147,10 @@ class GINA(PyroModule):
         has_own_parts = decoder is not None or isinstance(mechanism, nn.Module) or _is_learned(prior)
         self.starts_from_data = not has_own_parts and schema.auxiliary_source != "mask"
         with seeded(seed):
-            self.prior = prior or default_prior(schema, self.latent_dim)
-            self.decoder = decoder or default_decoder(schema, self.latent_dim, discrete=discrete)
+            self.prior = given_or("prior", prior, lambda: default_prior(schema, self.latent_dim))
+            self.decoder = given_or(
+                "decoder", decoder, lambda: default_decoder(schema, self.latent_dim, discrete=discrete)
+            )
             mechanism = mechanism or mechanisms.SelfMasking
             built: Any = default_mechanism(schema, self.latent_dim, mechanism, self.graph)
         self.mechanism = built
@@ -200,4 +207,4 @@ class GINA(PyroModule):
 
 
 def _is_learned(part: nn.Module | None) -> bool:
-    return part is not None and any(True for _ in part.parameters())
+    return isinstance(part, nn.Module) and any(True for _ in part.parameters())

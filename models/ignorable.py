@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.session import seeded
-from pyro_mnar.models.decoding import default_prior, latent_dim_of, linear_decoder
+from pyro_mnar.models.decoding import default_prior, given_or, latent_dim_of, linear_decoder
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
@@ -54,7 +54,7 @@ class Ignorable(PyroModule):
         self.latent_dim = latent_dim_of(schema, latent_dim)
         with seeded(seed):
             self.prior = default_prior(schema, self.latent_dim)
-            self.decoder = decoder or linear_decoder(schema, self.latent_dim)
+            self.decoder = given_or("decoder", decoder, lambda: linear_decoder(schema, self.latent_dim))
             self.mechanism = _OfAuxiliaries(schema)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -26,6 +26,7 @@ from pyro_mnar.models.decoding import (
     check_discrete,
     default_mechanism,
     default_prior,
+    given_or,
     latent_dim_of,
     linear_decoder,
     own_value_mechanism,
@@ -68,7 +69,9 @@ class LinearGaussian(PyroModule):
         self.mechanism_weight = mechanism_weight = weight_of(mechanism_weight)
         with seeded(seed):
             self.prior = default_prior(schema, self.latent_dim)
-            self.decoder = decoder or linear_decoder(schema, self.latent_dim, discrete=discrete)
+            self.decoder = given_or(
+                "decoder", decoder, lambda: linear_decoder(schema, self.latent_dim, discrete=discrete)
+            )
             mechanism = partial(self.mechanism_class, sign=sign, slope=slope)
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, None)
         # The weight of R is part of what is integrated, so a tempered one is drawn for.

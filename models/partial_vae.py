@@ -17,7 +17,7 @@ from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.models.data_start import start_from_data
-from pyro_mnar.models.decoding import default_decoder, latent_dim_of
+from pyro_mnar.models.decoding import default_decoder, given_or, latent_dim_of
 from pyro_mnar.nn import priors
 from pyro_mnar.primitives import partially_observed, rows
 from pyro_mnar.tables.batch import Batch
@@ -49,7 +49,7 @@ class PartialVAE(PyroModule):
         self.latent_dim = latent_dim_of(schema, latent_dim)
         with seeded(seed):
             self.prior = priors.StandardNormal(self.latent_dim)
-            self.decoder = decoder or default_decoder(schema, self.latent_dim)
+            self.decoder = given_or("decoder", decoder, lambda: default_decoder(schema, self.latent_dim))
         self.starts_from_data = decoder is None
 
     def forward(self, batch: Batch) -> torch.Tensor:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.acquisition.reward import Predictive, highest, information_reward, target_columns
 from pyro_mnar.figures import axes_or_new
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 
@@ -96,7 +97,7 @@ def simulate_acquisition(
         TypeError: If ``table`` is neither a Table nor a DataFrame.
     """
     if policy not in _POLICIES:
-        raise ValueError(f"policy: expected one of {sorted(_POLICIES)}, got {policy!r}")
+        raise ValueError(f"policy: expected one of {sorted(_POLICIES)}, got {shown(policy)}")
     table = fit.encoded(table)
     in_target = target_columns(table.schema, target)
     in_u = np.array([column.is_auxiliary for column in table.schema.columns])

@@ -20,6 +20,7 @@ from pyro_mnar.diagnostics.probe import scores_mask
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import columns_of, holds_columns, mechanism_weights, sample_sites
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.evidence import log_evidence, mean_and_error, row_weights
 from pyro_mnar.training.fitted import Fit
@@ -149,7 +150,7 @@ def _check_same(first: str, one: Fit, second: str, other: Fit) -> None:
     for what, (left, right) in told.items():
         if left != right:
             raise ValueError(
-                f"{what}: expected the same in every fit, got {left!r} in {first!r} and {right!r} in {second!r}"
+                f"{what}: expected the same in every fit, got {shown(left)} in {first!r} and {right!r} in {second!r}"
             )
 
 

@@ -15,6 +15,8 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from pyro_mnar.messages import shown
+
 Predictor = Float[Tensor, "*shape"]
 
 
@@ -44,7 +46,7 @@ def link_of(link: str | Callable[[Tensor], Tensor] | Link) -> Link:
         if link not in LINKS:
             raise ValueError(
                 f"link: expected one of {sorted(LINKS)}, or a function from the predictor to the probability of being"
-                f" observed, got {link!r}"
+                f" observed, got {shown(link)}"
             )
         return LINKS[link]
     return Link(getattr(link, "__name__", "link"), _log_of(link), _log_of_rest(link))

@@ -21,6 +21,7 @@ from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.kinds import Kind
+from pyro_mnar.messages import shown
 from pyro_mnar.models import GINA
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.table import Table
@@ -319,7 +320,7 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _named(self, given: Collection[Hashable], argument: str) -> list[Hashable]:
         """Labels of columns that may be given by position."""
         if isinstance(given, str):
-            raise TypeError(f"{argument}: expected a list of columns, got {given!r}")
+            raise TypeError(f"{argument}: expected a list of columns, got {shown(given)}")
         return [self._label(entry, argument) for entry in given]
 
     def _by_name(self, given: Any, argument: str) -> Any:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pyro_mnar.graphs.edges import FORMS, Edge
 from pyro_mnar.graphs.nodes import Nodes
 from pyro_mnar.mechanisms.compiled import GraphMechanism
+from pyro_mnar.messages import is_one_of, shown
 from pyro_mnar.nn.indicators import Indicators
 
 
@@ -36,8 +37,8 @@ def mechanism_of(
     Raises:
         ValueError: If a number is below one, the form is none of those, or such a column's edge has a sign or a slope.
     """
-    if form not in FORMS[:2]:
-        raise ValueError(f"form: expected 'linear' or 'nonlinear', got {form!r}")
+    if not is_one_of(form, FORMS[:2]):
+        raise ValueError(f"form: expected 'linear' or 'nonlinear', got {shown(form)}")
     at = nodes.slices(latent_dim)
     columns: dict[Hashable, int] = {nodes.r(name): d for d, name in enumerate(nodes.columns)}
     shape = (len(nodes.columns), at[nodes.inputs[-1]].stop)

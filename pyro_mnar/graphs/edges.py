@@ -7,6 +7,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pyro_mnar.messages import is_hashable, is_one_of, shown
+
 SIGNS = {"high": -1, "low": 1, None: 0, 0: 0, 1: 1, -1: -1}
 FORMS = ("linear", "nonlinear", None)
 
@@ -35,22 +37,25 @@ class Edge:
     slope: float | None = None
 
     def __post_init__(self) -> None:
+        for node in (self.parent, self.child):
+            if not is_hashable(node):
+                raise TypeError(f"edge: expected the names of two nodes, got {shown(node)}")
         arrow = f"{self.parent} → {self.child}"
-        if self.sign not in SIGNS or isinstance(self.sign, bool):
+        if not is_one_of(self.sign, SIGNS) or isinstance(self.sign, bool):
             raise ValueError(
-                f"{arrow}: expected sign 'high' (-1: high values go missing), 'low' (+1) or 0, got {self.sign!r}"
+                f"{arrow}: expected sign 'high' (-1: high values go missing), 'low' (+1) or 0, got {shown(self.sign)}"
             )
-        if self.form not in FORMS:
-            raise ValueError(f"{arrow}: expected form 'linear', 'nonlinear' or None, got {self.form!r}")
+        if not is_one_of(self.form, FORMS):
+            raise ValueError(f"{arrow}: expected form 'linear', 'nonlinear' or None, got {shown(self.form)}")
         sign = SIGNS[self.sign]
         if self.slope is not None:
             is_number = isinstance(self.slope, (int, float)) and not isinstance(self.slope, bool)
             if not is_number or not math.isfinite(self.slope):
-                raise ValueError(f"{arrow}: expected a number as slope, got {self.slope!r}")
+                raise ValueError(f"{arrow}: expected a number as slope, got {shown(self.slope)}")
             if self.form == "nonlinear":
-                raise ValueError(f"{arrow}: expected no slope of a nonlinear edge, got {self.slope!r}")
+                raise ValueError(f"{arrow}: expected no slope of a nonlinear edge, got {shown(self.slope)}")
             if sign > 0 > self.slope:
-                raise ValueError(f"{arrow}: expected a slope from 0 beside sign 'low' (+1), got {self.slope!r}")
+                raise ValueError(f"{arrow}: expected a slope from 0 beside sign 'low' (+1), got {shown(self.slope)}")
             slope = float(sign * abs(self.slope) if sign else self.slope)
             object.__setattr__(self, "slope", slope)
             object.__setattr__(self, "form", "linear")
@@ -68,11 +73,9 @@ def edge_of(item: Any) -> Edge:
         or not isinstance({} if len(item) == 2 else item[2], Mapping)
     ):
         raise TypeError(
-            f"edge: expected (parent, child) or (parent, child, {{'sign': ..., 'form': ...}}), got {item!r}"
+            f"edge: expected (parent, child) or (parent, child, {{'sign': ..., 'form': ...}}), got {shown(item)}"
         )
     known = {} if len(item) == 2 else item[2]
     if not set(known) <= {"sign", "form", "slope"}:
-        raise ValueError(
-            f"{item[0]} → {item[1]}: expected knowledge of 'sign', 'form' and 'slope', got {sorted(known)!r}"
-        )
+        raise ValueError(f"edge: expected knowledge of 'sign', 'form' and 'slope', got {list(known)!r}")
     return Edge(item[0], item[1], **known)

@@ -24,6 +24,7 @@ from pyro_mnar.graphs.nodes import LATENT, Nodes
 from pyro_mnar.graphs.presets import PRESETS, Rule, always_observed
 from pyro_mnar.graphs.separation import FigureOne, MissingnessKind
 from pyro_mnar.mechanisms.compiled import GraphMechanism
+from pyro_mnar.messages import shown
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
@@ -63,7 +64,7 @@ class MissingnessGraph:
         latent: str | None = None,
     ) -> None:
         if not isinstance(edges, Iterable):
-            raise TypeError(f"edges: expected a list of edges, got {edges!r}")
+            raise TypeError(f"edges: expected a list of edges, got {shown(edges)}")
         declared = [edge_of(item) for item in edges]
         self.nodes = Nodes.of(table, declared, incomplete=incomplete, auxiliaries=auxiliaries, latent=latent)
         self.edges: tuple[Edge, ...] = self._checked(declared)
@@ -168,7 +169,7 @@ class MissingnessGraph:
         """
         method = name.replace("-", "_") if isinstance(name, str) else ""
         if method not in PRESETS:
-            raise ValueError(f"graph {name!r}: expected one of {', '.join(PRESETS)}")
+            raise ValueError(f"graph {shown(name)}: expected one of {', '.join(PRESETS)}")
         return getattr(cls, method)(table, **options)
 
     @classmethod

@@ -12,6 +12,7 @@ from typing import Any
 import networkx as nx
 
 from pyro_mnar.graphs.edges import Edge
+from pyro_mnar.messages import is_hashable, shown
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
@@ -51,7 +52,7 @@ class Nodes:
                 raise ValueError(f"node {name!r}: expected each name once, got it {times} times")
         for name in self.incomplete:
             if name not in self.columns:
-                raise ValueError(f"incomplete: expected some of the columns {list(self.columns)!r}, got {name!r}")
+                raise ValueError(f"incomplete: expected some of the columns {list(self.columns)!r}, got {shown(name)}")
 
     @classmethod
     def of(
@@ -64,6 +65,8 @@ class Nodes:
         latent: str | None,
     ) -> Nodes:
         """From a table, from names, or from the edges themselves."""
+        if latent is not None and not isinstance(latent, str):
+            raise TypeError(f"latent: expected the name of the latent's node, got {shown(latent)}")
         if isinstance(table, (Table, Schema)):
             if incomplete is not None or auxiliaries is not None:
                 raise ValueError(
@@ -72,14 +75,20 @@ class Nodes:
             return cls.of_schema(schema_of(table), latent, edges)
         if isinstance(table, str) or not isinstance(table, (Sequence, type(None))):
             raise TypeError(f"table: expected a Table, a Schema or names of columns, got {type(table).__name__}")
-        extra = tuple(
-            auxiliaries.items() if isinstance(auxiliaries, Mapping) else ((name, 1) for name in auxiliaries or ())
+        widths = (
+            auxiliaries if isinstance(auxiliaries, Mapping) else dict.fromkeys(_names("auxiliaries", auxiliaries), 1)
         )
+        for name, width in widths.items():
+            if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+                raise ValueError(f"auxiliaries, {name!r}: expected a width of at least 1, got {shown(width)}")
+        extra = tuple(widths.items())
+        table = None if table is None else _names("table", table)
+        incomplete = None if incomplete is None else _names("incomplete", incomplete)
         latent = latent or latent_beside([*(table or ()), *(name for name, _ in extra)], edges)
         if table is not None:
-            return cls(tuple(table), tuple(table if incomplete is None else incomplete), extra, latent)
+            return cls(table, table if incomplete is None else incomplete, extra, latent)
         columns, masked = _columns_of(edges, {latent, *(name for name, _ in extra)})
-        chosen = masked if incomplete is None else tuple(incomplete)
+        chosen = masked if incomplete is None else incomplete
         return cls((*columns, *(name for name in chosen if name not in columns)), chosen, extra, latent, named=False)
 
     @classmethod
@@ -262,6 +271,21 @@ def latent_beside(names: Collection[Hashable], edges: Iterable[Edge] = ()) -> st
     if LATENT not in names or any(LATENT in (edge.parent, edge.child) for edge in edges):
         return LATENT
     return next(name for name in chain(["latent"], map("latent {}".format, count(1))) if name not in names)
+
+
+def _names(what: str, given: Any) -> tuple[Hashable, ...]:
+    """Names of nodes that were given as a list.
+
+    Raises:
+        TypeError: If they are no list, or one of them cannot be a name.
+    """
+    if isinstance(given, (str, bytes)) or not isinstance(given, (Iterable, type(None))):
+        raise TypeError(f"{what}: expected a list of names, got {shown(given)}")
+    names = () if given is None else tuple(given)
+    for name in names:
+        if not is_hashable(name):
+            raise TypeError(f"{what}: expected names, got {shown(name)}")
+    return names
 
 
 def _columns_of(edges: Iterable[Edge], others: set[Hashable]) -> tuple[tuple[Hashable, ...], tuple[Hashable, ...]]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pyro_mnar.graphs.nodes import LATENT, Nodes
 from pyro_mnar.infer.sites import Site, columns_of, link_of_mask, mechanism_weight, missing_sites, sample_sites
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 
@@ -95,7 +96,7 @@ class Roles:
                 values[name] = columns_of(site)
         for name, named in sites.items():
             if name not in found:
-                raise ValueError(f"sites: expected sites of the model, {sorted(found)!r}, got {name!r}")
+                raise ValueError(f"sites: expected sites of the model, {sorted(found)!r}, got {shown(name)}")
             names = named if isinstance(named, list) else [named]
             roles = {nodes.role(node) for node in names}
             shape = found[name]["value"].shape

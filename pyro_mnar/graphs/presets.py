@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pyro_mnar.graphs.nodes import Nodes
 from pyro_mnar.mechanisms.parents import Parents
+from pyro_mnar.messages import shown
 
 Rule = Callable[[Nodes, Hashable], Iterable[Hashable]]  # gives the parents of a column's R
 
@@ -65,7 +66,9 @@ def always_observed(on: Iterable[Hashable] | None) -> Rule:
             if name in nodes.incomplete:
                 raise ValueError(f"mar: column {name!r} can itself go missing, so depending on it is not MAR")
             if name not in nodes.given:
-                raise ValueError(f"mar: expected complete columns or auxiliaries, {list(nodes.given)!r}, got {name!r}")
+                raise ValueError(
+                    f"mar: expected complete columns or auxiliaries, {list(nodes.given)!r}, got {shown(name)}"
+                )
         if not chosen:
             raise ValueError("mar: expected a complete column or an auxiliary to depend on, got none")
         return chosen

@@ -26,6 +26,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.reading import row_label
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.table import Table
 
@@ -159,7 +160,7 @@ def _log_odds(
         )
     for level, of_level in given.items():
         if level not in levels:
-            raise ValueError(f"delta of column {column.name!r}: expected levels among {levels!r}, got {level!r}")
+            raise ValueError(f"delta of column {column.name!r}: expected levels among {levels!r}, got {shown(level)}")
         log_odds[:, levels.index(level)] = _by_row(of_level, frame, rows, column.name)
     return log_odds
 

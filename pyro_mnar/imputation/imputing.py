@@ -24,9 +24,10 @@ from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.single_cells import CellImputations, impute_cells
 from pyro_mnar.imputation.table_gaps import impute_gaps
 from pyro_mnar.imputation.target import Target
-from pyro_mnar.infer.arguments import device_of, whole_number
+from pyro_mnar.infer.arguments import check_boolean, check_holds_numbers, device_of, whole_number
 from pyro_mnar.infer.memory import COPIES_OF_A_DRAW, check_room
 from pyro_mnar.infer.session import Session
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.positions import CellPositions
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.restarts import member_seed
@@ -132,8 +133,10 @@ def impute(
     fits = fit.bootstrap or [fit]
     num_draws = (len(fit.bootstrap) or DEFAULT_DRAWS) if num_draws is None else num_draws
     num_draws, num_particles = whole_number("num_draws", num_draws), whole_number("num_particles", num_particles)
+    check_boolean("use_mechanism", use_mechanism)
+    check_boolean("keep_mechanism_weight", keep_mechanism_weight)
     if not isinstance(compile, str) or compile not in MODES:
-        raise ValueError(f"compile: expected one of {list(MODES)}, got {compile!r}")
+        raise ValueError(f"compile: expected one of {list(MODES)}, got {shown(compile)}")
     if fit.bootstrap and num_draws > len(fits):
         raise ValueError(
             f"num_draws: expected at most {len(fits)}, one from each bootstrap fit, got {num_draws}: train more,"
@@ -148,6 +151,7 @@ def impute(
     table = fit.encoded(table)
     row_keys = None if key is None else keys_of_content(table) if key is True else keys_of_columns(table, key)
     device = device_of(device) if device is not None else fit.device
+    check_holds_numbers(device)
     target = Target.of(use_mechanism=use_mechanism, keep_mechanism_weight=keep_mechanism_weight)
     if device.type == "cpu":
         gaps = 1 if cells is not None else max(1, int((~table.mask & table.applicable).sum()))

@@ -10,6 +10,8 @@ import pandas as pd
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from pyro_mnar.messages import shown
+
 INTERCEPT = "Intercept"
 
 
@@ -89,5 +91,5 @@ def _data(model: Any, frame: pd.DataFrame, outcome: Hashable | None) -> tuple[pd
         raise ValueError(f"{name}: name the column that it predicts, outcome='...'")
     absent = [column for column in (*columns, outcome) if column not in frame.columns]
     if absent:
-        raise ValueError(f"{name}: expected columns of the frame, {list(frame.columns)!r}, got {absent!r}")
+        raise ValueError(f"{name}: expected columns of the frame, {list(frame.columns)!r}, got {shown(absent)}")
     return frame[list(columns)], frame[outcome]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,14 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 
 from pyro_mnar.imputation.pooling import RULES, JointTest, Parts, combined, degrees_of_freedom, draws_needed, wald
+from pyro_mnar.messages import is_one_of, is_real, shown
 
 _TITLES = {
     "barnard-rubin": "degrees of freedom of Barnard and Rubin (1999)",
     "rubin": "degrees of freedom of Rubin (1987)",
 }
+
+GREATEST = 1e150  # of estimates and variances
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +49,12 @@ class Pooled:
     note: str = ""
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ValueError(f"rule: expected one of {list(RULES)}, got {self.rule!r}")
-        if not 0 < self.confidence < 1:
-            raise ValueError(f"confidence: expected a number between 0 and 1, got {self.confidence!r}")
-        if not self.dfcom > 0:
-            raise ValueError(f"dfcom: expected a number above 0, infinity included, got {self.dfcom!r}")
+        if not is_one_of(self.rule, RULES):
+            raise ValueError(f"rule: expected one of {list(RULES)}, got {shown(self.rule)}")
+        if not (is_real(self.confidence) and 0 < self.confidence < 1):
+            raise ValueError(f"confidence: expected a number between 0 and 1, got {shown(self.confidence)}")
+        if not (is_real(self.dfcom) and self.dfcom > 0):
+            raise ValueError(f"dfcom: expected a number above 0, infinity included, got {shown(self.dfcom)}")
 
     @property
     def num_draws(self) -> int:
@@ -234,7 +238,7 @@ def pool_scalar(
         >>> round(float(pooled.df[0]), 3), round(float(pooled.fmi[0]), 3)
         (26.158, 0.351)
     """
-    q, u = np.asarray(estimates, dtype=np.float64), np.asarray(variances, dtype=np.float64)
+    q, u = _numbers("estimates", estimates), _numbers("variances", variances)
     if q.shape != u.shape or q.ndim not in (1, 2):
         raise ValueError(
             "expected estimates and variances of one shape, (draws,) or (draws, coefficients), got"
@@ -243,11 +247,23 @@ def pool_scalar(
     if not len(q):
         raise ValueError("expected at least two draws, got none")
     q, u = q.reshape(len(q), -1), u.reshape(len(q), -1)
+    if isinstance(names, str) or not isinstance(names, (Iterable, type(None))):
+        raise TypeError(f"names: expected a list of names, got {shown(names)}")
     given = tuple(range(q.shape[1])) if names is None else tuple(names)
     if len(given) != q.shape[1]:
         raise ValueError(f"names: expected {q.shape[1]}, one a coefficient, got {len(given)}")
     parts = combined(q, u[:, :, None] * np.eye(q.shape[1]))
     return Pooled(given, parts, dfcom, rule, confidence, has_covariances=q.shape[1] == 1)
+
+
+def _numbers(name: str, given: Any) -> Float[NDArray, "..."]:
+    try:
+        numbers = np.asarray(given, dtype=np.float64)
+    except (OverflowError, TypeError, ValueError):
+        raise TypeError(f"{name}: expected numbers, got {shown(given)}") from None
+    if np.abs(numbers[np.isfinite(numbers)]).max(initial=0.0) > GREATEST:
+        raise ValueError(f"{name}: expected numbers of a size up to {GREATEST:g}, whose squares are finite")
+    return numbers
 
 
 def _short(number: float) -> str:

@@ -29,6 +29,7 @@ from pyro_mnar.imputation.determined_entries import Determined, PutIn, weighed_a
 from pyro_mnar.imputation.seen_formulas import SeenFormulas
 from pyro_mnar.infer.objective import ImportanceWeightedELBO, Particles
 from pyro_mnar.kinds.kind import is_near_whole
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.completion import as_held, completed
 from pyro_mnar.tables.constraints import InOrder, RowConstraint, SumsTo, described
@@ -96,10 +97,14 @@ class Conditions:
     def of(cls, table: Table, constraints: Sequence[Declared]) -> Conditions | None:
         """What a table declares and what is given beside it; None if that is nothing."""
         if isinstance(constraints, (str, InOrder, SumsTo)) or not isinstance(constraints, Iterable):
-            raise TypeError(f"constraints: expected a list, such as [InOrder('start', 'end')], got {constraints!r}")
+            raise TypeError(
+                f"constraints: expected a list, such as [InOrder('start', 'end')], got {shown(constraints)}"
+            )
         for constraint in constraints:
             if not (isinstance(constraint, (InOrder, SumsTo)) or callable(constraint)):
-                raise TypeError(f"constraints: expected InOrder, SumsTo or functions of a frame, got {constraint!r}")
+                raise TypeError(
+                    f"constraints: expected InOrder, SumsTo or functions of a frame, got {shown(constraint)}"
+                )
         by_name = [c for c in (*table.schema.constraints, *constraints) if isinstance(c, (InOrder, SumsTo))]
         functions = [c for c in constraints if not isinstance(c, (InOrder, SumsTo))]
         found: list[Following] = []

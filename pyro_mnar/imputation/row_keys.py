@@ -13,6 +13,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.reading import row_label
+from pyro_mnar.messages import is_one_of, shown
 from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.table import Table
 
@@ -51,9 +52,11 @@ def keys_of_columns(table: Table, key: Hashable | Sequence[Hashable]) -> Int[NDA
         raise ValueError("key: expected a dense table, got a sparse one")
     names: list[Any] = list(key) if isinstance(key, list) else [key]
     frame = table.frame
+    if not names:
+        raise ValueError("key: expected at least one column, got none")
     for name in names:
-        if name not in frame.columns:
-            raise ValueError(f"key: expected a column among {list(frame.columns)!r}, got {name!r}")
+        if not is_one_of(name, frame.columns):
+            raise ValueError(f"key: expected a column among {list(frame.columns)!r}, got {shown(name)}")
         if frame[name].isna().any():
             row = row_label(frame, int(frame[name].isna().to_numpy().argmax()))
             raise ValueError(f"key: expected a value of column {name!r} in every row, got none in row {row!r}")

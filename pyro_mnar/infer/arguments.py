@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyro_mnar.messages import shown
+
 GREATEST_SEED = 2**63 - 1  # that torch's generators take
 THREADS_PER_CORE = 16  # far beyond use; torch ends the process where the system refuses a thread
 
@@ -21,10 +23,16 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
         ValueError: If it is less than the least.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected a whole number, got {value!r}")
+        raise TypeError(f"{name}: expected a whole number, got {shown(value)}")
     if value < least:
         raise ValueError(f"{name}: expected at least {least}, got {value}")
     return int(value)
+
+
+def check_boolean(name: str, value: Any) -> None:
+    """TypeError unless it is True or False: a word such as "no" would count as yes."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {shown(value)}")
 
 
 def seed_of(value: Any) -> int:
@@ -36,7 +44,7 @@ def seed_of(value: Any) -> int:
     is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
     if not is_whole or not 0 <= value <= GREATEST_SEED:
         most = " below 2**63" if is_whole and value > 0 else ""
-        raise ValueError(f"seed: expected a whole number from 0{most}, got {value!r}")
+        raise ValueError(f"seed: expected a whole number from 0{most}, got {shown(value)}")
     return int(value)
 
 
@@ -48,7 +56,7 @@ def positive_number(name: str, value: Any) -> float:
         ValueError: If it is zero or less, infinite or NaN.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name}: expected a number above 0, got {value!r}")
+        raise TypeError(f"{name}: expected a number above 0, got {shown(value)}")
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name}: expected more than 0, and finite, got {value}")
     return float(value)
@@ -62,11 +70,11 @@ def device_of(given: Any, name: str = "device") -> torch.device:
         ValueError: If there is none of that name on this machine.
     """
     if not isinstance(given, (str, torch.device)):
-        raise TypeError(f"{name}: expected a name such as 'cpu' or 'cuda:0', or a torch.device, got {given!r}")
+        raise TypeError(f"{name}: expected a name such as 'cpu' or 'cuda:0', or a torch.device, got {shown(given)}")
     try:
         device = torch.device(given)
     except RuntimeError:
-        raise ValueError(f"{name}: expected a name such as 'cpu' or 'cuda:0', got {given!r}") from None
+        raise ValueError(f"{name}: expected a name such as 'cpu' or 'cuda:0', got {shown(given)}") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise ValueError(
@@ -77,6 +85,12 @@ def device_of(given: Any, name: str = "device") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"{name}: cannot use {str(given)!r}: {str(error).splitlines()[0]}") from None
     return device
+
+
+def check_holds_numbers(device: torch.device) -> None:
+    """ValueError for ``meta``, on which a step can be tried, and which has nothing to give back."""
+    if device.type == "meta":
+        raise ValueError("device: expected one that holds numbers, such as 'cpu', got 'meta'")
 
 
 def thread_count(value: Any) -> int:

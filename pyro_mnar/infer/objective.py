@@ -36,6 +36,7 @@ from pyro_mnar.infer.shared import OverParticles, covers, shared_part
 from pyro_mnar.infer.sites import Site, is_shared, is_summed_out, mechanism_weights, stochastic_sites
 from pyro_mnar.infer.undrawn import WithoutDrawing
 from pyro_mnar.infer.weights import TracePair, bound_of
+from pyro_mnar.messages import shown
 from pyro_mnar.primitives import ROWS
 from pyro_mnar.tables.batch import Batch
 
@@ -126,7 +127,7 @@ class ImportanceWeightedELBO(ELBO):
     ) -> None:
         num_particles = whole_number("num_particles", num_particles)
         if not isinstance(estimator, str) or estimator not in ESTIMATORS:
-            raise ValueError(f"estimator: expected one of {sorted(ESTIMATORS)}, got {estimator!r}")
+            raise ValueError(f"estimator: expected one of {sorted(ESTIMATORS)}, got {shown(estimator)}")
         super().__init__(num_particles=num_particles)
         self.vectorize_particles = vectorize_particles
         self.max_plate_nesting = max_plate_nesting

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pyro_mnar.kinds.reading import are_whole, cell, holds_words
+from pyro_mnar.kinds.written import texts_of
 
 MOST_WORDS = 100  # levels of a text column that nobody declared a category
 FEW_LEVELS = 10  # that a column may have however few rows there are
@@ -52,7 +53,7 @@ def why_carried(values: pd.Series, column: Hashable, *, num_observed: int | None
     said = f"{levels if is_counted else f'more than {MOST_WORDS}'} different words in {rows} rows"
     if levels > max(FEW_LEVELS, min(MOST_WORDS, rows / ROWS_PER_WORD)):
         return said
-    is_text = observed.astype(str).str.count(r"\s+\S").mean() >= FREE_TEXT - 1 if levels > FEW_LEVELS // 2 else False
+    is_text = texts_of(observed).str.count(r"\s+\S").mean() >= FREE_TEXT - 1 if levels > FEW_LEVELS // 2 else False
     return f"free text, {said}" if is_text and levels > rows / ROWS_PER_LEVEL else ""
 
 

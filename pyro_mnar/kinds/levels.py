@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.kind import Kind
-from pyro_mnar.kinds.reading import levels_of, refuse
+from pyro_mnar.kinds.reading import GREATEST, levels_of, refuse
 from pyro_mnar.kinds.scales import IDENTITY, Scale, Values
+from pyro_mnar.messages import shown
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Categorical:
             levels = (*levels, self.other)
         if len(levels) < 2:
             raise ValueError(
-                f"column {column!r}: expected at least two levels for kind {self.name!r}, got {levels!r}"
+                f"column {column!r}: expected at least two levels for kind {self.name!r}, got {shown(levels)}"
                 f"{_cure_of_one_level(values, column, levels)}"
             )
         return replace(self, levels=levels)
@@ -220,16 +221,18 @@ def _checked(levels: Any, kind: str) -> tuple[Any, ...]:
         ValueError: If one is named twice, or is a gap.
     """
     if isinstance(levels, str) or not isinstance(levels, Iterable):
-        raise TypeError(f"{kind}, levels: expected a list of levels, got {levels!r}")
+        raise TypeError(f"{kind}, levels: expected a list of levels, got {shown(levels)}")
     found = tuple(levels)
     seen: set[Any] = set()
     for level in found:
         if not isinstance(level, Hashable):
-            raise TypeError(f"{kind}, levels: expected text, numbers, dates and the like, got {level!r}")
+            raise TypeError(f"{kind}, levels: expected text, numbers, dates and the like, got {shown(level)}")
         if pd.api.types.is_scalar(level) and pd.isna(level):
-            raise ValueError(f"{kind}, levels: expected values, got {level!r}, which is a gap")
+            raise ValueError(f"{kind}, levels: expected values, got {shown(level)}, which is a gap")
+        if isinstance(level, int) and abs(level) > GREATEST:
+            raise ValueError(f"{kind}, levels: expected numbers of a size up to {GREATEST:g}, got {shown(level)}")
         if level in seen:
-            raise ValueError(f"{kind}, levels: expected each once, got {level!r} twice")
+            raise ValueError(f"{kind}, levels: expected each once, got {shown(level)} twice")
         seen.add(level)
     return found
 

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.reading import numbers_of, refuse
 from pyro_mnar.kinds.scales import IDENTITY, Logarithm, Logit, Scale, Values
+from pyro_mnar.messages import is_one_of, shown
 
 LEAST_NOISE = 1e-3  # of a column's standard deviation; keeps a perfect fit from an unbounded likelihood
+GREATEST_NOISE = 100.0  # of a logarithm, so that draws are finite
 FEWEST_WHOLE = 3  # different values of which all are whole, for those to come to be whole
 HALVES = np.array([[-0.5], [0.5]])
 
@@ -117,9 +119,13 @@ class Continuous(Numbers):
 
     def __post_init__(self) -> None:
         given = self.noise
-        if given not in ("learned", "shared") and not (_is_number(given) and LEAST_NOISE < given < math.inf):
-            expected = f"'learned', 'shared' or more than {LEAST_NOISE} standard deviations"
-            raise ValueError(f"{type(self).__name__}, noise: expected {expected}, got {given!r}")
+        if not is_one_of(given, ("learned", "shared")) and not (
+            _is_number(given) and LEAST_NOISE < given <= GREATEST_NOISE
+        ):
+            expected = f"'learned', 'shared' or more than {LEAST_NOISE} standard deviations, at most {GREATEST_NOISE:g}"
+            raise ValueError(f"{type(self).__name__}, noise: expected {expected}, got {shown(given)}")
+        if self.whole is not None and not isinstance(self.whole, (bool, np.bool_)):
+            raise TypeError(f"{type(self).__name__}, whole: expected True, False or None, got {shown(self.whole)}")
 
     @property
     def is_whole(self) -> bool:
@@ -181,7 +187,7 @@ class Bounded(Continuous):
         ends = self.lower, self.upper
         if not (all(_is_number(end) and math.isfinite(end) for end in ends) and self.lower < self.upper):
             raise ValueError(
-                f"Bounded: expected finite limits, lower below upper, got {self.lower!r} and {self.upper!r}"
+                f"Bounded: expected finite limits, lower below upper, got {shown(self.lower)} and {self.upper!r}"
             )
 
     @property

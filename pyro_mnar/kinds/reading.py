@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pyro_mnar.kinds.written import cure_of_words
+from pyro_mnar.kinds.written import cure_of_words, texts_of
 
 DAY = pd.Timedelta(days=1)
 NANOSECOND_DAYS = (-106_751.0, 106_751.0)  # the whole days that a date of nanoseconds can hold
@@ -36,7 +36,7 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
         wrong = np.array([number is None for number in numbers])
         if wrong.any():
             # In a file, one word turns a whole column into text: name the word, not the first number beside it.
-            words = wrong & pd.to_numeric(values.astype(str), errors="coerce").isna().to_numpy()
+            words = wrong & pd.to_numeric(texts_of(values), errors="coerce").isna().to_numpy()
             at = int((words if words.any() else wrong).argmax())
             cure = cure_of_words(values, name, has_words=bool(words.any()))
             raise ValueError(
@@ -64,7 +64,11 @@ def levels_of(values: pd.Series) -> tuple[Any, ...]:
     """A column's different values in order: that of the categories, of a category dtype."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return tuple(values.cat.remove_unused_categories().cat.categories.tolist())
-    return tuple(sorted(set(values.dropna().tolist()), key=lambda level: (str(type(level)), level)))
+    found = set(values.dropna().tolist())
+    try:
+        return tuple(sorted(found, key=lambda level: (str(type(level)), level)))
+    except TypeError:  # of complex numbers, for one, there is no order
+        return tuple(sorted(found, key=repr))
 
 
 def holds_words(observed: pd.Series) -> bool:
@@ -72,7 +76,7 @@ def holds_words(observed: pd.Series) -> bool:
     return (
         len(observed) > 0
         and pd.api.types.infer_dtype(observed, skipna=True) == "string"
-        and bool(pd.to_numeric(observed.astype(str), errors="coerce").isna().all())
+        and bool(pd.to_numeric(texts_of(observed), errors="coerce").isna().all())
     )
 
 

@@ -26,6 +26,7 @@ from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.levels import Binary, Categorical, Ordinal
 from pyro_mnar.kinds.numbers import Bounded, Continuous, HeavyTailed, Positive
 from pyro_mnar.kinds.zero_inflated import ZeroInflated
+from pyro_mnar.messages import shown
 
 KINDS: dict[str, type[Any]] = {
     kind.name: kind
@@ -68,14 +69,14 @@ def named(given: str | Kind, column: Hashable) -> Kind:
     """
     if isinstance(given, str):
         if given not in KINDS:
-            raise ValueError(f"column {column!r}: expected a kind among {sorted(KINDS)}, got {given!r}")
+            raise ValueError(f"column {column!r}: expected a kind among {sorted(KINDS)}, got {shown(given)}")
         return KINDS[given]()
     if isinstance(given, type):
         raise TypeError(
             f"column {column!r}: expected a kind, got the class {given.__name__}: make one, as in {given.__name__}()"
         )
     if not isinstance(given, Kind):
-        raise TypeError(f"column {column!r}: expected a kind or its name, got {given!r}")
+        raise TypeError(f"column {column!r}: expected a kind or its name, got {shown(given)}")
     return given
 
 

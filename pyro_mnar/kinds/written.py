@@ -62,7 +62,7 @@ def cure_of_words(values: pd.Series, column: Hashable, *, has_words: bool) -> st
         return f"numbers written as text: pandas.to_numeric(frame[{column!r}])"
     if meant := meant_by(values, column):
         return meant
-    is_number = pd.to_numeric(observed.astype(str), errors="coerce").notna().to_numpy()
+    is_number = pd.to_numeric(texts_of(observed), errors="coerce").notna().to_numpy()
     words = observed[~is_number].tolist()
     few = list(dict.fromkeys(words)) if all(isinstance(word, str) for word in words) else []
     if 2 * is_number.sum() > len(observed) and 0 < len(few) <= MOST_LISTED:
@@ -82,3 +82,8 @@ def _pattern(texts: list[str]) -> str:
     mark = found[0][2]
     is_month_first = any(int(match[3]) > 12 for match in found)
     return f"%m{mark}%d{mark}%Y" if is_month_first else f"%d{mark}%m{mark}%Y"
+
+
+def texts_of(values: pd.Series) -> pd.Series:
+    """What Python writes of each value, whatever the dtype; pandas' own ways decode bytes, and keep dtypes of Arrow."""
+    return pd.Series([str(value) for value in values.tolist()], index=values.index, dtype=object)

@@ -7,7 +7,8 @@ Each names its parents, as the missingness graph of the same name does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 from pyro_mnar.mechanisms.parents import Mechanism, Parents
+from pyro_mnar.messages import is_one_of, is_real, shown
 from pyro_mnar.nn import MLP
 from pyro_mnar.tables.batch import Batch
 
@@ -81,9 +83,9 @@ class SelfMasking(Mechanism):
         slope: KnownSlopes = None,
     ) -> None:
         super().__init__()
-        signs = [sign] * num_columns if isinstance(sign, int) else list(sign)
-        if len(signs) != num_columns or not set(signs) <= {-1, 0, 1}:
-            raise ValueError(f"sign: expected -1, 0 or 1, once or for each of {num_columns} columns, got {sign!r}")
+        signs = list(sign) if isinstance(sign, Iterable) else [sign] * num_columns
+        if len(signs) != num_columns or not all(is_one_of(one, (-1, 0, 1)) for one in signs):
+            raise ValueError(f"sign: expected -1, 0 or 1, once or for each of {num_columns} columns, got {shown(sign)}")
         self.register_buffer("sign", torch.tensor(signs))
         known, self.priors = _known_slopes(slope, signs)
         self.register_buffer("is_known", torch.tensor([number is not None for number in known]), persistent=False)
@@ -191,12 +193,14 @@ def _known_slopes(slope: KnownSlopes, signs: Sequence[int]) -> tuple[list[float 
     """Known slopes of all columns, None where they are to be learned, and the priors of some of these, by position."""
     slopes = list(slope) if isinstance(slope, Sequence) else [slope] * len(signs)
     if len(slopes) != len(signs):
-        raise ValueError(f"slope: expected one number, or one for each of {len(signs)} columns, got {slope!r}")
+        raise ValueError(f"slope: expected one number, or one for each of {len(signs)} columns, got {shown(slope)}")
     known: list[float | None] = []
     priors: dict[int, Distribution] = {}
     for column, (given, sign) in enumerate(zip(slopes, signs, strict=True)):
         if isinstance(given, Distribution):
             priors[column] = _checked_prior(given)
+        elif given is not None and not (is_real(given) and math.isfinite(given)):
+            raise ValueError(f"slope: expected a finite number, a distribution or None, got {shown(given)}")
         elif given is not None and sign and given < 0:
             raise ValueError(f"slope: expected its size, from 0, where the sign is given, got {given} and sign {sign}")
         known.append(None if given is None or isinstance(given, Distribution) else float(given) * (sign or 1))

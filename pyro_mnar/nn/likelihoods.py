@@ -20,6 +20,7 @@ from torch.nn.functional import softplus
 from pyro_mnar.distributions import Columns, PointOrDensity, StandardizedCounts
 from pyro_mnar.kinds import LEAST_NOISE
 from pyro_mnar.kinds.zero_inflated import NEAR
+from pyro_mnar.messages import shown
 from pyro_mnar.nn.level_likelihoods import LevelLikelihood, OrdinalLikelihood
 from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.schema import Schema
@@ -259,7 +260,7 @@ class MixedLikelihood(nn.Module):
             if family not in LIKELIHOODS:
                 raise ValueError(
                     f"column {column.name!r} of kind {column.kind.name!r}: expected a likelihood among"
-                    f" {sorted(LIKELIHOODS)}, got {family!r} (add it to pyro_mnar.nn.likelihoods.LIKELIHOODS)"
+                    f" {sorted(LIKELIHOODS)}, got {shown(family)} (add it to pyro_mnar.nn.likelihoods.LIKELIHOODS)"
                 )
             grouped.setdefault(family, []).append(position)
         self.positions = [tuple(positions) for positions in grouped.values()]

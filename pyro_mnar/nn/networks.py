@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pyro_mnar.messages import shown
+
 
 class MLP(nn.Sequential):
     """Fully connected layers, with an activation after each but the last.
@@ -37,7 +39,7 @@ def check_widths(sizes: Sequence[Any]) -> None:
     """
     for size in sizes:
         if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
-            raise TypeError(f"widths of layers (hidden): expected whole numbers, got {size!r}")
+            raise TypeError(f"widths of layers (hidden): expected whole numbers, got {shown(size)}")
         if size < 1:
             raise ValueError(f"widths of layers (hidden): expected at least 1, got {size}")
 

@@ -17,6 +17,7 @@ from pyro_mnar.imputation.deltas import DeltaScale
 from pyro_mnar.imputation.imputations import Imputations
 from pyro_mnar.imputation.imputing import impute
 from pyro_mnar.imputation.pooled import Pooled
+from pyro_mnar.messages import shown
 from pyro_mnar.scenarios.trial_imputations import TrialImputations
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
@@ -80,7 +81,7 @@ class Sensitivity:
         if coefficient is not None:
             known = self.scenarios[0].pooled.names
             if coefficient not in known:
-                raise ValueError(f"coefficient: expected one of {list(known)!r}, got {coefficient!r}")
+                raise ValueError(f"coefficient: expected one of {list(known)!r}, got {shown(coefficient)}")
             whole = whole[[name == coefficient for name in whole["coefficient"]]].reset_index(drop=True)
         return whole
 
@@ -209,7 +210,7 @@ def only_coefficient(pooled: Pooled, coefficient: Hashable | None) -> Hashable:
     if coefficient is None and len(pooled.names) == 1:
         return pooled.names[0]
     if coefficient not in pooled.names:
-        raise ValueError(f"coefficient: expected one of {list(pooled.names)!r}, got {coefficient!r}")
+        raise ValueError(f"coefficient: expected one of {list(pooled.names)!r}, got {shown(coefficient)}")
     return coefficient
 
 

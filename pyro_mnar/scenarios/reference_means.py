@@ -23,6 +23,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
+from pyro_mnar.messages import shown
 from pyro_mnar.scenarios.trial import Trial
 
 Means = Float[NDArray, "*draws patients visits"]
@@ -88,7 +89,7 @@ def references_of(trial: Trial, given: str | Mapping[Hashable, str] | pd.Series)
     for patient, name, last in zip(trial.patients, names, trial.last_seen, strict=True):
         if not isinstance(name, str) or name not in _RULES:
             of_whom = "" if isinstance(given, str) else f" for patient {patient!r}"
-            raise ValueError(f"reference{of_whom}: expected one of {list(REFERENCES)!r}, got {name!r}")
+            raise ValueError(f"reference{of_whom}: expected one of {list(REFERENCES)!r}, got {shown(name)}")
         if name == "last mean carried forward" and last < 0:
             raise ValueError(
                 f"reference: expected a visit at which patient {patient!r} was seen, whose mean is to be carried"

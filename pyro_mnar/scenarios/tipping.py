@@ -17,6 +17,7 @@ from pyro_mnar.imputation.deltas import DeltaScale
 from pyro_mnar.imputation.imputations import Imputations
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.imputation.pooling import combined
+from pyro_mnar.messages import shown
 from pyro_mnar.scenarios.pooled_scenarios import Drawn, moved_by, only_coefficient
 from pyro_mnar.tables.survey import design_of, has_design
 
@@ -133,7 +134,7 @@ def tipping_point(
     """
     first, last = map(float, between)
     if not (math.isfinite(first) and math.isfinite(last) and first != last):
-        raise ValueError(f"between: expected two different finite deltas, got {between!r}")
+        raise ValueError(f"between: expected two different finite deltas, got {shown(between)}")
     if num_steps < 1 or not 0 < tolerance < 1:
         raise ValueError(
             f"num_steps, tolerance: expected at least 1, and a share of the range, got {num_steps} and {tolerance}"
@@ -203,7 +204,9 @@ def _distance(conclusion: Conclusion, coefficient: Hashable) -> tuple[str, Calla
 
         return "the significance", of(beyond)
     if isinstance(conclusion, str):
-        raise ValueError(f"conclusion: expected 'significance', 'sign', a margin or a function, got {conclusion!r}")
+        raise ValueError(
+            f"conclusion: expected 'significance', 'sign', a margin or a function, got {shown(conclusion)}"
+        )
     if callable(conclusion):
         given = conclusion
 

@@ -11,6 +11,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from pyro_mnar.messages import shown
+
 
 @dataclass(frozen=True, eq=False)
 class Trial:
@@ -206,7 +208,7 @@ def _arms(values: pd.Series, control: Hashable) -> NDArray[Any]:
     arms = values.astype(object).to_numpy()
     found = pd.unique(arms).tolist()
     if control not in found or len(found) < 2:
-        raise ValueError(f"column {values.name!r}: expected the control arm {control!r} and others, got {found!r}")
+        raise ValueError(f"column {values.name!r}: expected the control arm {control!r} and others, got {shown(found)}")
     return arms
 
 

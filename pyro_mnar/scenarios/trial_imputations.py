@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.imputation.analyses import Analysis, pool_frames
 from pyro_mnar.imputation.pooled import Pooled
+from pyro_mnar.messages import shown
 from pyro_mnar.models.repeated_measures import Parameters, RepeatedMeasures
 from pyro_mnar.scenarios.reference_means import means_after_dropout, references_of
 from pyro_mnar.scenarios.trial import Trial
@@ -187,7 +188,7 @@ def deltas_of(trial: Trial, given: TrialDelta | None) -> Float[NDArray, " gaps"]
         known = set(trial.arms)
         for name in given:
             if name not in known:
-                raise ValueError(f"delta: expected arms among {sorted(map(str, known))!r}, got {name!r}")
+                raise ValueError(f"delta: expected arms among {sorted(map(str, known))!r}, got {shown(name)}")
         made = np.array([given.get(name, 0.0) for name in gaps["arm"]], dtype=np.float64)
     else:
         made = np.asarray(given, dtype=np.float64)
@@ -208,7 +209,7 @@ def _trial(
     covariates: Sequence[Hashable],
 ) -> Trial:
     if isinstance(covariates, str):
-        raise ValueError(f"covariates: expected a list of columns, got {covariates!r}")
+        raise ValueError(f"covariates: expected a list of columns, got {shown(covariates)}")
     if isinstance(outcome, list):
         if patient is not None or visit is not None:
             raise ValueError(

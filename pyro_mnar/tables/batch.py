@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pyro_mnar.messages import shown
+
 _OF_ROWS = ("x", "mask", "mask_modelled", "aux", "index", "lower", "upper", "weight")
 
 
@@ -177,7 +179,7 @@ class Batch:
         found = [known.get(name, _position(name, self.num_columns)) for name in asked]
         for name, at in zip(asked, found, strict=True):
             if at is None:
-                raise ValueError(f"site {site!r}: expected columns among {listed(self.names)}, got {name!r}")
+                raise ValueError(f"site {site!r}: expected columns among {listed(self.names)}, got {shown(name)}")
             if found.count(at) > 1:
                 raise ValueError(f"site {site!r}: expected each column once, got {self.names[at]!r} twice")
         if not asked:

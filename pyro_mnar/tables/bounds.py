@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyro_mnar.kinds.reading import numbers_of, row_label
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.schema import Schema
 
@@ -130,10 +131,10 @@ def of_columns(
 def check_bounds(end: str, cells: Any) -> None:
     """TypeError unless bounds are a mapping from columns; ValueError for one number that is none."""
     if cells is not None and not isinstance(cells, Mapping):
-        raise TypeError(f"{end}: expected a mapping from columns to bounds, got {cells!r}")
+        raise TypeError(f"{end}: expected a mapping from columns to bounds, got {shown(cells)}")
     for name, entry in (cells or {}).items():
         if pd.api.types.is_scalar(entry) and pd.isna(entry):
-            raise ValueError(f"{end} of column {name!r}: expected a bound, got {entry!r}")
+            raise ValueError(f"{end} of column {name!r}: expected a bound, got {shown(entry)}")
 
 
 def _by_column(cells: CellBounds | None, end: str, schema: Schema) -> Mapping[Hashable, Any]:

@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
+from pyro_mnar.messages import shown
+
 Values = Mapping[Hashable, Float[NDArray, "*rows"]]  # numbers in the user's units, by column; NaN where missing
 
 
@@ -64,7 +66,7 @@ class SumsTo:
 
     def __init__(self, parts: Sequence[Hashable], total: Any, *, tolerance: float = 1e-6) -> None:
         if isinstance(parts, str) or not isinstance(parts, Iterable):
-            raise TypeError(f"SumsTo: expected a list of at least two parts, got {parts!r}")
+            raise TypeError(f"SumsTo: expected a list of at least two parts, got {shown(parts)}")
         parts = tuple(parts)
         if len(parts) < 2:
             raise ValueError(f"SumsTo: expected at least two parts, got {list(parts)!r}")
@@ -113,11 +115,11 @@ ROW_CONSTRAINTS = (InOrder, SumsTo)
 def checked(constraints: Any) -> tuple[RowConstraint, ...]:
     """Constraints as a tuple; TypeError for anything else, naming it."""
     if isinstance(constraints, (str, *ROW_CONSTRAINTS)) or not isinstance(constraints, Iterable):
-        raise TypeError(f"constraints: expected a list, such as [InOrder('start', 'end')], got {constraints!r}")
+        raise TypeError(f"constraints: expected a list, such as [InOrder('start', 'end')], got {shown(constraints)}")
     for one in (found := tuple(constraints)):
         if not isinstance(one, ROW_CONSTRAINTS):
             raise TypeError(
-                f"constraints: expected InOrder and SumsTo, got {one!r} (a function of rows goes to impute(...,"
+                f"constraints: expected InOrder and SumsTo, got {shown(one)} (a function of rows goes to impute(...,"
                 " constraints=))"
             )
     return found
@@ -129,7 +131,7 @@ CONSTRAINTS: dict[str, Any] = {kind.name: kind for kind in (InOrder, SumsTo)}
 def _refuse_twice(name: str, columns: tuple[Hashable, ...]) -> None:
     for column in columns:
         if columns.count(column) > 1:
-            raise ValueError(f"{name}: expected each column once, got {column!r} {columns.count(column)} times")
+            raise ValueError(f"{name}: expected each column once, got {shown(column)} {columns.count(column)} times")
 
 
 def to_plain(constraint: RowConstraint) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.places import Place
 
 SEPARATORS = (",", ";", "\t", "|")  # that are tried, in this order
@@ -84,16 +85,18 @@ class DelimitedText:
                 lines of other than the header's number of cells: names the file, the line and the option that mends it.
         """
         if not isinstance(path, (str, PathLike)):
-            raise TypeError(f"path: expected that of a CSV file, got {path!r}")
+            raise TypeError(f"path: expected that of a CSV file, got {shown(path)}")
         path = Path(path)
         if path.is_dir():
             raise ValueError(f"{path}: expected a CSV file, got a folder")
         if separator is not None:
             if not isinstance(separator, str):
-                raise TypeError(f"sep: expected one character, got {separator!r}")
+                raise TypeError(f"sep: expected one character, got {shown(separator)}")
             separator = SPELLED.get(separator, separator)
             if len(separator) != 1 or separator in '"\r\n':
-                raise ValueError(f"sep: expected one character that is no quote and no line end, got {separator!r}")
+                raise ValueError(
+                    f"sep: expected one character that is no quote and no line end, got {shown(separator)}"
+                )
         text, codec, mark, said = _decoded(path, encoding)
         if not text.strip("\r\n"):
             raise ValueError(f"{path}: expected a header and rows, got an empty file")
@@ -204,9 +207,9 @@ def _decoded(path: Path, encoding: str | None) -> tuple[str, str, bytes, list[st
     if encoding is not None:
         try:
             codec = codecs.lookup(encoding).name
-            b"".decode(codec)
-        except LookupError:
-            raise ValueError(f"encoding: expected a codec such as 'utf-8' or 'cp1252', got {encoding!r}") from None
+            b"a".decode(codec, "ignore")  # of no bytes, every codec takes itself for one of text
+        except (LookupError, TypeError, UnicodeError):
+            raise ValueError(f"encoding: expected a codec such as 'utf-8' or 'cp1252', got {shown(encoding)}") from None
         if marked is None or codec.removesuffix("-sig") not in (marked, marked[:-3]):
             mark = b""  # the bytes are text in this codec
         else:
@@ -221,6 +224,8 @@ def _decoded(path: Path, encoding: str | None) -> tuple[str, str, bytes, list[st
         wrong = f"line {line} is not {codec.upper()} (byte 0x{data[error.start]:02X})"
         if encoding is not None or marked:
             raise ValueError(f"{path}, {wrong}; encoding='cp1252' or another may be right") from None
+    except UnicodeError as error:  # of codecs that know of no position
+        raise ValueError(f"{path} is not {codec.upper()}: {error}") from None
     for guess in GUESSES:
         try:
             text = data.decode(guess)

@@ -25,7 +25,16 @@ from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.derived import Derived, derived_of, solved, warn_of_others
 from pyro_mnar.tables.derived_arguments import following, warn_of_unused
 from pyro_mnar.tables.frame_schema import schema_of_frame
-from pyro_mnar.tables.frames import Cells, by_column, check_frame, check_types, known_codes, match_columns, read_gaps
+from pyro_mnar.tables.frames import (
+    Cells,
+    by_column,
+    check_frame,
+    check_types,
+    known_codes,
+    match_columns,
+    read_gaps,
+    read_once,
+)
 from pyro_mnar.tables.native_frames import as_native, as_pandas
 from pyro_mnar.tables.row_checks import check_rows
 from pyro_mnar.tables.schema import Schema
@@ -58,6 +67,7 @@ def encoded(
     Arguments, their defaults and errors are those of :meth:`Table.from_frame <pyro_mnar.Table.from_frame>`.
     """
     frame, native = as_pandas(frame)
+    auxiliary, carry = read_once(auxiliary), read_once(carry)
     check_frame(frame, auxiliary, carry)
     check_types(standardize, schema, dtype)
     constraints = checked(constraints)

@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Int
 from numpy.typing import NDArray
 
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.frame_files import filled_rows
 
 
@@ -61,7 +62,7 @@ def read(path: Path, sheet: str | None = None) -> ExcelFile:
 
     book = openpyxl.load_workbook(path, data_only=True, read_only=True)
     if sheet is not None and sheet not in book.sheetnames:
-        raise ValueError(f"{path}: expected a sheet among {book.sheetnames!r}, got {sheet!r}")
+        raise ValueError(f"{path}: expected a sheet among {book.sheetnames!r}, got {shown(sheet)}")
     chosen = book[sheet or book.sheetnames[0]]
     rows = [list(row) for row in chosen.iter_rows(values_only=True)]
     book.close()

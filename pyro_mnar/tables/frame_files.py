@@ -13,6 +13,8 @@ import pandas as pd
 from jaxtyping import Int
 from numpy.typing import NDArray
 
+from pyro_mnar.messages import shown
+
 MODULES = {  # by the ending of a file: the module of this package that reads it, and what that needs
     ".xlsx": ("excel_file", "openpyxl"),
     ".xlsm": ("excel_file", "openpyxl"),
@@ -71,7 +73,7 @@ def read_file(path: str | PathLike[str], *, sheet: str | None = None) -> FrameFi
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in MODULES:
-        raise ValueError(f"{path}: expected a file that ends in one of {sorted(MODULES)}, or .csv, got {suffix!r}")
+        raise ValueError(f"{path}: expected a file that ends in one of {sorted(MODULES)}, or .csv, got {shown(suffix)}")
     if sheet is not None and suffix not in (".xlsx", ".xlsm"):
         raise ValueError(f"sheet: expected a workbook, got {path}")
     module, needed = MODULES[suffix]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds.dtypes import plain
 from pyro_mnar.kinds.reading import cell, row_label
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.schema import Schema
 
 REASONS = ("na_values", "not_applicable", "by_design")  # for a gap, of which codes may tell
@@ -25,9 +26,9 @@ def check_frame(frame: pd.DataFrame, auxiliary: Any, carry: Any = ()) -> None:
         raise TypeError(f"expected a pandas DataFrame, got {type(frame).__name__}")
     is_list = auxiliary is None or (isinstance(auxiliary, Iterable) and not isinstance(auxiliary, str))
     if not is_list and not (isinstance(auxiliary, str) and auxiliary == "mask"):
-        raise TypeError(f"auxiliary: expected a list of column names or 'mask', got {auxiliary!r}")
+        raise TypeError(f"auxiliary: expected a list of column names or 'mask', got {shown(auxiliary)}")
     if isinstance(carry, str) or not isinstance(carry, Iterable):
-        raise TypeError(f"carry: expected a list of column names, got {carry!r}")
+        raise TypeError(f"carry: expected a list of column names, got {shown(carry)}")
     for name in () if auxiliary is None or isinstance(auxiliary, str) else auxiliary:
         if not isinstance(name, Hashable):
             raise ValueError(f"auxiliary, column {name!r}: expected one of {list(frame.columns)!r}")
@@ -42,16 +43,21 @@ def check_frame(frame: pd.DataFrame, auxiliary: Any, carry: Any = ()) -> None:
         )
 
 
+def read_once(given: Any) -> Any:
+    """An iterator as a list, since names are gone through more than once; anything else as it is."""
+    return list(given) if isinstance(given, Iterator) else given
+
+
 def check_types(standardize: Any, schema: Any, dtype: Any) -> None:
     """TypeError for options that are nothing of the kind."""
     marks = standardize.values() if isinstance(standardize, Mapping) else [standardize]
     for mark in marks:
         if not isinstance(mark, (bool, np.bool_)):
-            raise TypeError(f"standardize: expected True, False, or a mapping from columns to these, got {mark!r}")
+            raise TypeError(f"standardize: expected True, False, or a mapping from columns to these, got {shown(mark)}")
     if schema is not None and not isinstance(schema, Schema):
         raise TypeError(f"schema: expected that of a table, such as table.schema, got {type(schema).__name__}")
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise TypeError(f"dtype: expected a floating type such as torch.float32, got {dtype!r}")
+        raise TypeError(f"dtype: expected a floating type such as torch.float32, got {shown(dtype)}")
 
 
 def match_columns(frame: pd.DataFrame, schema: Schema) -> None:
@@ -154,7 +160,7 @@ def _cells(values: pd.Series, missing: NDArray[np.bool_], given: Any, what: str)
     if seen.any():
         at = int(seen.argmax())
         label, value = row_label(values, at), cell(values, at)
-        raise ValueError(f"{what} of column {values.name!r}: expected a gap in row {label!r}, got {value!r}")
+        raise ValueError(f"{what} of column {values.name!r}: expected a gap in row {label!r}, got {shown(value)}")
     return marked
 
 

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mnar.kinds.reading import cell
+from pyro_mnar.messages import is_one_of, shown
 from pyro_mnar.tables.compressed import Compressed, SparseRows
+from pyro_mnar.tables.frames import check_types
 from pyro_mnar.tables.positions import LongNames, located, positions_of, refuse_duplicates
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.sparse import BY_DESIGN, MOST_DENSE_CELLS, NOT_APPLICABLE, SparseStorage
@@ -41,9 +43,12 @@ class Reading:
 
     def __post_init__(self) -> None:
         if isinstance(self.auxiliary, str) and self.auxiliary != "mask":
-            raise TypeError(f"auxiliary: expected a DataFrame, names of columns or 'mask', got {self.auxiliary!r}")
-        if self.units not in ("columns", "table"):
-            raise ValueError(f"units: expected 'columns' or 'table', got {self.units!r}")
+            raise TypeError(f"auxiliary: expected a DataFrame, names of columns or 'mask', got {shown(self.auxiliary)}")
+        if not is_one_of(self.units, ("columns", "table")):
+            raise ValueError(f"units: expected 'columns' or 'table', got {shown(self.units)}")
+        check_types(True, self.schema, self.dtype)
+        if isinstance(self.most_dense_cells, bool) or not isinstance(self.most_dense_cells, (int, np.integer)):
+            raise TypeError(f"most_dense_cells: expected a whole number, got {shown(self.most_dense_cells)}")
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Reading:
@@ -102,8 +107,8 @@ def read_long(
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"frame: expected a pandas DataFrame, got {type(frame).__name__}")
     for what, name in names._asdict().items():
-        if name not in frame.columns:
-            raise ValueError(f"{what}: expected one of {list(frame.columns)!r}, got {name!r}")
+        if not is_one_of(name, frame.columns):
+            raise ValueError(f"{what}: expected one of {list(frame.columns)!r}, got {shown(name)}")
         if what != "value" and frame[name].isna().any():
             line = int(frame[name].isna().to_numpy().argmax())
             raise ValueError(f"{what} {name!r}: expected a label in every line, got none in line {line}")
@@ -130,6 +135,8 @@ def read_long(
 def _assembled(
     raw: RawEntries, row_labels: pd.Index, auxiliary: SourceOfU, names: LongNames, reading: Reading
 ) -> tuple[Schema, SparseStorage]:
+    if pd.api.types.is_complex_dtype(raw.values.dtype):
+        raise ValueError("entries: expected numbers, got complex ones")
     refuse_duplicates(row_labels, list(raw.names), raw.rows, raw.columns, "entries")
     raw = raw.at(raw.values.notna().to_numpy())  # a gap that is spelled out is a gap
     raw = raw.at(np.lexsort((raw.columns, raw.rows)))
@@ -145,7 +152,7 @@ def _assembled(
         schema = schema_of_entries(raw, auxiliaries=named, kinds=reading.kinds, units=reading.units)
     elif list(raw.names) != schema.names:
         expected, got = schema.names[:SHOWN], list(raw.names)[:SHOWN]
-        raise ValueError(f"columns: expected the training table's, {expected!r}, ..., got {got!r}, ...")
+        raise ValueError(f"columns: expected the training table's, {expected!r}, ..., got {shown(got)}, ...")
 
     dtype = reading.dtype or torch.get_default_dtype()
     x = torch.from_numpy(standardised(raw, schema)).to(dtype)
@@ -184,7 +191,7 @@ def _aux(
                 raise ValueError(f"auxiliary column {name!r}: expected a value in every row, got {got}")
         elif of_rows is None or name not in of_rows.columns:
             got = [] if of_rows is None else list(of_rows.columns)
-            raise ValueError(f"auxiliary: expected the column {name!r} as in the training table, got {got!r}")
+            raise ValueError(f"auxiliary: expected the column {name!r} as in the training table, got {shown(got)}")
         else:
             values = of_rows[name]
         encoded.append(auxiliary.encode(values))
@@ -195,8 +202,8 @@ def _taken_out(raw: RawEntries, chosen: list[Hashable], row_labels: pd.Index) ->
     """Columns of X that are to be U instead; they have a value in every row."""
     columns = {}
     for name in chosen:
-        if name not in raw.names:
-            raise ValueError(f"auxiliary: expected the name of a column, got {name!r}")
+        if not is_one_of(name, raw.names):
+            raise ValueError(f"auxiliary: expected the name of a column, got {shown(name)}")
         position = raw.names.index(name)
         values = raw.of_column(position)
         if len(values) < raw.num_rows:
@@ -263,7 +270,7 @@ def _labels(given: Iterable[Hashable] | None, count: int, what: str) -> pd.Index
 
 def _index(labels: Any, what: str) -> pd.Index:
     if isinstance(labels, str) or not isinstance(labels, Iterable):
-        raise TypeError(f"{what}: expected a list of labels, got {labels!r}")
+        raise TypeError(f"{what}: expected a list of labels, got {shown(labels)}")
     index: Any = labels if isinstance(labels, pd.Index) else pd.Index(list(labels), tupleize_cols=False)
     repeated = index[index.duplicated()]
     if len(repeated):

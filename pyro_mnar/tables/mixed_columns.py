@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping, Sequence
 
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.cell_formats import AFFIX, CURRENCIES, Dates, Numbers
 
 SHOWN = 5
@@ -35,7 +36,7 @@ def check_words(cells: Mapping[int, str], numbers: Numbers, column: Hashable, wh
     if cure:
         line, first = next(iter(others.items()))
         expected = "dates such as 2021-12-31" if cure.startswith("date_format") else "numbers"
-        raise ValueError(f"{where.format(line=line)}: expected {expected}, got {first!r}; {cure}")
+        raise ValueError(f"{where.format(line=line)}: expected {expected}, got {shown(first)}; {cure}")
 
 
 def _reads(cell: str, numbers: Numbers) -> bool:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pyro_mnar.messages import shown
+
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -72,7 +74,7 @@ def to_json(value: Any, what: str) -> Any:
                 return {name: parts}
     raise TypeError(
         f"{what}: expected text, a number, a date, a time, an interval, a period, a Decimal or a tuple of them to save,"
-        f" got {value!r} of type {type(value).__name__}"
+        f" got {shown(value)} of type {type(value).__name__}"
     )
 
 
@@ -93,7 +95,7 @@ def from_json(data: Any) -> Any:
         if name == "numpy":
             dtype = np.dtype(parts[0])
             return np.int64(parts[1]).astype(dtype) if dtype.kind in "mM" else dtype.type(parts[1])
-    raise ValueError(f"expected plain data, got {data!r}")
+    raise ValueError(f"expected plain data, got {shown(data)}")
 
 
 def _timestamp(text: str, zone: str | None, fold: int, unit: str) -> pd.Timestamp:

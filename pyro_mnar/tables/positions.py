@@ -10,6 +10,8 @@ import pandas as pd
 from jaxtyping import Int
 from numpy.typing import NDArray
 
+from pyro_mnar.messages import shown
+
 CellPositions = Any  # a long frame, a pair of position arrays, or a scipy sparse matrix; see positions_of
 
 
@@ -96,7 +98,7 @@ def located(labels: Any, index: pd.Index, what: str, where: str) -> Int[NDArray,
         label = labels[found < 0][:1].tolist()[0]
         known = index[:5].tolist()
         raise ValueError(
-            f"{what}: expected a {where} of the table, such as {', '.join(map(repr, known))}, got {label!r}"
+            f"{what}: expected a {where} of the table, such as {', '.join(map(repr, known))}, got {shown(label)}"
         )
     return found.astype(np.int64)
 

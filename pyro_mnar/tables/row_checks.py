@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds.dtypes import plain
 from pyro_mnar.kinds.reading import numbers_of, row_label
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.constraints import RowConstraint, described
 from pyro_mnar.tables.schema import Schema
 
@@ -45,7 +46,7 @@ def numbers_in(
             raise ValueError(f"{described(constraint)}: column {name!r} has values without an order")
         return numbers[:, at]
     if name not in frame.columns:
-        raise ValueError(f"{described(constraint)}: expected columns among {list(frame.columns)!r}, got {name!r}")
+        raise ValueError(f"{described(constraint)}: expected columns among {list(frame.columns)!r}, got {shown(name)}")
     return numbers_of(plain(frame[name]), name)
 
 

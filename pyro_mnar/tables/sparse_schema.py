@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.choice import Choice, choice_of
 from pyro_mnar.kinds.numbers import told_whole
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.columns import Auxiliary
 from pyro_mnar.tables.moments import GroupedMoments, Moments
 from pyro_mnar.tables.schema import Schema
@@ -145,7 +146,7 @@ def _choices(entries: RawEntries, given: Kinds) -> list[Choice]:
     positions = {name: position for position, name in enumerate(entries.names)}
     for name in given:
         if name not in positions:
-            raise ValueError(f"kinds: expected the name of a column, got {name!r}")
+            raise ValueError(f"kinds: expected the name of a column, got {shown(name)}")
     own: dict[int, Choice] = {}
     order = np.argsort(entries.columns, kind="stable")
     bounds = np.searchsorted(entries.columns[order], np.arange(len(entries.names) + 1))

@@ -19,6 +19,7 @@ from pyro_mnar.kinds.choice import Choice
 from pyro_mnar.kinds.identifiers import check_levels
 from pyro_mnar.kinds.reading import levels_of, numbers_of
 from pyro_mnar.kinds.registry import named
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.columns import Auxiliary, Column, OtherColumn
 from pyro_mnar.tables.moments import Moments
 from pyro_mnar.tables.outliers import Outlier, outlier_of
@@ -255,7 +256,7 @@ def check_kind_of_auxiliary(given: str | Kind | None, name: Hashable) -> None:
         return
     raise ValueError(
         f"column {name!r}: an auxiliary column is conditioned on as it is: expected no kind, or 'categorical' or"
-        f" 'binary' for levels, got {kind.name!r}"
+        f" 'binary' for levels, got {shown(kind.name)}"
     )
 
 

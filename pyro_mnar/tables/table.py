@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.batch import Batch, RowSource
 from pyro_mnar.tables.bounds import Bounds, CellBounds
 from pyro_mnar.tables.constructors import TableConstructors
@@ -186,7 +187,7 @@ class Table(TableConstructors):
             taken = np.arange(len(self))[np.asarray(rows)]
         except IndexError as error:
             raise ValueError(
-                f"rows: expected positions below {len(self)} or a boolean a row, got {rows!r}: {error}"
+                f"rows: expected positions below {len(self)} or a boolean a row, got {shown(rows)}: {error}"
             ) from None
         return Table(self.schema, self.storage.take(taken))
 

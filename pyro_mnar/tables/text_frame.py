@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.registry import named
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.cell_formats import CellFormat, Dates, Numbers, Words, format_of, has_leading_zeros
 from pyro_mnar.tables.delimited_text import DelimitedText
 from pyro_mnar.tables.mixed_columns import check_words
@@ -48,12 +49,12 @@ class Writing:
             TypeError: If ``na`` is a single string.
         """
         if isinstance(na, str):
-            raise TypeError(f"na: expected a list of words, got {na!r}")
+            raise TypeError(f"na: expected a list of words, got {shown(na)}")
         for name, mark in (("decimal", decimal), ("thousands", thousands or " ")):
             if not isinstance(mark, str) or len(mark) != 1 or mark.isalnum():
-                raise ValueError(f"{name}: expected one character, got {mark!r}")
+                raise ValueError(f"{name}: expected one character, got {shown(mark)}")
         if decimal == thousands:
-            raise ValueError(f"thousands: expected another character than decimal, got {thousands!r} for both")
+            raise ValueError(f"thousands: expected another character than decimal, got {shown(thousands)} for both")
         return cls(Numbers(decimal, thousands or ""), tuple(map(str, na)), dict(date_format or {}))
 
 
@@ -195,7 +196,7 @@ class _Column:
             for line, cell in cells.items():
                 if found.read(cell) is None:
                     raise ValueError(
-                        f"{where.format(line=line)}: expected a date written as {found.pattern!r}, got {cell!r}"
+                        f"{where.format(line=line)}: expected a date written as {found.pattern!r}, got {shown(cell)}"
                     )
         if isinstance(found, Words) and self.kind is None:
             check_words(cells, self.writing.numbers, self.name, where)

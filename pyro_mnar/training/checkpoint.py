@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.whole_files import remove_unfinished, write_atomically
 from pyro_mnar.training import files
 
@@ -137,7 +138,7 @@ def refuse_place(path: Any, *, resume: bool) -> None:
         ValueError: If the file, or the one before, is there and ``resume`` is not asked for.
     """
     if not isinstance(path, (str, PathLike)):
-        raise TypeError(f"checkpoint: expected the path of a file, got {path!r}")
+        raise TypeError(f"checkpoint: expected the path of a file, got {shown(path)}")
     previous = _before(Path(path))
     there = [file for file in (Path(path), previous) if file.exists()]
     if there and not resume:

@@ -14,11 +14,19 @@ import torch
 from torch import nn
 
 from pyro_mnar.capture.tracing import MODES
-from pyro_mnar.infer.arguments import device_of, positive_number, seed_of, whole_number
+from pyro_mnar.infer.arguments import (
+    check_boolean,
+    check_holds_numbers,
+    device_of,
+    positive_number,
+    seed_of,
+    whole_number,
+)
 from pyro_mnar.infer.memory import COPIES_OF_A_STEP, check_room
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.parameters import module_parameters
 from pyro_mnar.infer.session import Session
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.bootstrap import SHARE_OF_RATE, bootstrap_epochs, bootstrapped, refuse_posterior
@@ -135,6 +143,8 @@ def fit(
     """
     if not isinstance(table, Table):
         raise TypeError(f"table: expected a Table, such as Table.from_frame makes, got {type(table).__name__}")
+    check_boolean("resume", resume)
+    check_boolean("progress", progress)
     _check_arguments(epochs, batch_size, learning_rate, patience, restarts, every, compile)
     if clip is not None:
         positive_number("clip", clip)
@@ -147,7 +157,7 @@ def fit(
         refuse_place(checkpoint, resume=resume)
     from_data = isinstance(start, str) and start == FROM_DATA
     if not (start is None or from_data or isinstance(start, Fit)):
-        raise TypeError(f"start: expected a Fit, such as Fit.load(path) gives, or {FROM_DATA!r}, got {start!r}")
+        raise TypeError(f"start: expected a Fit, such as Fit.load(path) gives, or {FROM_DATA!r}, got {shown(start)}")
     seed_of(seed)
     objective = ImportanceWeightedELBO(num_particles, estimator)
     table, validation = _split(table, held_out, seed)
@@ -193,6 +203,7 @@ def fit(
         # Last, since these may follow from the others.
         settings |= {"epochs": int(epochs), "learning_rate": float(learning_rate)}
         kept = Checkpoint(checkpoint, every, settings, (model, guide), resume=resume)
+    check_holds_numbers(device)
     plan = TrainingPlan(
         objective,
         table,
@@ -207,7 +218,7 @@ def fit(
         stage=None if kept is None else kept.stage("point"),
         clip=clip,
     )
-    if bootstrap and device.type != "meta":
+    if bootstrap:
         refuse_posterior(guide, table, device, seed)
     with plan.enough_threads():
         if start is not None:
@@ -219,7 +230,7 @@ def fit(
         else:
             point, interrupted = best_of(restarts, plan.run_all, model, guide, table, validation or table, seed)
         point.table, point.num_rows = table, len(table)
-        if len(point.history) and not interrupted and device.type != "meta":
+        if len(point.history) and not interrupted:
             point.particle_gain = particle_gain(
                 point.model,
                 point.guide,
@@ -257,7 +268,7 @@ def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Tab
         return table, held_out
     is_number = isinstance(held_out, (int, float, np.number)) and not isinstance(held_out, bool)
     if not is_number or not 0 <= held_out < 1:
-        raise ValueError(f"held_out: expected a share from 0 to below 1, or a Table, got {held_out!r}")
+        raise ValueError(f"held_out: expected a share from 0 to below 1, or a Table, got {shown(held_out)}")
     count = round(held_out * len(table))
     if count == 0:
         return table, None
@@ -307,4 +318,4 @@ def _check_arguments(
     if learning_rate is not None:
         positive_number("learning_rate", learning_rate)
     if not isinstance(mode, str) or mode not in MODES:
-        raise ValueError(f"compile: expected one of {list(MODES)}, got {mode!r}")
+        raise ValueError(f"compile: expected one of {list(MODES)}, got {shown(mode)}")

@@ -64,6 +64,8 @@ CASES: list[Case] = [
     refused("UTF-16 read as UTF-8", lambda: csv("a,b\n1,2\n".encode("utf-16"), encoding="utf-8"), "t.csv", "UTF-8"),
     refused("a quote that never ends", lambda: csv('a,b\n1,"2\n3,4\n'), "t.csv", "quote"),
     refused("an encoding that is none", lambda: csv("a,b\n1,2\n", encoding="utf-99"), "utf-99"),
+    refused("an encoding that is not of text", lambda: csv("a,b\n1,2\n", encoding="hex"), "encoding", "hex"),
+    refused("an encoding that is a number", lambda: csv("a,b\n1,2\n", encoding=3), "encoding", "3"),
     refused("a separator of two characters", lambda: csv("a;;b\n1;;2\n", sep=";;"), "sep", "';;'"),
     refused("an empty separator", lambda: csv("a,b\n1,2\n", sep=""), "sep"),
     refused("a separator that is a number", lambda: csv("a,b\n1,2\n", sep=3), "sep", "3"),

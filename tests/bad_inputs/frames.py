@@ -13,7 +13,7 @@ import torch
 
 from bad_inputs.case import FRAME, GAP, SEEN, Case, of_frame, pair, refused, taken, untrained
 from pyro_mnar import InOrder, SumsTo, Table, fit, impute
-from pyro_mnar.kinds import Binary, Bounded, Categorical, Ordinal
+from pyro_mnar.kinds import Binary, Bounded, Categorical, Ordinal, Positive
 
 
 def imputed(columns: Any, **options: Any) -> pd.DataFrame:
@@ -255,6 +255,16 @@ CASES: list[Case] = [
           "dates", lambda f: bool(f["a"].notna().all())),
     taken("booleans beside gaps", lambda: imputed({"a": [True, None, False]}), "probabilities or levels",
           lambda f: bool(f["a"].notna().all())),
+    refused("a level of 10**400", lambda: Categorical((1, BIG)), "levels", "1e+306"),
+    refused("a noise of 1e16 standard deviations", lambda: Positive(noise=1e16), "noise", "at most", "1e+16"),
+    refused("a noise that is an array", lambda: Positive(noise=np.ones(2)), "noise", "array"),
+    refused("whole numbers by a word", lambda: Positive(whole="no"), "whole", "'no'"),
+    refused("a Series in place of bounds", lambda: of_frame(FRAME, upper=pd.Series([1.0, 2.0])), "upper", "mapping"),
+    refused("a Series in place of a kind", lambda: of_frame(FRAME, kinds={"age": pd.Series([1.0])}), "'age'", "kind"),
+    refused("a formula nested 300 deep", lambda: of_frame(FRAME, derived={"age": "(" * 300}), "'age'", "expression"),
+    refused("bytes that are no text", lambda: of_frame({"a": [b"\x80", b"\x81", None], "b": [1.0, 2.0, 3.0]}), "'a'", "numbers"),
+    taken("an iterator of auxiliaries", lambda: of_frame(FRAME, auxiliary=iter(["age"])), "U",
+          lambda table: [u.name for u in table.schema.auxiliaries] == ["age"]),
 ]  # fmt: skip
 
 

@@ -69,6 +69,12 @@ CASES: list[Case] = [
     refused("values of 10**400", lambda: long(LONG.assign(value=[10**400, 1, 2, 3])), "value"),
     refused("a line of an undeclared column", lambda: long(columns=["a"]), "'b'"),
     refused("a line of an undeclared row", lambda: long(rows=[1, 2]), "3"),
+    refused("a list in place of a row's name", lambda: long(row=[None]), "row", "[None]"),
+    refused("a Series in place of units", lambda: long(units=pd.Series([1.0, 2.0])), "units"),
+    refused("a dtype that is a word", lambda: long(dtype="float64"), "dtype", "'float64'"),
+    refused("a sparse matrix in a dtype of whole numbers", lambda: sparse(dtype=int), "dtype"),
+    refused("complex entries of a declared kind", lambda: sparse(entries(0j, 1.0, 0.5, 0.2), kinds="bounded"), "complex"),
+    refused("bytes in a long frame", lambda: long(LONG.assign(value=[b"\x80"] * 4)), "value"),
     refused("the same name for row and column", lambda: long(row="row", column="row"), "'row'"),
     refused("new lines of a new column", lambda: long().new_rows(LONG.assign(column="c")), "'c'"),
 ]  # fmt: skip

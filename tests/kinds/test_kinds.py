@@ -514,3 +514,11 @@ class TestSummedOut:
         assert GINA(table, seed=0, numbers="summed").summed_columns == everything
         assert not GINA(table, seed=0, mechanism_weight=0.5).summed_columns
         assert not GINA(table, seed=0, graph=MissingnessGraph.fully_connected(table)).summed_columns
+
+
+@pytest.mark.parametrize("dtype", ["object", "str", "string", "string[python]", "string[pyarrow]", "arrow", "category"])
+def test_words_are_words_in_every_dtype(dtype: str) -> None:
+    of_arrow = pytest.importorskip("pyarrow").string() if "arrow" in dtype else None
+    words = pd.Series(["x", "y", None, "z"] * 5).astype(pd.ArrowDtype(of_arrow) if dtype == "arrow" else dtype)
+    table = Table.from_frame(pd.DataFrame({"a": words, "b": np.arange(20.0)}), auxiliary=[])
+    assert table.schema.columns[0].kind == Categorical(("x", "y", "z"))

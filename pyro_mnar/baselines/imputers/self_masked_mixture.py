@@ -22,6 +22,7 @@ from scipy.special import ndtr, ndtri
 
 from pyro_mnar.baselines.imputers.selection import common_direction, inverse_mills, selections
 from pyro_mnar.baselines.protocol import completed, predictors_of
+from pyro_mnar.messages import shown
 from pyro_mnar.tables.table import Table
 
 JITTER = 1e-6  # of a standardised column's variance
@@ -142,7 +143,7 @@ def signs_of(sign: int | Sequence[int], num_columns: int) -> Int[NDArray, " colu
     """The sign of each column; ValueError if there are not as many, or one is neither -1 nor 1."""
     signs = [sign] * num_columns if isinstance(sign, int) else list(sign)
     if len(signs) != num_columns or not set(signs) <= {-1, 1}:
-        raise ValueError(f"sign: expected -1 or 1, once or for each of {num_columns} columns, got {sign!r}")
+        raise ValueError(f"sign: expected -1 or 1, once or for each of {num_columns} columns, got {shown(sign)}")
     return np.array(signs)
 
 
