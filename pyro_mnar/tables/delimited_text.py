@@ -30,6 +30,7 @@ MARKS = (  # the longer first: UTF-32's begins like UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+MOST_SHARED = 100_000  # different cells that are kept to be shared
 GZIP = b"\x1f\x8b"
 GUESSES = ("cp1252", "latin-1")  # where a file is not UTF-8
 
@@ -137,29 +138,27 @@ class DelimitedText:
         """What a column's cells say."""
         return [content(record.cells[column]) for record in self.rows]
 
-    def written(self, replaced: Mapping[tuple[int, int], str]) -> bytes:
+    def written(self, replaced: Mapping[int, Mapping[int, str]]) -> bytes:
         """The file's bytes with some cells replaced.
 
         Args:
-            replaced: New characters of a cell, quotes included, by row (from 0) and column.
+            replaced: New characters of cells, quotes included, by column and row (from 0).
 
         Raises:
             ValueError: If new characters do not exist in the file's encoding.
         """
-        by_row: dict[int, dict[int, str]] = {}
-        for (row, column), cell in replaced.items():
-            by_row.setdefault(row, {})[column] = cell
-        parts: list[str] = []
+        text = io.StringIO(newline="")
         number = -2  # the header's is -1
         for record in self.records:
             cells = record.cells
             if cells:
                 number += 1
-                if number in by_row:
-                    cells = [by_row[number].get(at, cell) for at, cell in enumerate(cells)]
-            parts += (self.separator.join(cells), record.end)
+                new = {at: of_column[number] for at, of_column in replaced.items() if number in of_column}
+                cells = [new.get(at, cell) for at, cell in enumerate(cells)] if new else cells
+            text.write(self.separator.join(cells))
+            text.write(record.end)
         try:
-            return self.mark + "".join(parts).encode(self.encoding)
+            return self.mark + text.getvalue().encode(self.encoding)
         except UnicodeEncodeError as error:
             word = error.object[error.start : error.end]
             raise ValueError(f"{self.path}: {word!r} cannot be written in its encoding, {self.encoding}") from None
@@ -265,11 +264,12 @@ def _divides(text: str, separator: str) -> bool:
 
 def _records(text: str, separator: str) -> Iterator[Record]:
     """All lines, blank ones as one empty cell."""
+    shared = _Shared()
     if '"' not in text:
         # newline="" divides at the three kinds of line end, and at nothing else that Unicode knows, and keeps them.
         for number, line in enumerate(io.StringIO(text, newline=""), start=1):
             body = line.rstrip("\r\n")
-            yield Record(body.split(separator), line[len(body) :], number)
+            yield Record(list(map(shared.__getitem__, body.split(separator))), line[len(body) :], number)
         return
     mark = re.escape(separator)
     cell = re.compile(rf'("[^"]*(?:""[^"]*)*"|(?!")[^{mark}\r\n]*)({mark}|\r\n|\n|\r|\Z)')
@@ -283,13 +283,22 @@ def _records(text: str, separator: str) -> Iterator[Record]:
                 f" {text[at : at + 20]!r}"
             )
         characters, end = found.groups()
-        cells.append(characters)
+        cells.append(shared[characters])
         line += len(re.findall(r"\r\n|\n|\r", characters))
         at = found.end()
         if end != separator:
             yield Record(cells, end, first)
             cells, line = [], line + 1
             first = line
+
+
+class _Shared(dict[str, str]):
+    """Cells by what they say, so that those that say the same are one text: a long table has few different ones."""
+
+    def __missing__(self, cell: str) -> str:
+        if len(self) < MOST_SHARED:
+            self[cell] = cell
+        return cell
 
 
 def _as_rows(records: list[Record]) -> list[Record]:

@@ -127,7 +127,7 @@ class TextFrame:
             imputed: Rows of the imputed cells, codes among them, by column.
             levels: Columns whose values are levels, which are written as they were where they were seen.
         """
-        replaced: dict[tuple[int, int], str] = {}
+        replaced: dict[int, dict[int, str]] = {}
         for at, name in enumerate(self.frame.columns):
             before, after = self.frame[name], completed[name]
             filled = np.flatnonzero((before.isna() & after.notna()).to_numpy())
@@ -136,13 +136,13 @@ class TextFrame:
                 continue
             cells = [record.cells[at] for record in self.text.rows]
             seen = self._spellings(at, cells) if name in levels else {}
-            has_quotes = _all_quoted(cells, before)
+            has_quotes, new = _all_quoted(cells, before), replaced.setdefault(at, {})
             for row, value in zip(rows.tolist(), after.iloc[rows].tolist(), strict=True):
                 if value is None or value is pd.NA or value is pd.NaT or value != value:
                     if before.iloc[row : row + 1].notna().all():
-                        replaced[row, at] = ""
+                        new[row] = ""
                     continue
-                replaced[row, at] = seen.get(value) or self._cell(self.formats[at].write(value), has_quotes)
+                new[row] = seen.get(value) or self._cell(self.formats[at].write(value), has_quotes)
         return self.text.written(replaced)
 
     def _spellings(self, at: int, cells: Sequence[str]) -> dict[Any, str]:
