@@ -15,8 +15,10 @@ import torch
 import pyro_mnar
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = [page for page in sorted(DOCS.rglob("*.md")) if "```python" in page.read_text(encoding="utf-8")]
 BLOCK = re.compile(r"^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
+PAGES = {
+    page: blocks for page in sorted(DOCS.rglob("*.md")) if (blocks := BLOCK.findall(page.read_text(encoding="utf-8")))
+}
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 TOLERANCE = 0.05  # of numbers that a page shows: another machine's training is not bit for bit the same
 
@@ -51,7 +53,7 @@ def test_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pages(PAGES)
+@pages([page for page, blocks in PAGES.items() if page.name in LONG or any(shown for _, shown in blocks)])
 def test_blocks_print_what_the_page_shows(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for shown, printed in run(page, capsys):
         assert NUMBER.sub("#", shown).split() == NUMBER.sub("#", printed).split()
@@ -94,7 +96,7 @@ def run(page: Path, capsys: pytest.CaptureFixture[str] | None = None) -> list[tu
     """Run a page's blocks in one namespace; returns what it shows beside what was printed."""
     names: dict[str, Any] = {}
     printed = []
-    for block, shown in BLOCK.findall(page.read_text(encoding="utf-8")):
+    for block, shown in PAGES[page]:
         exec(compile(block, str(page), "exec"), names)
         output = capsys.readouterr().out if capsys else ""
         if shown:

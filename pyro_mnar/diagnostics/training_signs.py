@@ -109,7 +109,7 @@ def ignorable_fit(fit: Fit, table: Table, *, steps: int = 1000, batch_size: int 
         raise TypeError(
             "model: expected a torch Module, whose copy can be fitted without its mechanism; give ignorable="
         )
-    epochs = max(1, -(-steps * batch_size // len(table)))
+    epochs = -(-steps * min(batch_size, len(table)) // len(table))
     objective = ImportanceWeightedELBO()
     plan = TrainingPlan(objective, table, None, epochs, batch_size, 1e-2, fit.device, progress=False)
     with plan.enough_threads():

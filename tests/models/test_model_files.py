@@ -114,10 +114,10 @@ def test_two_guides_agree(name: str) -> None:
     table = masked_table(200)
     model = MODELS[name](table, latent_dim=1, seed=0)
     amortised = ZeroImpute(table, 1, hidden=(32,), seed=0)
-    fit(model, amortised, table, epochs=150, batch_size=100, learning_rate=0.02, progress=False)
+    fit(model, amortised, table, epochs=75, batch_size=100, learning_rate=0.02, progress=False)
     model.requires_grad_(False).eval()  # Pyro warns of frozen parameters in training mode
     by_row = MeanField(table, 1)
-    fit(model, by_row, table, epochs=300, batch_size=100, learning_rate=0.03, progress=False)
+    fit(model, by_row, table, epochs=120, batch_size=100, learning_rate=0.03, progress=False)
     bounds = [np.mean([bound_per_row(model, guide, table, 500) for _ in range(4)]) for guide in (amortised, by_row)]
     assert abs(bounds[0] - bounds[1]) < 0.02
 
@@ -129,7 +129,7 @@ def imputed_means(model: nn.Module, table: Table, **options: float) -> pd.Series
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_logistic_self_masking_is_recovered_without_its_sign(seed: int) -> None:
     """P(R_d = 1) = σ(1 − 3x_d): column means within 0.1 sd, where ignoring the mechanism is 0.4 off."""
     rng = np.random.default_rng(seed)
@@ -138,7 +138,7 @@ def test_logistic_self_masking_is_recovered_without_its_sign(seed: int) -> None:
     truth = pd.DataFrame(x, columns=COLUMNS)
     table = Table.from_frame(truth.where(rng.uniform(size=x.shape) < expit(1 - 3 * x)), auxiliary=[])
 
-    modelled = imputed_means(SelfMasking(table, latent_dim=1, seed=seed), table, epochs=100, num_particles=5)
+    modelled = imputed_means(SelfMasking(table, latent_dim=1, seed=seed), table, epochs=70, num_particles=5)
     ignored = imputed_means(Ignorable(table, latent_dim=1, seed=seed), table, epochs=20, num_particles=5)
     assert ((modelled - truth.mean()) / truth.std()).abs().max() < 0.1
     assert ((ignored - truth.mean()) / truth.std()).abs().min() > 0.4
