@@ -132,7 +132,7 @@ def test_no_table_is_ever_dense(make: Any) -> None:
 def test_less_than_half_of_the_bias_of_ignoring_the_mechanism() -> None:
     """High ratings are given; told so, GINA comes close to what randomly assigned items get."""
     world = synthetic_ratings(1, shape=(300, 20), density=0.35, strength=1.2, test_per_row=4)
-    options: dict[str, Any] = {"epochs": 150, "learning_rate": 2e-2}
+    options: dict[str, Any] = {"epochs": 75, "learning_rate": 2e-2}
     ignored = bias_of(baselines.rating_pvae(**options), world)
     modelled = bias_of(baselines.rating_gina(partial(SelfMasking, sign=1), **options), world)
     assert ignored > 0.5 and abs(modelled) < ignored / 2, (ignored, modelled)
