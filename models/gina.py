@@ -69,7 +69,7 @@ class GINA(PyroModule):
             ``(num_columns, latent_dim)``, or the module itself.  One that names its parents
             (:class:`~pyro_mnar.mechanisms.Mechanism`) has missing values summed out.  Where neither a mechanism nor a
             graph is declared, a dense table says what is likely (:func:`~pyro_mnar.graphs.likely.likely_causes`): a
-            column's own values, complete columns or nothing; what was taken stands in :attr:`causes`.  A schema alone
+            column's own values, complete columns or nothing; what was taken stands in ``causes``.  A schema alone
             and a sparse table say nothing: then :class:`~pyro_mnar.mechanisms.SelfMasking`.
         graph: A missingness graph to compile to the mechanism, instead of ``mechanism``; edges X → X are left to the
             latent (Lemma 1).

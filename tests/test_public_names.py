@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -96,3 +97,51 @@ def test_mutants_are_of_the_sources_as_they_are() -> None:
         assert mutant.old != mutant.new
         for argument in mutant.tests.split(" "):
             assert not argument.startswith("tests/") or (ROOT / argument).exists(), mutant.name
+
+
+REFERENCE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):`~?(?:[^`<]+ <)?([\w.]+)(?:\(\))?>?`")
+FOLDERS = {"pyro_mnar": ROOT / "pyro_mnar", "pyro_mnar.models": ROOT / "models", "pyro_mnar.guides": ROOT / "guides"}
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name of the package leads to something: a module, or what one holds."""
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:cut]))
+        except ImportError:
+            continue
+        for part in parts[cut:]:
+            if part in getattr(found, "__annotations__", {}):
+                return True  # a field without a default
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+@pytest.mark.slow
+def test_references_of_docstrings_lead_somewhere() -> None:
+    """From where they stand: a name of the class, of the module, of the package, or a whole one."""
+    lost, seen = [], 0
+    for package, folder in FOLDERS.items():
+        for file in folder.rglob("*.py"):
+            parts = file.relative_to(folder).with_suffix("").parts
+            module = ".".join([package, *(part for part in parts if part != "__init__")])
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            scopes = [
+                (module, tree),
+                *((f"{module}.{one.name}", one) for one in tree.body if isinstance(one, ast.ClassDef)),
+            ]
+            for scope, node in scopes:
+                inner = [one for one in node.body if isinstance(one, ast.FunctionDef)]
+                for text in (ast.get_docstring(one) or "" for one in (node, *inner)):
+                    for name in REFERENCE.findall(text):
+                        seen += 1
+                        whole = [f"{place}.{name.lstrip('.')}" for place in (scope, module, "pyro_mnar")]
+                        whole += [name] if name.startswith("pyro_mnar") else []
+                        if not any(map(is_there, whole)):
+                            lost.append(f"{file.relative_to(ROOT)}: {name}")
+    assert lost == []
+    assert seen > 300

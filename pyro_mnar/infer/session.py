@@ -123,7 +123,7 @@ class Session:
     Args:
         seed: Seed of the stream; the caller's generators neither influence it nor feel it.
         device: Device whose generator is swapped beside the CPU's.
-        store: State of a parameter store to start from (what :attr:`store` was at another session's end).
+        store: State of a parameter store to start from (what ``store`` was at another session's end).
     """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu", store: dict[str, Any] | None = None) -> None:

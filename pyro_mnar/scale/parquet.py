@@ -67,7 +67,7 @@ class ParquetRows(IterableDataset):
         dtype: Floating type of the batches; torch's default if None.
 
     Attributes:
-        epoch: Decides the order together with the seed; :class:`MNARModule` sets it.
+        epoch: Decides the order together with the seed; :class:`~pyro_mnar.scale.MNARModule` sets it.
 
     Raises:
         ValueError: If there is no such file, the files differ in their columns, or a number is out of range.

@@ -205,7 +205,8 @@ class TableConstructors:
         """Read a file by its ending: CSV, Excel, Parquet, Feather, Stata or SPSS (extra ``files``).
 
         Variables all of whose values have labels (Stata, SPSS) are levels by their labels, and codes that the file
-        calls missing are gaps, as ``na_values`` are.  :meth:`write` writes completed frames in the same format.
+        calls missing are gaps, as ``na_values`` are.  :meth:`~pyro_mnar.Table.write` writes completed frames in the
+        same format.
 
         Args:
             path: The file, which ends in ``.csv``, ``.tsv``, ``.txt``, one of these and ``.gz``, ``.xlsx``,
