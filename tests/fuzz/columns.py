@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from hypothesis import strategies as st
 
 from bad_inputs.case import FRAME
@@ -138,6 +139,37 @@ def frames(draw: st.DrawFn) -> pd.DataFrame:
         frame.index = pd.MultiIndex.from_arrays([range(num_rows), ["x"] * num_rows], names=["a", None])
     elif index == "gaps" and num_rows:
         frame.index = pd.Index([np.nan, *range(1, num_rows)])
+    return frame
+
+
+ORDINARY = {
+    "float64": lambda random, n: random.normal(size=n),
+    "float32": lambda random, n: random.normal(size=n).astype("float32"),
+    "Float64": lambda random, n: pd.array(random.lognormal(size=n), dtype="Float64"),
+    "double[pyarrow]": lambda random, n: pd.array(random.normal(size=n), dtype="double[pyarrow]"),
+    "Int64": lambda random, n: pd.array(random.integers(0, 5, n), dtype="Int64"),
+    "int64[pyarrow]": lambda random, n: pd.array(random.integers(0, 90, n), dtype="int64[pyarrow]"),
+    "boolean": lambda random, n: pd.array(random.random(n) < 0.4, dtype="boolean"),
+    "object": lambda random, n: random.choice(np.array(["ash", "elm", "oak"], dtype=object), n),
+    "str": lambda random, n: pd.array(random.choice(["ash", "elm", "oak"], n), dtype="str"),
+    "string": lambda random, n: pd.array(random.choice(["ash", "elm", "oak"], n), dtype="string"),
+    "arrow": lambda random, n: pd.array(random.choice(["ash", "elm", "oak"], n), dtype=pd.ArrowDtype(pa.string())),
+    "category": lambda random, n: pd.Categorical(random.choice(["ash", "elm", "oak"], n)),
+    "ordered": lambda random, n: pd.Categorical(random.choice([3, 1, 2], n), [3, 1, 2], ordered=True),
+    "dates": lambda random, n: pd.Timestamp("2020-01-01") + pd.to_timedelta(random.integers(0, 900, n), unit="D"),
+    "dates of a zone": lambda random, n: pd.date_range("2020-01-01", periods=n, tz="Europe/Paris"),
+}
+
+
+@st.composite
+def ordinary_frames(draw: st.DrawFn) -> pd.DataFrame:
+    """A frame as people have them: forty rows, values that are all of one kind, at most half of them missing."""
+    random = np.random.default_rng(draw(st.integers(0, 2**16)))
+    made = draw(st.lists(st.sampled_from(sorted(ORDINARY)), min_size=1, max_size=5))
+    frame = pd.DataFrame({f"x{at}": ORDINARY[name](random, 40) for at, name in enumerate(made)})
+    for name in frame:
+        gaps = random.random(40) < draw(st.sampled_from([0.0, 0.2, 0.5]))
+        frame[name] = frame[name].where(~gaps)
     return frame
 
 

@@ -33,6 +33,16 @@ def frames(data: st.DataObject) -> None:
             check_table(table)
 
 
+def ordinary(data: st.DataObject) -> None:
+    """Frames as people have them, none of which is refused: an oracle of errors alone would not see one too many."""
+    frame = data.draw(columns.ordinary_frames())
+    with unchanged(frame):
+        table = judged(lambda: Table.from_frame(frame))
+        assert table is not None, "refused"
+        check_table(table)
+        assert judged(lambda: Table.from_frame(frame.iloc[::-1], schema=table.schema)) is not None, "new rows refused"
+
+
 def new_rows(data: st.DataObject) -> None:
     """Rows that a fit has not seen, of any frame."""
     frame = data.draw(columns.PLAIN)
@@ -220,5 +230,5 @@ def graphs(data: st.DataObject) -> None:
 @cache
 def targets() -> dict[str, Target]:
     """All of them, by name."""
-    own = (frames, new_rows, long_frames, matrices, training, imputing, models, pooling, graphs)
+    own = (frames, ordinary, new_rows, long_frames, matrices, training, imputing, models, pooling, graphs)
     return {target.__name__: target for target in (*own, *files.TARGETS)}
