@@ -20,7 +20,9 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 
 from pyro_mnar.distributions import OwnValueMechanism
+from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remembered
+from pyro_mnar.infer.memory import check_room
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.mechanisms import SelfMasking
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
@@ -62,9 +64,10 @@ class NormalMixture(PyroModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+        num_classes = whole_number("num_classes", num_classes)
         self.schema = schema = schema_of(table)
+        size = (schema.num_columns + 1) ** 2 * torch.get_default_dtype().itemsize
+        check_room("num_classes", num_classes, size, "covariances of classes")
         _refuse_u(schema)
         self.num_classes, self.latent_dim = num_classes, 0
         columns = schema.num_columns

@@ -15,6 +15,7 @@ from pyro_mnar.kinds.kind import is_near_whole
 from pyro_mnar.kinds.numbers import Numbers
 from pyro_mnar.kinds.reading import numbers_of, refuse
 from pyro_mnar.kinds.scales import Values
+from pyro_mnar.messages import shown
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Count(Numbers):
     overdispersed: bool = True
     name: ClassVar[str] = "count"
     is_discrete: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.overdispersed, (bool, np.bool_)):
+            raise TypeError(f"Count, overdispersed: expected True or False, got {shown(self.overdispersed)}")
 
     @property
     def likelihood(self) -> str:

@@ -88,7 +88,7 @@ def limits(clip: float | None, steps: int) -> Float[Tensor, " steps"]:
     if clip is None:
         return torch.zeros(steps, dtype=torch.float64)
     before = torch.arange(steps, dtype=torch.float64)
-    return torch.where(before > 0, clip**2 / (1 - BETAS[1] ** before.clamp_min(1.0)), 0.0)
+    return torch.where(before > 0, clip * clip / (1 - BETAS[1] ** before.clamp_min(1.0)), 0.0)
 
 
 def share_kept(size: Float[Tensor, "*members"], most: Float[Tensor, "*members"]) -> Float[Tensor, "*members"]:

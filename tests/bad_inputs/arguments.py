@@ -25,7 +25,7 @@ from pyro_mnar import (
     rows,
 )
 from pyro_mnar.guides import MeanField, PointNet, ZeroImpute
-from pyro_mnar.models import GINA, NotMIWAE, PartialVAE, SelfMasking
+from pyro_mnar.models import GINA, NormalMixture, NotMIWAE, PartialVAE, SelfMasking
 
 TABLE = of_frame(FRAME)
 OTHER = of_frame(FRAME[["income", "age"]])
@@ -84,6 +84,10 @@ CASES: list[Case] = [
     refused("SelfMasking(sign=[[1]])", lambda: mechanisms.SelfMasking(1, sign=[[1]]), "sign: expected", "[[1]]"),
     refused("SelfMasking(slope='x')", lambda: mechanisms.SelfMasking(1, slope="x"), "slope: expected", "'x'"),
     refused("SelfMasking(slope=nan)", lambda: mechanisms.SelfMasking(1, slope=float("nan")), "slope: expected", "nan"),
+    *(refused(f"NormalMixture(num_classes={value!r})", lambda value=value: NormalMixture(TABLE, num_classes=value), "num_classes: expected")
+      for value in (0, 1.5, "3", True)),
+    refused("NormalMixture(num_classes=10**12)", lambda: NormalMixture(TABLE, num_classes=10**12), "num_classes", "GiB", "at most"),
+    taken("fit(clip=1e300)", lambda: fitted(clip=1e300), "no limit", lambda f: f.epochs_done == 1),
     refused("fit(resume='no')", lambda: fitted(resume="no"), "resume: expected True or False", "'no'"),
     refused("fit(progress='no')", lambda: fitted(progress="no"), "progress: expected True or False", "'no'"),
     refused("GINA(blocks='no')", lambda: GINA(TABLE, blocks="no"), "blocks: expected True or False", "'no'"),

@@ -13,7 +13,7 @@ import torch
 
 from bad_inputs.case import FRAME, GAP, SEEN, Case, of_frame, pair, refused, taken, untrained
 from pyro_mnar import InOrder, SumsTo, Table, fit, impute
-from pyro_mnar.kinds import Binary, Bounded, Categorical, Ordinal, Positive
+from pyro_mnar.kinds import Binary, Bounded, Categorical, Count, Ordinal, Positive
 
 
 def imputed(columns: Any, **options: Any) -> pd.DataFrame:
@@ -256,6 +256,7 @@ CASES: list[Case] = [
     taken("booleans beside gaps", lambda: imputed({"a": [True, None, False]}), "probabilities or levels",
           lambda f: bool(f["a"].notna().all())),
     refused("a level of 10**400", lambda: Categorical((1, BIG)), "levels", "1e+306"),
+    refused("an overdispersion that is a Series", lambda: Count(pd.Series([1.0, 2.0])), "overdispersed", "True or False"),
     refused("a noise of 1e16 standard deviations", lambda: Positive(noise=1e16), "noise", "at most", "1e+16"),
     refused("a noise that is an array", lambda: Positive(noise=np.ones(2)), "noise", "array"),
     refused("whole numbers by a word", lambda: Positive(whole="no"), "whole", "'no'"),
