@@ -112,6 +112,8 @@ def held_by(path: str | os.PathLike[str], what: str = "cannot be read") -> Itera
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, ValueError) and str(error).startswith(f"{path}: "):
+            raise
         said = " ".join(str(error).split())
         raise ValueError(f"{path}: {what}: {type(error).__name__}: {said}") from None
 

@@ -242,19 +242,21 @@ class Fit:
             with files.held_by(path, "its model and guide cannot be made"):
                 model, guide = saved_pair(recipe, saved)
         guide = PosteriorDraws() if guide is None else guide
-        for role, given in (("model", model), ("guide", guide)):
-            if isinstance(given, PosteriorDraws):
-                continue  # it has no shapes of its own
-            if isinstance(given, nn.Module) and saved.fits[0][role] and not given.state_dict():
-                call_once(given, saved.schema, next(iter(saved.fits[0][role].values())).dtype)
-            check_fits(path, role, given, saved, is_ours=is_ours)
+        with files.held_by(path):
+            for role, given in (("model", model), ("guide", guide)):
+                if isinstance(given, PosteriorDraws):
+                    continue  # it has no shapes of its own
+                if isinstance(given, nn.Module) and saved.fits[0][role] and not given.state_dict():
+                    call_once(given, saved.schema, next(iter(saved.fits[0][role].values())).dtype)
+                check_fits(path, role, given, saved, is_ours=is_ours)
 
         trained: Any = model
         bootstrap = []
-        for number in range(1, len(saved.fits)):
-            pair = copied_modules(trained, guide)
-            bootstrap.append(cls(*pair, saved.schema, store=saved.put(number, *pair)))
-        store = saved.put(0, trained, guide)
+        with files.held_by(path):
+            for number in range(1, len(saved.fits)):
+                pair = copied_modules(trained, guide)
+                bootstrap.append(cls(*pair, saved.schema, store=saved.put(number, *pair)))
+            store = saved.put(0, trained, guide)
         return cls(
             trained, guide, saved.schema, saved.history, store, saved.restarts, bootstrap=bootstrap, **saved.told
         )

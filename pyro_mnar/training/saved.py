@@ -19,6 +19,7 @@ from pyro_mnar.tables.schema import Schema
 from pyro_mnar.training.particle_gain import ParticleGain
 from pyro_mnar.training.recipes import pair_of
 
+_EXTRA = "_extra_state"  # what a module keeps beside tensors, as torch names it
 _CONSTRAINTS = {
     name: constraint
     for name in constraints.__all__
@@ -91,7 +92,8 @@ class SavedFit(NamedTuple):
 def _check_tensors(fits: Any, constraints_of: Any) -> None:
     """ValueError unless these are the parameters of a fit and of its bootstrap."""
     states = [state for fit in fits for state in (fit["model"], fit["guide"], fit["store"])]
-    if not states or not all(isinstance(value, Tensor) for state in states for value in state.values()):
+    values = [value for state in states for name, value in state.items() if not name.endswith(_EXTRA)]
+    if not states or not all(isinstance(value, Tensor) for value in values):
         raise ValueError("expected parameters, got something else")
     for fit, known in zip(fits, constraints_of, strict=True):
         if set(fit["store"]) != set(known) or not set(known.values()) <= set(_CONSTRAINTS):

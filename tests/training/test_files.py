@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from checks import NormalGuide, table_with_gaps
 from pyro_mnar import Fit, InOrder, MissingnessGraph, SumsTo, Table, fit, impute, mechanisms
-from pyro_mnar.guides import MeanField, PointNet, ZeroImpute
+from pyro_mnar.guides import FromModel, MeanField, PointNet, ZeroImpute
 from pyro_mnar.kinds import Bounded, Categorical
 from pyro_mnar.models import GINA, Ignorable, LatentDependent, NotMIWAE, PartialVAE, SelfMasking
 from pyro_mnar.training import files
@@ -315,6 +315,19 @@ def test_a_whole_file_that_holds_something_else_is_refused_by_its_name(change: s
     with pytest.raises(ValueError, match=f"^{path}: ") as caught:
         Fit.load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_other_samples_of_a_posterior_are_refused_by_the_file_s_name(tmp_path: Path) -> None:
+    path = tmp_path / "fit"
+    model = GINA(TABLE, latent_dim=1)
+    Fit(model, FromModel(TABLE, 1), TABLE.schema).save(path)
+    tensors, plain = files.read(path)
+    assert plain is not None
+    Fit.load(path)
+    tensors["fits"][0]["guide"]["_extra_state"] = 3
+    files.write(path, tensors, plain)
+    with pytest.raises(ValueError, match=f"^{path}: "):
+        Fit.load(path)
 
 
 def test_a_file_of_format_1_is_still_read() -> None:
