@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mnar.kinds.reading import cell
-from pyro_mnar.messages import is_one_of, shown
+from pyro_mnar.messages import is_hashable, is_one_of, shown
 from pyro_mnar.tables.compressed import Compressed, SparseRows
 from pyro_mnar.tables.frames import check_types
 from pyro_mnar.tables.positions import LongNames, located, positions_of, refuse_duplicates
@@ -112,6 +112,10 @@ def read_long(
         if what != "value" and frame[name].isna().any():
             line = int(frame[name].isna().to_numpy().argmax())
             raise ValueError(f"{what} {name!r}: expected a label in every line, got none in line {line}")
+        if what != "value" and frame[name].dtype == object:
+            for line, label in enumerate(frame[name]):
+                if not is_hashable(label):
+                    raise ValueError(f"{what} {name!r}: expected a label, got {shown(label)} in line {line}")
     if len(set(names)) < len(names):
         raise ValueError(f"row, column, value: expected three columns, got {list(names)!r}")
     auxiliary = reading.source_of_u()
@@ -271,7 +275,11 @@ def _labels(given: Iterable[Hashable] | None, count: int, what: str) -> pd.Index
 def _index(labels: Any, what: str) -> pd.Index:
     if isinstance(labels, str) or not isinstance(labels, Iterable):
         raise TypeError(f"{what}: expected a list of labels, got {shown(labels)}")
-    index: Any = labels if isinstance(labels, pd.Index) else pd.Index(list(labels), tupleize_cols=False)
+    labels = labels if isinstance(labels, pd.Index) else list(labels)
+    wrong = next((label for label in labels if not is_hashable(label)), None)
+    if wrong is not None:
+        raise TypeError(f"{what}: expected labels, got {shown(wrong)}")
+    index: Any = labels if isinstance(labels, pd.Index) else pd.Index(labels, tupleize_cols=False)
     repeated = index[index.duplicated()]
     if len(repeated):
         raise ValueError(f"{what}: expected each label once, got {repeated[:1].tolist()[0]!r} several times")

@@ -129,7 +129,7 @@ WORDS = of_frame(
 def training(data: st.DataObject) -> None:
     """Arguments of ``fit``, and imputations by what it gives."""
     given = {"epochs": 1, **data.draw(options.a_few_of(options.OF_FIT))}
-    if isinstance(given["epochs"], (int, np.integer)) and 4 < given["epochs"] < 2**60:
+    if given["epochs"] is None or (isinstance(given["epochs"], (int, np.integer)) and 4 < given["epochs"] < 2**60):
         given["epochs"] = 2  # right, and long
     if isinstance(given.get("bootstrap"), int) and given["bootstrap"] > 4:
         given["bootstrap"] = 2  # likewise

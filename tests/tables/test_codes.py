@@ -139,7 +139,7 @@ class TestLevels:
 
     def test_a_word_or_blank_is_offered_as_a_checkbox(self) -> None:
         frame = pd.DataFrame({"smokes": ["yes", None, "yes", None], "x": [0.5, 1.5, 2.0, 1.0]})
-        said = r"'smokes': .* got \('yes',\) beside 2 gaps\. .* frame\['smokes'\]\.notna\(\) is bin.*Binary\(\('no', "
+        said = r"'smokes': .* got \('yes',\) beside 2 gaps\. .* put a word for it into the gaps.*Binary\(\('no', "
         with pytest.raises(ValueError, match=said):
             Table.from_frame(frame, auxiliary=[])
         assert Table.from_frame(frame.assign(smokes=frame["smokes"].notna())).schema.kinds["smokes"] == "binary"

@@ -115,7 +115,7 @@ def test_score_function_terms_have_the_same_factor_as_the_loss() -> None:
     def model(batch: Batch) -> None:
         with rows(batch):
             c = pyro.sample("c", dist.Bernoulli(torch.tensor(0.4)))
-            pyro.sample("x", dist.Normal(c, 1.0), obs=batch.x[:, 0])
+            pyro.sample("x", dist.Normal(c, 1.0), obs=batch.x[:, 0] * batch.mask[:, 0])
 
     def guide(batch: Batch) -> None:
         with rows(batch):
