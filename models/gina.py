@@ -151,7 +151,7 @@ class GINA(PyroModule):
             self.decoder = given_or(
                 "decoder", decoder, lambda: default_decoder(schema, self.latent_dim, discrete=discrete)
             )
-            mechanism = mechanism or mechanisms.SelfMasking
+            mechanism = mechanisms.SelfMasking if mechanism is None else mechanism
             built: Any = default_mechanism(schema, self.latent_dim, mechanism, self.graph)
         self.mechanism = built
         if self.causes is not None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.infer.construction import remembered
-from pyro_mnar.models.decoding import latent_dim_of
+from pyro_mnar.models.decoding import graph_of, latent_dim_of
 from pyro_mnar.models.gina import GINA
 from pyro_mnar.nn import priors
 from pyro_mnar.tables.schema import Schema
@@ -52,6 +52,7 @@ class NotMIWAE(GINA):
         seed: int | None = None,
     ) -> None:
         self.schema = schema = schema_of(table)
+        graph = graph_of(graph, schema)
         if graph is not None:
             masked = [edge.child for edge in graph.edges if edge.parent == graph.nodes.latent]
             if masked:

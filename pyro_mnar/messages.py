@@ -21,6 +21,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}... ({type(value).__name__})"
 
 
+def in_line(name: Any) -> str:
+    """A name as it is, or in quotes if it has line ends."""
+    text = str(name)
+    return shown(name) if "\n" in text else text
+
+
 def is_one_of(value: Any, known: Container[Any]) -> bool:
     """Whether a value is among those known; False of what cannot be compared with them, such as a list or an array."""
     try:

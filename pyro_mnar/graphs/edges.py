@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyro_mnar.messages import is_hashable, is_one_of, shown
+from pyro_mnar.messages import in_line, is_hashable, is_one_of, shown
 
 SIGNS = {"high": -1, "low": 1, None: 0, 0: 0, 1: 1, -1: -1}
 FORMS = ("linear", "nonlinear", None)
@@ -40,7 +40,7 @@ class Edge:
         for node in (self.parent, self.child):
             if not is_hashable(node):
                 raise TypeError(f"edge: expected the names of two nodes, got {shown(node)}")
-        arrow = f"{self.parent} → {self.child}"
+        arrow = self.arrow
         if not is_one_of(self.sign, SIGNS) or isinstance(self.sign, bool):
             raise ValueError(
                 f"{arrow}: expected sign 'high' (-1: high values go missing), 'low' (+1) or 0, got {shown(self.sign)}"
@@ -61,6 +61,11 @@ class Edge:
             object.__setattr__(self, "form", "linear")
             sign = (slope > 0) - (slope < 0)
         object.__setattr__(self, "sign", sign)
+
+    @property
+    def arrow(self) -> str:
+        """In one line, whatever the names are."""
+        return " → ".join(in_line(node) for node in (self.parent, self.child))
 
 
 def edge_of(item: Any) -> Edge:

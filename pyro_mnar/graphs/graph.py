@@ -377,5 +377,5 @@ class MissingnessGraph:
             if not self.nodes.is_implied(edge):
                 self.nodes.check(edge)
                 if kept.setdefault((edge.parent, edge.child), edge) != edge:
-                    raise ValueError(f"{edge.parent} → {edge.child}: declared twice, with different knowledge")
+                    raise ValueError(f"{edge.arrow}: declared twice, with different knowledge")
         return tuple(kept.values())

@@ -12,7 +12,7 @@ from typing import Any
 import networkx as nx
 
 from pyro_mnar.graphs.edges import Edge
-from pyro_mnar.messages import is_hashable, shown
+from pyro_mnar.messages import in_line, is_hashable, shown
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
@@ -167,7 +167,7 @@ class Nodes:
 
     def check(self, edge: Edge) -> None:
         """Refuse an edge that the theory excludes, or knowledge that makes no sense."""
-        arrow, parent, child = f"{edge.parent} → {edge.child}", self.role(edge.parent), self.role(edge.child)
+        arrow, parent, child = edge.arrow, self.role(edge.parent), self.role(edge.child)
         if edge.parent == edge.child:
             raise ValueError(f"expected no cycle, got {arrow}")
         if parent == "R" and child != "R":
@@ -221,7 +221,7 @@ class Nodes:
         known = ((e, {"sign": e.sign, "form": e.form, "slope": e.slope}) for e in edges)
         dag.add_edges_from((e.parent, e.child, {**its, "implied": False}) for e, its in known)
         if not nx.is_directed_acyclic_graph(dag):
-            cycle = [str(parent) for parent, _ in nx.find_cycle(dag)]
+            cycle = [in_line(parent) for parent, _ in nx.find_cycle(dag)]
             raise ValueError(f"expected no cycle, got {' → '.join([*cycle, cycle[0]])}")
         return nx.freeze(dag)
 

@@ -126,7 +126,7 @@ def _another_value(site: Site) -> Tensor:
     levels = site["fn"].base_dist.fn
     if not isinstance(levels, Levels):
         return levels.sample()
-    count = torch.isfinite(levels.logits).sum(-1)
+    count = torch.isfinite(levels.logits).sum(-1).clamp_min(1)  # of logits that are none, the objective tells
     codes = (levels.codes(site["value"]) + 1) % count
     points = levels.points.expand(*codes.shape, levels.points.shape[-1])
     return points.gather(-1, codes.unsqueeze(-1)).squeeze(-1)

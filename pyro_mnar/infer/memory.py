@@ -9,7 +9,10 @@ import math
 import os
 from pathlib import Path
 
+from pyro_mnar.messages import shown
+
 GIB = 2**30
+GREATEST = 10**200  # that is multiplied: a float holds no more
 # Copies of a table's cells, particle by particle, that are alive at once: a training step was measured to hold 15 to 35
 # of them, weighing particles 12 to 14.
 COPIES_OF_A_STEP, COPIES_OF_A_DRAW = 8, 6
@@ -28,11 +31,11 @@ def check_room(name: str, value: int, bytes_each: float, what: str) -> None:
         ValueError: Names the argument, what it needs, what there is, and the greatest number that would fit.
     """
     free = available_memory()
-    if value * bytes_each > free:
-        needed = value * bytes_each / GIB
+    if value > free / bytes_each:
+        needed = min(value, GREATEST) * float(bytes_each) / GIB
         raise ValueError(
-            f"{name}: {value} need at least {needed:.3g} GiB of memory ({what}), and {free / GIB:.3g} GiB are free:"
-            f" expected at most {int(free // bytes_each)}"
+            f"{name}: {shown(value)} need at least {needed:.3g} GiB of memory ({what}), and {free / GIB:.3g} GiB are"
+            f" free: expected at most {int(free // bytes_each)}"
         )
 
 

@@ -47,7 +47,11 @@ def parquet_schema(paths: Paths, *, auxiliary: Any = None, kinds: Any = None, ca
     """
     groups = RowGroups.of(paths)
     return streamed_schema(
-        lambda: (groups.frame(i) for i in range(len(groups))), auxiliary, kinds or {}, carry, stacklevel=2
+        lambda: (groups.frame(i) for i in range(len(groups))),
+        auxiliary,
+        {} if kinds is None else kinds,
+        carry,
+        stacklevel=2,
     )
 
 

@@ -95,7 +95,7 @@ def encoded(
     if schema is None:
         for end, cells in zip(ENDS, (lower, upper), strict=True):
             check_bounds(end, cells)
-        kinds = _with_bounded_levels(kinds or {}, gaps, {*(lower or {}), *(upper or {})})
+        kinds = _with_bounded_levels({} if kinds is None else kinds, gaps, {*(lower or {}), *(upper or {})})
         schema = schema_of_frame(gaps, auxiliary=auxiliary, kinds=kinds, others=others, stacklevel=3)
         schema = replace(
             schema,

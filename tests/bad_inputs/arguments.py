@@ -28,6 +28,7 @@ from pyro_mnar.guides import MeanField, PointNet, ZeroImpute
 from pyro_mnar.models import GINA, NormalMixture, NotMIWAE, PartialVAE, SelfMasking
 
 TABLE = of_frame(FRAME)
+WORDED = of_frame({"age": [1.0, 2.0, None, 4.0] * 6, "income": ["x", None, "y", "z"] * 6})
 OTHER = of_frame(FRAME[["income", "age"]])
 ONE = {"epochs": 1, "progress": False, "compile": "eager"}
 
@@ -88,6 +89,7 @@ CASES: list[Case] = [
       for value in (0, 1.5, "3", True)),
     refused("NormalMixture(num_classes=10**12)", lambda: NormalMixture(TABLE, num_classes=10**12), "num_classes", "GiB", "at most"),
     taken("fit(clip=1e300)", lambda: fitted(clip=1e300), "no limit", lambda f: f.epochs_done == 1),
+    refused("fit(learning_rate=1e21) of words", lambda: fit(*pair(WORDED), WORDED, **{**ONE, "epochs": 3}, learning_rate=1e21, clip=None), "finite"),
     refused("fit(resume='no')", lambda: fitted(resume="no"), "resume: expected True or False", "'no'"),
     refused("fit(progress='no')", lambda: fitted(progress="no"), "progress: expected True or False", "'no'"),
     refused("GINA(blocks='no')", lambda: GINA(TABLE, blocks="no"), "blocks: expected True or False", "'no'"),
@@ -116,6 +118,8 @@ CASES: list[Case] = [
     refused("a guide of another latent_dim", lambda: fit(pair()[0], ZeroImpute(TABLE, 2), TABLE, **ONE), "'z'", "latent_dim"),
     *(refused(f"GINA(latent_dim={value!r})", lambda value=value: GINA(TABLE, latent_dim=value), "latent_dim: expected")
       for value in (0, -1, 1.5, "2", True, float("nan"), [1])),
+    refused("MeanField(table, 10**400)", lambda: MeanField(TABLE, 10**400), "latent_dim", "GiB", "at most"),
+    refused("GINA(mechanism=NA)", lambda: GINA(TABLE, mechanism=pd.NA), "mechanism", "<NA>"),
     refused("GINA(latent_dim=10**10)", lambda: GINA(TABLE, latent_dim=10**10), "latent_dim", "GiB", "at most"),
     *(refused(f"{maker.__name__}(latent_dim={value!r})", lambda maker=maker, value=value: maker(TABLE, latent_dim=value),
               "latent_dim: expected") for maker in (NotMIWAE, PartialVAE, SelfMasking) for value in (0, 1.5)),
@@ -124,6 +128,7 @@ CASES: list[Case] = [
     refused("GINA of a frame", lambda: GINA(FRAME), "table", "DataFrame"),
     refused("GINA without a table", lambda: GINA(None), "table", "NoneType"),
     refused("GINA(graph='self-masking')", lambda: GINA(TABLE, graph="self-masking"), "graph", "'self-masking'", "preset"),
+    refused("NotMIWAE(graph='self-masking')", lambda: NotMIWAE(TABLE, graph="self-masking"), "graph", "'self-masking'", "preset"),
     refused("GINA(graph=[...])", lambda: GINA(TABLE, graph=[("age", "R[income]")]), "graph", "list", "MissingnessGraph"),
     refused("GINA(graph={...})", lambda: GINA(TABLE, graph=GRAPH), "graph", "dict", "MissingnessGraph"),
     refused("GINA(mechanism='self-masking')", lambda: GINA(TABLE, mechanism="self-masking"), "mechanism", "'self-masking'"),
@@ -157,6 +162,8 @@ CASES: list[Case] = [
     refused("a width that is none", lambda: MissingnessGraph([], ["a"], auxiliaries={"u": 0}), "'u'", "width"),
     refused("names that are lists", lambda: MissingnessGraph([], ["a"], incomplete=[["a"]]), "incomplete", "['a']"),
     refused("a preset that is a dictionary", lambda: MissingnessGraph.preset({}, TABLE), "{}"),
+    refused("a cycle of names with line ends", lambda: MissingnessGraph([("\n", "R[a]"), ("\n", "\n")], ["a", "\n"]), "cycle"),
+    refused("a known sign of an edge into a column with a line end", lambda: MissingnessGraph([("a", "b\n", {"sign": 1})], ["a", "b\n"]), "b\\n", "sign"),
     refused("a preset that is none", lambda: MissingnessGraph.preset("random", TABLE), "'random'"),
     refused("a preset of a number", lambda: MissingnessGraph.preset(3, TABLE), "3"),
     refused("a graph from broken JSON", lambda: MissingnessGraph.from_json("{", TABLE), "graph", "JSON"),
