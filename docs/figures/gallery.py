@@ -53,7 +53,9 @@ def pictures() -> dict[str, Any]:
     """The Axes of each picture, by its file's name."""
     seen, truth = survey()
     table = Table.from_frame(seen, auxiliary=["age"])
-    model = GINA(table, latent_dim=2, seed=0)
+    edges = [("income", "R[income]", {"sign": "high"}), ("age", "R[health]"), ("health", "R[health]"), ("Z", "R[rent]")]
+    graph = MissingnessGraph(edges, table)
+    model = GINA(table, latent_dim=2, graph=graph, seed=0)
     result = fit(
         model, ZeroImpute(table, 2, seed=0), table, held_out=0.1, restarts=RESTARTS, bootstrap=REPEATS, **QUICK
     )
@@ -63,8 +65,6 @@ def pictures() -> dict[str, Any]:
     ignorable = impute(plain_fit, table, seed=0)
     diagnosis = diagnose(result, imputations, ignorable=plain_fit, replicates=REPLICATES)
     report = check_identifiability(result, table, epochs=2 if SMOKE else 20, profile=not SMOKE)
-    edges = [("income", "R[income]", {"sign": "high"}), ("age", "R[health]"), ("health", "R[health]"), ("Z", "R[rent]")]
-    graph = MissingnessGraph(edges, table)
     deltas = [{}, {"income": -0.5}, {"income": 0.5}]
     found = sensitivity("np.log(income) ~ age", {"GINA": imputations, "cause ignored": ignorable}, deltas=deltas)
     tipping = tip("np.log(income) ~ age", imputations, "income", between=(0, -3), coefficient="age")

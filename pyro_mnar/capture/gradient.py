@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_mnar.capture.internals import CannotCapture, sources_forgotten
+from pyro_mnar.capture.internals import CannotCapture, loops_unsaid, sources_forgotten
 from pyro_mnar.capture.tracing import Captured, flat, in_one_line, operations, simplified, traced
 from pyro_mnar.tables.batch import Batch
 
@@ -60,7 +60,7 @@ def mapped(captured: Captured, theta: Float[Tensor, "members parameters"], batch
     inputs = [theta, *noise, *rows, *captured.constants]
     dims = (*(0 for _ in inputs[: len(inputs) - len(captured.constants)]), *(None for _ in captured.constants))
     try:
-        with torch.no_grad(), sources_forgotten():
+        with torch.no_grad(), sources_forgotten(), loops_unsaid():
             graph = simplified(operations(torch.func.vmap(captured.graph, dims, randomness="error"), inputs))
     except CannotCapture:
         raise

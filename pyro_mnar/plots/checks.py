@@ -35,6 +35,7 @@ def pareto_k(diagnosis: Diagnosis, ax: Any = None) -> Any:
         ax.annotate(
             str(rows.label.iloc[at]), (position[at], k[at]), xytext=(4, 2), textcoords="offset points", fontsize="small"
         )
+    ax.margins(y=0.12)  # room for a name above the highest
     ax.set(xlabel="row with gaps, by position", ylabel="k-hat")
     ax.set_title(f"Importance weights: {int(bad.sum()):,} of {len(rows):,} rows above {TRUSTED}")
     return ax

@@ -92,4 +92,5 @@ def _distributions(ax: Any, column: Column, parts: dict[str, Float[NDArray, " va
             ax.hist(np.clip(values, low, high), edges, density=True, color=colours[label], label=label, **style)
         ax.set_ylabel("density")
     ax.set_xlabel(str(column.name))
+    ax.margins(y=0.12 * len(parts))  # room for the legend
     ax.legend(frameon=False)

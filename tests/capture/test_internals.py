@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch.fx import graph_module
 
 import pyro_mnar
 from checks import table_with_gaps
 from pyro_mnar import fit, impute
-from pyro_mnar.capture.internals import CannotCapture, internal
+from pyro_mnar.capture.internals import CannotCapture, internal, loops_unsaid
 from pyro_mnar.capture.tracing import traced
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.models import NotMIWAE
@@ -55,6 +56,17 @@ def test_no_text_of_graphs_is_kept_after_a_capture() -> None:
     assert captured.graph.code
     assert set(graph_module._loader.eval_cache) <= before[0]
     assert not {name for name in set(linecache.cache) - before[1] if "eval_with_key" in name}
+
+
+def test_operators_without_a_rule_for_batches_are_not_told_of_but_by_torch_itself(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    loop = torch.func.vmap(torch.special.log_ndtr)
+    with loops_unsaid():
+        torch.testing.assert_close(loop(torch.zeros(2)).exp(), torch.full((2,), 0.5))
+    assert capfd.readouterr() == ("", "")
+    with pytest.warns(UserWarning, match="batching rule for aten::special_log_ndtr"):
+        loop(torch.zeros(2))
 
 
 @pytest.mark.slow
