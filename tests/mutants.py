@@ -638,9 +638,16 @@ MUTANTS = [
         CONSTRAINED,
     ),
     Mutant(
+        "files: expressions of a file are not looked at",
+        "pyro_mnar/tables/row_functions.py",
+        "        read = names_in(source, what)\n        if tuple(names) != read:",
+        "        read = tuple(names)\n        if tuple(names) != read:",
+        SAVED,
+    ),
+    Mutant(
         "memory: everything fits",
         "pyro_mnar/infer/memory.py",
-        "if value * bytes_each > free:",
+        "if value > free / bytes_each:",
         "if False:",
         SAFE + " -k latent_dim",
     ),
