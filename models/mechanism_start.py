@@ -97,7 +97,7 @@ def first_probits(
     x, seen = batch.x.double().cpu().numpy(), batch.mask.cpu().numpy()
     gaps = (~batch.mask & batch.mask_modelled).cpu().numpy()
     intercept, slope = np.zeros(columns), np.zeros(columns)
-    for at in np.flatnonzero(own.parents & gaps.any(0)):
+    for at in np.flatnonzero(own.parents & gaps.any(0)).tolist():
         used = seen[:, at] | gaps[:, at]
         values, is_seen = x[used, at], seen[used, at]
         if not own.learned[at]:

@@ -69,7 +69,7 @@ class Levels(TorchDistribution):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Levels:
         """Expand to a larger batch shape."""
-        new = self._get_checked_instance(Levels, _instance)
+        new: Any = self._get_checked_instance(Levels, _instance)
         # Normalised already; to do so again at each site took a third to half of the time of an imputation.
         new.logits = self.logits.expand(*batch_shape, self.logits.shape[-1])
         new.points, new.straight_through = self.points, self.straight_through
