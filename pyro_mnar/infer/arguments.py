@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -57,8 +57,9 @@ def positive_number(name: str, value: Any) -> float:
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number above 0, got {shown(value)}")
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name}: expected more than 0, and finite, got {value}")
+    is_finite = abs(value) <= sys.float_info.max if isinstance(value, int) else math.isfinite(value)
+    if not (value > 0 and is_finite):
+        raise ValueError(f"{name}: expected more than 0, and finite, got {shown(value)}")
     return float(value)
 
 

@@ -122,14 +122,14 @@ def read_long(
     of_lines: list[Hashable] = auxiliary if isinstance(auxiliary, list) else []
     of_rows: Any = auxiliary if isinstance(auxiliary, pd.DataFrame) else None
     if reading.schema is not None:
-        columns = [*reading.schema.names, *(name for name in of_lines if name not in frame.columns)]
+        columns = [*reading.schema.names, *(name for name in of_lines if not is_one_of(name, frame.columns))]
     if rows is None and of_rows is not None:
         rows = of_rows.index
     row_codes, row_labels = _coded(frame[names.row], rows, f"row ({names.row})")
     column_codes, column_labels = _coded(frame[names.column], columns, f"column ({names.column})")
     if of_rows is not None:
         auxiliary = _by_row(of_rows, row_labels)
-    elif of_lines and all(name in frame.columns for name in of_lines):
+    elif of_lines and all(is_one_of(name, frame.columns) for name in of_lines):
         auxiliary = _one_a_row(frame[of_lines], row_codes, row_labels)
     values = pd.Series(frame[names.value].array, index=row_labels[row_codes], name=names.value)
     raw = RawEntries(row_codes, column_codes, values, len(row_labels), column_labels.tolist())

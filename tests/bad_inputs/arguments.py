@@ -88,6 +88,7 @@ CASES: list[Case] = [
     *(refused(f"NormalMixture(num_classes={value!r})", lambda value=value: NormalMixture(TABLE, num_classes=value), "num_classes: expected")
       for value in (0, 1.5, "3", True)),
     refused("NormalMixture(num_classes=10**12)", lambda: NormalMixture(TABLE, num_classes=10**12), "num_classes", "GiB", "at most"),
+    refused("fit(clip=10**400)", lambda: fitted(clip=10**400), "clip: expected", "finite"),
     taken("fit(clip=1e300)", lambda: fitted(clip=1e300), "no limit", lambda f: f.epochs_done == 1),
     refused("fit(learning_rate=1e21) of words", lambda: fit(*pair(WORDED), WORDED, **{**ONE, "epochs": 3}, learning_rate=1e21, clip=None), "finite"),
     refused("fit(resume='no')", lambda: fitted(resume="no"), "resume: expected True or False", "'no'"),

@@ -71,6 +71,7 @@ CASES: list[Case] = [
     refused("a line of an undeclared row", lambda: long(rows=[1, 2]), "3"),
     refused("a list for the label of a line", lambda: long(LONG.assign(column=[["a"]] * 4), columns=["a"]), "column", "['a']", "line 0"),
     refused("a set for the label of a line", lambda: long(LONG.assign(row=[{1}] * 4)), "row", "{1}", "line 0"),
+    refused("a list for the name of an auxiliary", lambda: long(auxiliary=[["a"]]), "auxiliary", "['a']"),
     refused("labels that are lists", lambda: long(rows=[[1], [2]]), "row", "[1]"),
     refused("a list in place of a row's name", lambda: long(row=[None]), "row", "[None]"),
     refused("a Series in place of units", lambda: long(units=pd.Series([1.0, 2.0])), "units"),
