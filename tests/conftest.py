@@ -36,6 +36,7 @@ with warnings.catch_warnings():
     from pyro_mnar import *  # noqa: F403  (each name loads its room: now, so that no test is the one that pays for it)
 
 SEED = 20210
+collect_ignore = ["fuzz/covered.py"]  # it needs atheris, and doctests are looked for in every file
 QUICK_SECONDS = 5  # on an idle machine; what takes longer is listed after a run
 
 # A pause of a busy machine is no failure.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy.typing import NDArray
 
 ROUNDING = 8 * float(np.finfo(np.float64).eps)  # of the mean, by which equal numbers may differ
@@ -130,7 +130,7 @@ class RunningSkewness:
         return float(self.cubes / self.count / (self.squares / self.count) ** 1.5)
 
 
-def _wide(numbers: Float[NDArray, " numbers"]) -> Float[NDArray, " numbers"]:
+def _wide(numbers: Float[NDArray, " numbers"]) -> Shaped[NDArray, " numbers"]:
     """As they are; where sums of their cubes would be infinite, in the widest type that the machine has."""
     return numbers.astype(np.longdouble) if np.abs(numbers).max() > LARGE else numbers
 
