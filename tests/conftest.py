@@ -100,6 +100,7 @@ def global_state_kept(float64: None, fixed_seed: None) -> Iterator[None]:
         pyro.settings.set(**{name: value for name, value in before.items() if name in pyro.settings.get()})
         torch.set_default_dtype(before["default dtype"])
         torch.set_grad_enabled(before["gradients"])
+        torch.set_num_threads(before["threads"])
         pytest.fail("global state changed: " + ", ".join(f"{n}: {before[n]!r} -> {after[n]!r}" for n in changed))
 
 
@@ -134,6 +135,7 @@ def _global_state() -> dict[str, Any]:
         "default dtype": torch.get_default_dtype(),
         "default device": torch.get_default_device(),
         "gradients": torch.is_grad_enabled(),
+        "threads": torch.get_num_threads(),  # too many made tests that followed five times as long
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
         "validation in torch": torch.distributions.Distribution._validate_args,
         "parameter store": sorted(pyro.get_param_store().keys()),
