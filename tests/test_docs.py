@@ -22,7 +22,11 @@ PAGES = {
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 TOLERANCE = 0.05  # of numbers that a page shows: another machine's training is not bit for bit the same
 
-LONG = {"data.md", "how_to.md", "sensitivity.md", "summary.md"}  # what takes seconds even with training cut short
+# What takes a second and more even with training cut short.
+LONG = {
+    *("data.md", "how_to.md", "sensitivity.md", "speed.md", "summary.md", "your_data.md"),
+    *("latent_dependent.md", "not_miwae.md", "self_masking.md"),
+}
 
 
 def pages(some: list[Path]) -> pytest.MarkDecorator:

@@ -115,6 +115,7 @@ def check(data: Ratings) -> None:
             assert features.index.equals(pd.RangeIndex(data.shape[at]))
 
 
+@pytest.mark.slow
 def test_yahoo_r3(tmp_path: Path, yahoo_lines: dict[str, np.ndarray]) -> None:
     data = yahoo_r3(write_yahoo(tmp_path, yahoo_lines))
     check(data)

@@ -14,6 +14,7 @@ from pyro_mnar.experiments import Task, recommender, run_experiment
 from pyro_mnar.experiments.recommender_experiment import PUBLISHED, Truth, run, split
 
 
+@pytest.mark.slow
 def test_quick_runs_every_system_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run_experiment(recommender(quick=True), tmp_path, seeds=[0], progress=False)
     assert found["error"].eq("").all() and np.isfinite(found["value"]).all()

@@ -175,6 +175,7 @@ def test_networks_in_the_mechanism_and_few_features_are_trained_for_longer() -> 
     assert start_pair(GINA(table, mechanism=Constant, seed=0), MeanField(table, 3), table, CPU)
 
 
+@pytest.mark.slow
 def test_a_second_fit_and_one_that_has_no_checkpoint_yet_start_from_the_data_too(tmp_path: Path) -> None:
     table = Table.from_frame(shadowed(0, rows=100))
     pair = GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3, seed=0)

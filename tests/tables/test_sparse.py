@@ -329,6 +329,7 @@ def test_bounds_need_a_dense_table() -> None:
     same(Table.from_frame(sparse.frame, schema=sparse.schema, lower=lower), dense.bounded(lower=lower))
 
 
+@pytest.mark.slow
 def test_generating_and_comparing_need_no_dense_view(own_store: None) -> None:
     table = from_long(wide(), auxiliary=[], most_dense_cells=0)
     pairs = {str(dim): (GINA(table, latent_dim=dim, seed=0), PointNet(table, dim, seed=0)) for dim in (1, 2)}

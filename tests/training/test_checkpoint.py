@@ -139,13 +139,14 @@ def check_same(one: Fit, two: Fit) -> None:
     assert one.particle_gain == two.particle_gain and one.interrupted == two.interrupted
 
 
-COMPILED = pytest.param(
-    "compiled",
-    marks=[pytest.mark.slow, pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")],
-)
+MARKS: dict[str, Any] = {
+    "compiled": [pytest.mark.slow, pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")],
+    "at once": pytest.mark.slow,
+    "an automatic guide": pytest.mark.slow,
+}
 
 
-@pytest.mark.parametrize("name", [COMPILED if name == "compiled" else name for name in CASES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in CASES])
 def test_the_same_numbers_come_whenever_training_was_killed(
     name: str, kill: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
