@@ -16,7 +16,7 @@ from pyro_mnar.kinds.identifiers import check_levels
 from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.levels import Binary, Categorical, Ordinal
 from pyro_mnar.kinds.numbers import Continuous, Numbers, Positive
-from pyro_mnar.kinds.reading import are_whole, holds_words, numbers_of
+from pyro_mnar.kinds.reading import are_whole, holds_words, numbers_of, refuse_dates
 from pyro_mnar.kinds.registry import named
 
 MOST_LEVELS = 10  # of whole numbers that are taken for levels
@@ -102,15 +102,8 @@ def choice_of(
         kind, because = _inferred(values, column, num_observed, shape)
     else:
         kind, because = named(given, column), "declared"
-    if (
-        isinstance(kind, Numbers)
-        and not isinstance(kind, Datetime)
-        and pd.api.types.is_datetime64_any_dtype(values.dtype)
-    ):
-        raise ValueError(
-            f"column {column!r}: expected numbers for kind {kind.name!r}, got dates: their kind is 'datetime'; for a"
-            " number of days, subtract a date first"
-        )
+    if isinstance(kind, Numbers) and not isinstance(kind, Datetime):
+        refuse_dates(values, column, kind.name)
     learned = kind.learned(values, column)
     if learned.has_levels and not kind.levels:
         observed = int(values.notna().sum()) if num_observed is None else num_observed

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds.kind import is_near_whole
 from pyro_mnar.kinds.numbers import Numbers
-from pyro_mnar.kinds.reading import numbers_of, refuse
+from pyro_mnar.kinds.reading import numbers_of_kind, refuse
 from pyro_mnar.kinds.scales import Values
 from pyro_mnar.messages import shown
 
@@ -51,7 +51,7 @@ class Count(Numbers):
 
     def read(self, values: pd.Series, column: Hashable) -> Values:
         """Cells as float64; ValueError if one is negative or not whole."""
-        numbers = numbers_of(values, column)
+        numbers = numbers_of_kind(values, column, self.name)
         refuse(
             (numbers < 0) | (numbers != np.rint(numbers)) & ~np.isnan(numbers), values, column, "whole numbers from 0"
         )

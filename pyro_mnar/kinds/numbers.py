@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.kind import Kind
-from pyro_mnar.kinds.reading import numbers_of, refuse
+from pyro_mnar.kinds.reading import numbers_of_kind, refuse
 from pyro_mnar.kinds.scales import IDENTITY, Logarithm, Logit, Scale, Values
 from pyro_mnar.messages import is_one_of, shown
 
@@ -81,7 +81,7 @@ class Numbers:
 
     def read(self, values: pd.Series, column: Hashable) -> Values:
         """Cells as float64."""
-        return numbers_of(values, column)
+        return numbers_of_kind(values, column, self.name)
 
     def nearest(self, numbers: Values) -> Values:
         """As they are."""
@@ -162,7 +162,7 @@ class Positive(Continuous):
 
     def read(self, values: pd.Series, column: Hashable) -> Values:
         """Cells as float64; ValueError if one is not above zero."""
-        numbers = numbers_of(values, column)
+        numbers = numbers_of_kind(values, column, self.name)
         refuse(numbers <= 0, values, column, "numbers above 0 (kind 'positive')")
         return numbers
 
@@ -197,7 +197,7 @@ class Bounded(Continuous):
 
     def read(self, values: pd.Series, column: Hashable) -> Values:
         """Cells as float64; ValueError if one lies outside."""
-        numbers = numbers_of(values, column)
+        numbers = numbers_of_kind(values, column, self.name)
         outside = (numbers < self.lower) | (numbers > self.upper)
         refuse(outside, values, column, f"numbers from {self.lower} to {self.upper} (kind 'bounded')")
         return numbers

@@ -54,6 +54,21 @@ def numbers_of(values: pd.Series, name: Hashable) -> NDArray[np.float64]:
     return numbers
 
 
+def numbers_of_kind(values: pd.Series, name: Hashable, kind: str) -> NDArray[np.float64]:
+    """As :func:`numbers_of`, for a kind whose numbers are no days; ValueError of dates, too."""
+    refuse_dates(values, name, kind)
+    return numbers_of(values, name)
+
+
+def refuse_dates(values: pd.Series, name: Hashable, kind: str) -> None:
+    """ValueError if values are dates, where a kind expects numbers."""
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        raise ValueError(
+            f"column {name!r}: expected numbers for kind {kind!r}, got dates: their kind is 'datetime'; for a number of"
+            " days, subtract a date first"
+        )
+
+
 def are_whole(values: pd.Series) -> bool:
     """Whether numbers, none of them missing, are whole; infinity counts as such."""
     numbers = np.asarray(values)  # pandas 2 cannot round a sparse column

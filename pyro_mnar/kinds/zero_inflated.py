@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.numbers import Numbers
-from pyro_mnar.kinds.reading import numbers_of, refuse
+from pyro_mnar.kinds.reading import numbers_of_kind, refuse
 from pyro_mnar.kinds.scales import Scale, Values
 
 NEAR = 1e-4  # on the logarithm's scale: how near to the point of zero a number is zero
@@ -95,7 +95,7 @@ class ZeroInflated(Numbers):
 
     def read(self, values: pd.Series, column: Hashable) -> Values:
         """Cells as float64; ValueError if one is below zero."""
-        numbers = numbers_of(values, column)
+        numbers = numbers_of_kind(values, column, self.name)
         refuse(numbers < 0, values, column, "numbers from 0 (kind 'zero_inflated')")
         return numbers
 

@@ -159,6 +159,8 @@ def _filled(values: pd.Series, rows: NDArray[np.int_], numbers: NDArray[np.float
             new = new > 0.5
         else:  # an object column of booleans has gaps that only the nullable dtypes take
             values = values.astype("boolean").astype("Float64") if dtype.kind == "O" else values.astype(floating)
+    elif isinstance(dtype, pd.StringDtype):  # words would not have been read as numbers: it has none
+        values = values.astype(np.float64)
     elif pd.api.types.is_datetime64_any_dtype(dtype):
         new = dates_of(numbers, dtype).array
     elif pd.api.types.is_integer_dtype(dtype):

@@ -245,18 +245,17 @@ def test_the_anova_example_at_c_1_is_not_identified(seed: int):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_self_masking_with_a_shadow_variable_is_not_called_not_identified(seed: int):
-    rng = np.random.default_rng(seed)
+def test_self_masking_with_a_shadow_variable_is_not_called_not_identified():
+    rng = np.random.default_rng(0)
     u = rng.normal(size=2000)
     z = 0.8 * u + 0.6 * rng.normal(size=2000)
     x = z[:, None] * [1.0, -1.0, 0.8] + 0.45 * rng.normal(size=(2000, 3))
     x[rng.uniform(size=x.shape) > 1 / (1 + np.exp(2 * x - 1))] = np.nan
     table = Table.from_frame(pd.DataFrame(x, columns=["a", "b", "c"]).assign(u=u), auxiliary=["u"])
-    model = SelfMasking(table, latent_dim=1, seed=seed)
-    guide = ZeroImpute(table, 1, hidden=[32], seed=seed)
-    fitted = fit(model, guide, table, epochs=150, num_particles=10, seed=seed, progress=False)
-    frame = check_identifiability(fitted, table, epochs=80, num_particles=10, seed=seed, profile=seed == 0).to_frame()
+    model = SelfMasking(table, latent_dim=1, seed=0)
+    guide = ZeroImpute(table, 1, hidden=[32], seed=0)
+    fitted = fit(model, guide, table, epochs=100, num_particles=10, progress=False)
+    frame = check_identifiability(fitted, table, epochs=60, num_particles=10).to_frame()
     assert line(frame, "Definition 2.1")["verdict"] == "no sign against it"
     assert line(frame, "shadow")["verdict"] == "no sign against it"
     assert line(frame, "positivity")["verdict"] == "no sign against it"

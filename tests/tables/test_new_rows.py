@@ -84,6 +84,19 @@ class TestAGapWhereTrainingHadNone:
         assert impute(fitted("mask"), new, num_draws=1).mean()["full"].notna().all()
 
 
+@pytest.mark.parametrize("name", ["full", "visits", "income", "pain"])
+def test_dates_in_place_of_numbers_are_no_days(name: str) -> None:
+    new = training()[:3].assign(**{name: pd.to_datetime(["2021-01-01", None, "2021-01-02"])})
+    with pytest.raises(ValueError, match=f"column '{name}': expected numbers for kind .* got dates"):
+        draws_of(new)
+
+
+@pytest.mark.parametrize("dtype", ["str", "string", object])
+def test_a_column_without_a_value_may_be_one_of_words(dtype: Any) -> None:
+    new = training()[:3].assign(income=pd.Series([None] * 3, dtype=dtype))
+    assert (draws_of(new)[0]["income"].astype(float) > 0).all()
+
+
 class TestAWordThatNobodyKnew:
     def test_counts_as_another_where_it_is_modelled_and_is_kept(self) -> None:
         new = training().head(1).assign(town="z")
