@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 # Two workers, one thread each: torch would otherwise start a thread per core in each of them.
 # Doctests are found by import name (--pyargs), since models/ and guides/ are not named as they are imported.
 # Processes that tests start find bytecode, as those of an installed package do.
-PYTEST = OMP_NUM_THREADS=1 MPLBACKEND=Agg PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --quiet --numprocesses 2 \
+PYTEST = OMP_NUM_THREADS=1 MPLBACKEND=Agg PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --quiet --numprocesses 2 --dist worksteal \
 	--doctest-modules --pyargs $(TESTS)
 
 .DEFAULT_GOAL := help

@@ -49,11 +49,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", PYRO_HINTS)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first: two workers end together when what is left to share are quick ones."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """List the quick tests that are not quick, so that `make quick` stays what it says."""
     seconds: dict[str, float] = {}

@@ -102,7 +102,8 @@ def test_a_full_disk_is_one_line_and_the_earlier_run_stays(survey, tmp_path):
     assert run("impute", survey, "--out", tmp_path / "out", *QUICK) == 0
     before = check_whole(tmp_path / "out")
     survey.write_text(CSV + "70,1.25\n" * 3000)
-    command = f"ulimit -f 8; {sys.executable} -m pyro_mnar.cli impute {survey} --out {tmp_path / 'out'} --seed 1"
+    # -B: Python would keep bytecode of which the disk took a part.
+    command = f"ulimit -f 8; {sys.executable} -B -m pyro_mnar.cli impute {survey} --out {tmp_path / 'out'} --seed 1"
     done = subprocess.run(
         ["bash", "-c", f"trap '' XFSZ; {command} {' '.join(QUICK)}"], capture_output=True, text=True, timeout=120
     )

@@ -320,7 +320,10 @@ class TestFileOfRuns:
         assert done.returncode == 0, done.stderr
         assert int(done.stdout) == 10
 
-    def test_a_full_disk_is_one_error_and_the_finished_runs_stay(self, tmp_path: Path) -> None:
+    def test_a_full_disk_is_one_error_and_the_finished_runs_stay(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of which the disk would take a part
         run_experiment(toy(Adder("one", 1)), tmp_path, seeds=[0], progress=False)
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

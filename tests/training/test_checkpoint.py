@@ -391,8 +391,8 @@ def test_a_full_disk_is_one_clear_error_and_the_file_stays(kill: Callable[..., N
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
         fit(*of_functions(1), TABLE, checkpoint=sys.argv[1], resume=True, **OPTIONS)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), str(path)], capture_output=True, text=True, timeout=120
+    done = subprocess.run(  # -B: Python would keep bytecode of which the disk took a part
+        [sys.executable, "-B", "-c", textwrap.dedent(code), str(path)], capture_output=True, text=True, timeout=120
     )
     assert f"OSError: [Errno 27] checkpoint: cannot write {path}: File too large" in done.stderr.splitlines()[-1]
     assert path.read_bytes() == before and sorted(file.name for file in tmp_path.iterdir()) == ["c", "c.previous"]
