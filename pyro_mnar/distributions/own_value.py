@@ -16,9 +16,10 @@ from torch import Tensor
 from pyro_mnar.distributions.densities import log_density
 from pyro_mnar.distributions.levels import Levels
 from pyro_mnar.distributions.links import Link, link_of
+from pyro_mnar.distributions.meshes import can_be_integrated
 from pyro_mnar.distributions.probit_mixtures import PROBITS
 from pyro_mnar.distributions.self_masked import Line, SelfMasked, SelfMaskedNormal
-from pyro_mnar.distributions.self_masked_mesh import SelfMaskedByMesh, Unexplained, can_be_integrated
+from pyro_mnar.distributions.self_masked_mesh import SelfMaskedByMesh, Unexplained
 
 Row = Float[Tensor, "*batch rows columns"]
 
