@@ -17,10 +17,10 @@ from pyro_mnar.imputation.applicability import Applicability, average_applicable
 from pyro_mnar.imputation.deltas import Deltas, DeltaScale, Moved, moved
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.imputation.pooling import JointTest
+from pyro_mnar.imputation.ranges import beyond_seen
 from pyro_mnar.imputation.results import ImputedCells, joint_sample_size, mean_over
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.target import Target
-from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.completion import completed, with_derived, with_gaps_for, without_value
 from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.derived import computed
@@ -259,20 +259,7 @@ class Imputations(ImputedCells):
             A row for each such column: ``below`` and ``above``, the shares of its draws; ``least_seen`` and
             ``greatest_seen``; and ``said``, the same in a sentence, with a kind that keeps to zero where one does.
         """
-        rows = {}
-        for position in np.unique(self.cells[1]).tolist():
-            column = self.table.schema.columns[position]
-            if column.kind.has_levels or not np.isfinite([column.least, column.greatest]).all():
-                continue
-            draws = self.draws[:, self.cells[1] == position]
-            slack = 1e-9 * max(abs(column.least), abs(column.greatest))
-            below, above = (draws < column.least - slack).mean(), (draws > column.greatest + slack).mean()
-            if below or above:
-                said = _said(column, (draws < 0).mean(), below, above)
-                rows[column.name] = (below, above, column.least, column.greatest, said)
-        index = pd.Index(list(rows), name="column", tupleize_cols=False)
-        columns = ["below", "above", "least_seen", "greatest_seen", "said"]
-        return pd.DataFrame(list(rows.values()), index=index, columns=columns)
+        return beyond_seen(self.table.schema.columns, self.cells, self.draws)
 
     def plot(self, column: Hashable, ax: Any = None) -> Any:
         """A column's draws beside its observed values: :func:`pyro_mnar.plots.imputed_against_observed`; returns the
@@ -332,20 +319,6 @@ class Imputations(ImputedCells):
         unimputed = {name: codes for name, codes in schema.codes_of("na_values").items() if name not in schema.names}
         coded = with_gaps_for(with_gaps_for(frame, unimputed), schema.codes_of("not_applicable"))
         return computed(schema.derived, coded)
-
-
-def _said(column: Column, negative: float, below: float, above: float) -> str:
-    """Of draws outside the range seen, in a sentence."""
-    least, greatest = (str(column.labelled(np.array([end]))[0]) for end in (column.least, column.greatest))
-    if column.kind.name != "datetime":
-        least, greatest = f"{column.least:g}", f"{column.greatest:g}"
-    what = f"of {column.name}'s imputations are"
-    if negative and column.least >= 0 and column.kind.scale.lower < 0:
-        kind = "positive" if column.least > 0 else "zero_inflated" if not column.kind.is_whole else "count"
-        return f"{negative:.0%} {what} negative; nothing below {least} was seen: kinds={{{column.name!r}: {kind!r}}}"
-    if below >= above:
-        return f"{below:.0%} {what} below {least}, the least value seen"
-    return f"{above:.0%} {what} above {greatest}, the greatest value seen"
 
 
 def _counted(number: int, what: str) -> str:
