@@ -1,9 +1,12 @@
-"""What messages say of a value that should not have been given, whatever it is; every room may import it."""
+"""What may have been given in place of what was expected, whatever it is, and how a message shows it.
+
+Every room may import it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -44,6 +47,6 @@ def is_hashable(value: Any) -> bool:
     return True
 
 
-def is_real(value: Any) -> bool:
+def is_real(value: Any) -> TypeGuard[float]:
     """Whether a value is one real number, NumPy's included; infinity and NaN are, True is none."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)

@@ -150,7 +150,8 @@ def _check_same(first: str, one: Fit, second: str, other: Fit) -> None:
     for what, (left, right) in told.items():
         if left != right:
             raise ValueError(
-                f"{what}: expected the same in every fit, got {shown(left)} in {first!r} and {right!r} in {second!r}"
+                f"{what}: expected the same in every fit, got {shown(left)} in {first!r} and {shown(right)} in"
+                f" {second!r}"
             )
 
 

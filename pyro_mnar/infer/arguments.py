@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import is_real, shown
 
 GREATEST_SEED = 2**63 - 1  # that torch's generators take
 THREADS_PER_CORE = 16  # far beyond use; torch ends the process where the system refuses a thread
@@ -56,7 +56,7 @@ def positive_number(name: str, value: Any) -> float:
         TypeError: If it is no number; names the argument.
         ValueError: If it is zero or less, infinite or NaN.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if not is_real(value):
         raise TypeError(f"{name}: expected a number above 0, got {shown(value)}")
     is_finite = abs(value) <= sys.float_info.max if isinstance(value, int) else math.isfinite(value)
     if not (value > 0 and is_finite):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, ClassVar, TypeGuard
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.reading import numbers_of_kind, refuse
 from pyro_mnar.kinds.scales import IDENTITY, Logarithm, Logit, Scale, Values
-from pyro_mnar.messages import is_one_of, shown
+from pyro_mnar.messages import is_one_of, is_real, shown
 
 LEAST_NOISE = 1e-3  # of a column's standard deviation; keeps a perfect fit from an unbounded likelihood
 GREATEST_NOISE = 100.0  # of a logarithm, so that draws are finite
@@ -120,7 +120,7 @@ class Continuous(Numbers):
     def __post_init__(self) -> None:
         given = self.noise
         if not is_one_of(given, ("learned", "shared")) and not (
-            _is_number(given) and LEAST_NOISE < given <= GREATEST_NOISE
+            is_real(given) and LEAST_NOISE < given <= GREATEST_NOISE
         ):
             expected = f"'learned', 'shared' or more than {LEAST_NOISE} standard deviations, at most {GREATEST_NOISE:g}"
             raise ValueError(f"{type(self).__name__}, noise: expected {expected}, got {shown(given)}")
@@ -185,9 +185,9 @@ class Bounded(Continuous):
     def __post_init__(self) -> None:
         super().__post_init__()
         ends = self.lower, self.upper
-        if not (all(_is_number(end) and math.isfinite(end) for end in ends) and self.lower < self.upper):
+        if not (all(is_real(end) and math.isfinite(end) for end in ends) and self.lower < self.upper):
             raise ValueError(
-                f"Bounded: expected finite limits, lower below upper, got {shown(self.lower)} and {self.upper!r}"
+                f"Bounded: expected finite limits, lower below upper, got {shown(self.lower)} and {shown(self.upper)}"
             )
 
     @property
@@ -221,7 +221,3 @@ def told_whole(kind: Kind, numbers: Float[NDArray, " numbers"]) -> Kind:
     if getattr(kind, "whole", False) is not None or not (numbers == np.rint(numbers)).all():
         return kind
     return replace(kind, whole=True) if len(np.unique(numbers)) >= FEWEST_WHOLE else kind  # pyright: ignore
-
-
-def _is_number(given: object) -> TypeGuard[float]:
-    return isinstance(given, (int, float, np.number)) and not isinstance(given, bool)

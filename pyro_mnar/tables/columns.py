@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.dtypes import plain
 from pyro_mnar.kinds.reading import cell, numbers_of, row_label
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import is_real, shown
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _check_units(column: Column | Auxiliary) -> None:
     """ValueError unless the units of a column, which a file may hold, are numbers to subtract and to divide by."""
     for one in fields(column):
         value = getattr(column, one.name)
-        if one.type == "float" and (isinstance(value, bool) or not isinstance(value, (int, float, np.number))):
+        if one.type == "float" and not is_real(value):
             raise ValueError(f"column {column.name!r}, {one.name}: expected a number, got {shown(value)}")
     if not (np.isfinite([column.mean, column.std]).all() and column.std > 0):
         got = f"{column.mean!r} and {column.std!r}"

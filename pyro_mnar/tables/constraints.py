@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import is_real, shown
 
 Values = Mapping[Hashable, Float[NDArray, "*rows"]]  # numbers in the user's units, by column; NaN where missing
 
@@ -70,7 +70,7 @@ class SumsTo:
         parts = tuple(parts)
         if len(parts) < 2:
             raise ValueError(f"SumsTo: expected at least two parts, got {list(parts)!r}")
-        is_number = isinstance(total, (int, float, np.number)) and not isinstance(total, bool)
+        is_number = is_real(total)
         if is_number and not np.isfinite(total):
             raise ValueError(f"SumsTo: expected a finite total, got {total}")
         _refuse_twice("SumsTo", parts if is_number else (*parts, total))
@@ -83,7 +83,7 @@ class SumsTo:
     @property
     def is_number(self) -> bool:
         """Whether the total is a number, and no column."""
-        return isinstance(self.total, (int, float, np.number)) and not isinstance(self.total, bool)
+        return is_real(self.total)
 
     @property
     def columns(self) -> tuple[Hashable, ...]:

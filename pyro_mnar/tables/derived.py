@@ -144,7 +144,7 @@ def _arguments(
     seen = gaps[name].dropna().to_numpy(dtype=np.float64)
     is_whole = (seen == np.rint(seen)).all()
     if column is not None:  # what training rows say counts, however few the new ones
-        is_whole = column.kind.holds_integers or getattr(column.kind, "whole", False)
+        is_whole = column.kind.holds_integers or column.kind.is_whole
         ends = np.array([column.least, column.greatest])
         seen = np.concatenate([seen, ends[np.isfinite(ends)]])
     if not len(seen):

@@ -1,10 +1,9 @@
 """Which of several missing arguments follows from a derived value that was seen, once the others are drawn.
 
 Of d = g(a, b), seen where a and b are missing, imputation draws b and solves for a
-(:mod:`pyro_mnar.imputation.row_conditions`).  The argument that is solved for has a density, and over what it can be
-expected to be, on the line that its kind is modelled on, g is monotone in it whatever the others are: one value and no
-other gives d.  Of several such the one over whose values d changes
-the most: the others then say the least about it, and few draws are wasted.
+(:mod:`pyro_mnar.imputation.row_conditions`).  The argument that is solved for has a density, and g is monotone in it
+over all that it can be expected to be, whatever the others are: one value and no other gives d.  Of several such it is
+the one over whose values d changes most: the others then say the least about it, and few draws are wasted.
 """
 
 from __future__ import annotations
@@ -254,6 +253,6 @@ def _preferred(one: Derived, schema: Schema, frame: pd.DataFrame) -> list[int]:
         is_number = pd.api.types.is_numeric_dtype(plain(frame[column.name]).dtype)
         if column.name in others and is_number and not column.kind.is_discrete and not column.is_constant:
             change = OneArgument(one, column, context).change()
-            is_whole = getattr(column.kind, "whole", False) or pd.api.types.is_integer_dtype(dtype)
+            is_whole = column.kind.is_whole or pd.api.types.is_integer_dtype(dtype)
             found += [(not is_whole, change, at)] if change else []
     return [at for *_, at in sorted(found)]

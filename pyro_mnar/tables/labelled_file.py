@@ -17,6 +17,7 @@ import pandas as pd
 from jaxtyping import Int
 from numpy.typing import NDArray
 
+from pyro_mnar.messages import is_real
 from pyro_mnar.tables.frame_files import filled_rows
 
 
@@ -168,4 +169,4 @@ def _range(one: Any) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, pd.Timestamp):
         return value.to_pydatetime()
-    return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else value
+    return float(value) if is_real(value) else value

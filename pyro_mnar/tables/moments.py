@@ -93,34 +93,25 @@ class RunningMoments:
 
 
 @dataclass
-class RunningSkewness:
-    """Skewness of numbers that come in chunks (Pebay 2008, equation 3.3 of order three).
+class RunningSkewness(RunningMoments):
+    """Skewness, too, of numbers that come in chunks (Pebay 2008, equation 3.3 of order three).
 
     Attributes:
-        count: How many there were.
-        mean: Their mean.
-        squares: Sum of their squared deviations from it.
         cubes: Sum of their cubed deviations.
     """
 
-    count: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
     cubes: float = 0.0
 
     def add(self, numbers: Float[NDArray, " numbers"]) -> None:
         """Take in another chunk."""
         n, m = self.count, numbers.size
-        if not m:
-            return
-        numbers = _wide(numbers)
-        mean = numbers.mean()
-        away, step, total = numbers - mean, mean - self.mean, n + m
-        squares, cubes = (away**2).sum(), (away**3).sum()
-        self.cubes += cubes + step**3 * n * m * (n - m) / total**2 + 3 * step * (n * squares - m * self.squares) / total
-        self.squares += squares + step**2 * n * m / total
-        self.mean += step * m / total
-        self.count = total
+        if m:
+            wide = _wide(numbers)
+            mean = wide.mean()
+            away, step, total = wide - mean, mean - self.mean, n + m
+            of_both = step**3 * n * m * (n - m) / total**2 + 3 * step * (n * (away**2).sum() - m * self.squares) / total
+            self.cubes += (away**3).sum() + of_both
+        super().add(numbers)
 
     @property
     def skewness(self) -> float:

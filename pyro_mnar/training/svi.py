@@ -26,7 +26,7 @@ from pyro_mnar.infer.memory import COPIES_OF_A_STEP, check_room
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.parameters import module_parameters
 from pyro_mnar.infer.session import Session
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import is_real, shown
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.bootstrap import SHARE_OF_RATE, bootstrap_epochs, bootstrapped, refuse_posterior
@@ -266,8 +266,7 @@ def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Tab
         if held_out.schema != table.schema or held_out.dtype != table.dtype:
             raise ValueError("held_out: expected the table's own schema and type; make it with table.new_rows(frame)")
         return table, held_out
-    is_number = isinstance(held_out, (int, float, np.number)) and not isinstance(held_out, bool)
-    if not is_number or not 0 <= held_out < 1:
+    if not (is_real(held_out) and 0 <= held_out < 1):
         raise ValueError(f"held_out: expected a share from 0 to below 1, or a Table, got {shown(held_out)}")
     count = round(held_out * len(table))
     if count == 0:

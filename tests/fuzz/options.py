@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pyro_mnar import InOrder, MissingnessGraph, SumsTo, mechanisms
 from pyro_mnar.kinds import KINDS, Binary, Bounded, Categorical, Continuous, Count, Ordinal, ZeroInflated
+from pyro_mnar.messages import is_hashable
 
 NAN, INF = float("nan"), float("inf")
 JUNK = [
@@ -24,14 +25,6 @@ NUMBERS = st.one_of(st.integers(-5, 20), st.floats(-5, 5), st.floats(), JUNKS)
 FORMULAS = ["a", "a + b", "a / b", "log(a)", "exp(a) * 2", "a ** b", "a == 1", "a > 0 & b < 3", "a +", "(", "import os",
             "__import__('os')", "a.b", "a[0]", "c * 2", "-a", "1", "'x'", "a == 'a'", "sqrt(a)", "a b", "a @ b", "not a",
             "(" * 300, "a" + "+a" * 400, "9**9**9", "a // 0", "lambda: 1", "a if b else c", "a.isna()", "abs(a)"]  # fmt: skip
-
-
-def hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
 
 
 def some_names(names: list[Any]) -> st.SearchStrategy[list[Any]]:
@@ -57,7 +50,7 @@ def kinds() -> st.SearchStrategy[Any]:
 
 def by_name(names: list[Any], values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """A mapping from columns, or one value for all."""
-    return st.one_of(st.lists(st.tuples(one_name(names).filter(hashable), values), max_size=3).map(dict), values)
+    return st.one_of(st.lists(st.tuples(one_name(names).filter(is_hashable), values), max_size=3).map(dict), values)
 
 
 def conditions(names: list[Any], num_rows: int) -> st.SearchStrategy[Any]:
@@ -80,7 +73,7 @@ def row_conditions(names: list[Any]) -> st.SearchStrategy[Any]:
         except (ValueError, TypeError):
             return "a <= b"
 
-    pairs = st.lists(one_name(names).filter(hashable), min_size=2, max_size=3)
+    pairs = st.lists(one_name(names).filter(is_hashable), min_size=2, max_size=3)
     return st.lists(
         st.one_of(
             pairs.map(lambda p: made(InOrder, *p)),

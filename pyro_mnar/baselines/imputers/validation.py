@@ -16,8 +16,8 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
+from pyro_mnar.baselines.imputers.self_masked_mixture import signs_of
 from pyro_mnar.baselines.protocol import Imputer
-from pyro_mnar.messages import shown
 from pyro_mnar.tables.table import Table
 
 
@@ -45,9 +45,7 @@ def hide_further(table: Table, sign: int | Sequence[int] = -1, *, share: float =
         ValueError: If an argument is out of range, or no incomplete column has seen values that can be hidden.
     """
     columns = table.schema.columns
-    signs = [sign] * len(columns) if isinstance(sign, int) else list(sign)
-    if len(signs) != len(columns) or not set(signs) <= {-1, 1}:
-        raise ValueError(f"sign: expected -1 or 1, once or for each of {len(columns)} columns, got {shown(sign)}")
+    signs = signs_of(sign, len(columns))
     if not 0 < share < 1:
         raise ValueError(f"share: expected more than 0 and less than 1, got {share}")
     frame, values = table.frame.copy(), _numbers_of(table)
