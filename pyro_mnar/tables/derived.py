@@ -7,7 +7,6 @@ other gives what was seen; where several are, imputation draws from those that g
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +17,10 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.dtypes import plain
-from pyro_mnar.kinds.reading import numbers_of, row_label
+from pyro_mnar.kinds.reading import numbers_of
 from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.row_functions import RowFunction
 
-TOLERANCE = 0.01  # share by which a derived value may differ from its formula: people round
 GRID = 400  # intervals in which an argument is sought
 BISECTIONS = 60
 BEYOND = 10.0  # times the greatest argument seen, or the range beyond its ends
@@ -107,29 +105,6 @@ def computed(derived: Sequence[Derived], completed: pd.DataFrame) -> dict[Hashab
             arguments = pd.DataFrame({name: plain(completed[name]) for name in one.formula.names})
             found[one.column] = one.formula.numbers(arguments, one.what)
     return found
-
-
-def warn_of_others(one: Derived, gaps: pd.DataFrame, *, stacklevel: int) -> None:
-    """Name derived values that are not what the formula gives, by more than rounding.
-
-    Args:
-        one: The derived column.
-        gaps: The rows, in plain dtypes, missing values as gaps.
-        stacklevel: Of the warning, as seen from the caller.
-    """
-    target, formula = numbers_of(plain(gaps[one.column]), one.column), one.formula.numbers(gaps, one.what)
-    known = ~np.isnan(target) & ~np.isnan(formula)
-    largest = np.max(np.abs(target[known]), initial=0.0)
-    # What is small is rounded to the digits that the largest have.
-    slack = TOLERANCE * np.maximum(np.maximum(np.abs(formula), np.abs(target)), TOLERANCE * largest)
-    wrong = known & (np.abs(formula - target) > slack)
-    if wrong.any():
-        at = int(wrong.argmax())
-        warnings.warn(
-            f"{one.what}: {one.formula} gives {formula[at]:g} in row {row_label(gaps, at)!r}, where {target[at]:g}"
-            f" stands ({int(wrong.sum())} such rows); what was seen stays",
-            stacklevel=stacklevel + 1,
-        )
 
 
 def _arguments(

@@ -22,8 +22,9 @@ from pyro_mnar.tables.columns import Column, OtherColumn
 from pyro_mnar.tables.completion import completed
 from pyro_mnar.tables.constraints import RowConstraint, checked
 from pyro_mnar.tables.dense import DenseStorage
-from pyro_mnar.tables.derived import Derived, derived_of, solved, warn_of_others
+from pyro_mnar.tables.derived import Derived, derived_of, solved
 from pyro_mnar.tables.derived_arguments import following, warn_of_unused
+from pyro_mnar.tables.formula_evidence import check_formula
 from pyro_mnar.tables.frame_schema import schema_of_frame
 from pyro_mnar.tables.frames import (
     Cells,
@@ -188,7 +189,7 @@ def _solved(
     """Values of modelled columns that follow from derived ones, by column, NaN elsewhere."""
     for one in formulas:
         if one.column in gaps.columns:
-            warn_of_others(one, gaps, stacklevel=5)
+            check_formula(one, gaps, is_training=schema is None, stacklevel=5)
     modelled = [name for name in gaps.columns if name not in others] if schema is None else schema.names
     return solved(formulas, gaps, modelled, {column.name: column for column in schema.columns} if schema else {})
 

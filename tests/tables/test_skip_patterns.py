@@ -225,7 +225,7 @@ class TestADerivedColumn:
 
     def test_warns_of_what_its_formula_does_not_give(self) -> None:
         frame = frame_of(a=[1, 2, 3, None], b=[2, 4, 7, 8], x=[1, 2, 3, 4])
-        with pytest.warns(UserWarning, match=r"'b': 2 \* a gives 6 in row 2, where 7 stands \(1 such rows\)"):
+        with pytest.warns(UserWarning, match=r"'b': 2 \* a gives 6 in row 2, where 7 stands \(1 such rows of 3\)"):
             Table.from_frame(frame, auxiliary=["x"], derived={"b": "2 * a"})
 
     def test_is_refused_where_it_cannot_be(self) -> None:
