@@ -22,13 +22,13 @@ from pyro_mnar.models.factor_count import number_of_factors
 from pyro_mnar.models.factor_em import (
     Cells,
     Factors,
-    Probits,
+    OwnLogOdds,
     canonical,
     expected_without_own,
     fit_factors,
     posterior,
 )
-from pyro_mnar.models.mechanism_start import first_probits, is_told, own_values, put_mechanism
+from pyro_mnar.models.mechanism_start import is_told, own_log_odds, own_values, put_mechanism
 from pyro_mnar.nn import ResidualMLP
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise, MixedLikelihood
 from pyro_mnar.nn.networks import unconstrained_positive
@@ -40,7 +40,8 @@ LEAST_ROWS = 20
 FARTHEST = 5.0  # standard deviations; a value beyond says no more than one there
 WIDTH_OF_COPY = 0.05  # standard deviation of a latent that copies U
 IDLE = 0.05  # of its random start, what a latent that the data do not speak for keeps
-ROUNDS_BEFORE, ROUNDS = 8, 25  # of EM: before slopes are looked for, and in all
+ROUNDS_BEFORE, ROUNDS = 8, 24  # of EM: before slopes are looked for, and after
+TURNS = 3  # slopes and EM take turns
 
 Matrix = Float[NDArray, "_ _"]
 
@@ -82,28 +83,33 @@ def start_from_data(
         fixed[positions] = np.exp(2 * log_noise.double().cpu().numpy())
     count = number_of_factors(x, seen, u, latents - width)
 
-    def fitted(probits: Probits, rounds: int) -> tuple[Factors, Cells]:
-        factors, cells = fit_factors(
+    def fitted(of_own: OwnLogOdds, rounds: int, first: tuple[Factors, Cells] | None) -> tuple[Factors, Cells]:
+        return fit_factors(
             x,
             seen,
             u,
             count,
             variance=fixed,
-            probits=probits,
+            of_own=of_own,
             masked=gaps,
             shrinkage=float(latents) if shrinkage else 1.0,
             rounds=rounds,
+            first=first,
         )
-        return canonical(factors), cells
 
-    probits: Probits | None = Probits(np.zeros(batch.num_columns), np.zeros(batch.num_columns))
+    of_own: OwnLogOdds | None = OwnLogOdds(np.zeros(batch.num_columns), np.zeros(batch.num_columns))
     own = own_values(mechanism, batch.num_columns)
+    factors, cells = fitted(of_own, ROUNDS_BEFORE, None)
     if own.parents.any():
-        factors, cells = fitted(probits, ROUNDS_BEFORE)
-        probits = first_probits(own, expected_without_own(factors, u, cells), batch, middles or {})
-        if probits is None:
-            return None
-    factors, cells = fitted(probits, ROUNDS)
+        for turn in range(TURNS):
+            expected = expected_without_own(factors, u, cells)
+            of_own = own_log_odds(own, expected, batch, middles or {}, of_own if turn else None)
+            if of_own is None:
+                return None
+            factors, cells = fitted(of_own, ROUNDS // TURNS, (factors, cells))
+    else:
+        factors, cells = fitted(of_own, ROUNDS, (factors, cells))
+    factors = canonical(factors)
 
     loadings = np.zeros((batch.num_columns, latents))
     loadings[:, : width + count] = np.concatenate([factors.of_covariates, factors.loadings], axis=1)
@@ -112,7 +118,7 @@ def start_from_data(
         if isinstance(prior, LinearNormal):
             _put_prior(prior)
         if mechanism is not None:
-            put_mechanism(mechanism, probits, own, batch)
+            put_mechanism(mechanism, of_own, own, batch)
     copies, variance = np.zeros((len(u), latents)), np.ones(latents)
     copies[:, :width], variance[:width] = u, WIDTH_OF_COPY**2
     found = posterior(loadings, copies @ loadings.T + factors.offset, factors.variance, cells, variance)

@@ -1,10 +1,11 @@
 """Maximum likelihood of a linear-Gaussian model of a table whose values may mask themselves, by EM.
 
-    x_d = β_dᵀu + b_d + λ_dᵀf + √ψ_d e_d,    f ~ N(0, I),    P(R_d = 0 | x_d) = Φ(-(a_d + s_d x_d))
+    x_d = β_dᵀu + b_d + λ_dᵀf + √ψ_d e_d,    f ~ N(0, I),    P(R_d = 0 | x_d) = σ(-(a_d + s_d x_d))
 
 Factor analysis with covariates, of rows with gaps.  Gaps that nothing in their own value causes are left out of a row;
-those that it does cause have a factor Φ in the posterior of f, which expectation propagation replaces by a normal one
-(Minka 2001), so that no round draws anything.
+those that it does cause have a factor σ in the posterior of f, which expectation propagation replaces by a normal one
+(Minka 2001), so that no round draws anything.  Its moments are those of a mixture of probits
+(:mod:`pyro_mnar.distributions.probit_mixtures`).
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from pyro_mnar.graphs.gap_evidence import inverse_mills
+from pyro_mnar.distributions.probit_mixtures import PROBITS, mixed
 
 DAMPING = 0.7  # share of the new approximation in each round
 LEAST_VARIANCE = 2.5e-3  # of a column's noise: 0.05 standard deviations
 
 
-class Probits(NamedTuple):
-    """How a column's own value decides on its gaps: P(R_d = 1 | x_d) = Φ(a_d + s_d x_d); no part where s_d is zero.
+class OwnLogOdds(NamedTuple):
+    """How a column's own value decides on its gaps: P(R_d = 1 | x_d) = σ(a_d + s_d x_d); no part where s_d is zero.
 
     Attributes:
         intercept: a; ``(columns,)``.
@@ -61,6 +63,18 @@ class Cells(NamedTuple):
     precision: Float[NDArray, "rows columns"]
 
 
+class Expected(NamedTuple):
+    """The law of each cell given the rest of its row, normal.
+
+    Attributes:
+        mean: ``(rows, columns)``.
+        variance: ``(rows, columns)``.
+    """
+
+    mean: Float[NDArray, "rows columns"]
+    variance: Float[NDArray, "rows columns"]
+
+
 class Posterior(NamedTuple):
     """Normal posterior of latents.
 
@@ -80,12 +94,13 @@ def fit_factors(
     num_factors: int,
     *,
     variance: Float[NDArray, " columns"],
-    probits: Probits,
+    of_own: OwnLogOdds,
     masked: Bool[NDArray, "rows columns"],
     shrinkage: float = 0.0,
     rounds: int = 30,
+    first: tuple[Factors, Cells] | None = None,
 ) -> tuple[Factors, Cells]:
-    """Estimate the factors from where the principal components of the seen values put them.
+    """Estimate the factors, by default from where the principal components of the seen values put them.
 
     Args:
         x: Standardised values, any number in the gaps.
@@ -93,25 +108,30 @@ def fit_factors(
         covariates: u, complete; of spread about one.
         num_factors: Width of f.
         variance: ψ where it is fixed, NaN where it is estimated.
-        probits: Mechanisms of columns that mask themselves; held.
+        of_own: Mechanisms of columns that mask themselves; held.
         masked: Gaps that these mechanisms explain.
         shrinkage: Precision of a normal prior on λ and β.
         rounds: Of EM.
+        first: What an earlier call gave, to go on from.
 
     Returns:
         The parameters, and what the last round knew of each cell.
     """
     x = np.where(seen, x, 0.0)
-    masked = masked & (probits.slope != 0)
-    factors = _first_factors(x, seen, covariates, num_factors, variance, shrinkage)
-    site_value, site_precision = np.zeros_like(x), np.zeros_like(x)
-    cells = Cells(x, np.where(seen, np.inf, 0.0))
+    masked = masked & (of_own.slope != 0)
+    if first is None:
+        factors = _first_factors(x, seen, covariates, num_factors, variance, shrinkage)
+        cells = Cells(x, np.where(seen, np.inf, 0.0))
+    else:
+        factors, cells = first
+    site_precision = np.where(seen, 0.0, cells.precision)
+    site_value = site_precision * cells.value
     ones = np.ones((len(x), 1))
     for _ in range(rounds):
         level = covariates @ factors.of_covariates.T + factors.offset
         found = posterior(factors.loadings, level, factors.variance, cells)
         if masked.any():
-            new = _sites(factors, level, found, cells, masked, probits)
+            new = _sites(factors, level, found, cells, masked, of_own)
             site_precision = np.where(masked, (1 - DAMPING) * site_precision + DAMPING * new[1], 0.0)
             site_value = np.where(masked, (1 - DAMPING) * site_value + DAMPING * new[0], 0.0)
             safe = np.where(site_precision > 0, site_precision, 1.0)
@@ -161,9 +181,7 @@ def canonical(factors: Factors) -> Factors:
     return factors._replace(loadings=factors.loadings @ turn.T)
 
 
-def expected_without_own(
-    factors: Factors, covariates: Float[NDArray, "rows covariates"], cells: Cells
-) -> Float[NDArray, "rows columns"]:
+def expected_without_own(factors: Factors, covariates: Float[NDArray, "rows covariates"], cells: Cells) -> Expected:
     """What the rest of its row makes one expect of each cell."""
     level = covariates @ factors.of_covariates.T + factors.offset
     found = posterior(factors.loadings, level, factors.variance, cells)
@@ -171,7 +189,7 @@ def expected_without_own(
     spread = np.einsum("nij,di,dj->nd", found.covariance, factors.loadings, factors.loadings, optimize=True)
     weight = _weights(factors.variance, cells)
     own = np.minimum(weight * spread, 1 - 1e-6)
-    return level + (mean - own * (cells.value - level)) / (1 - own)
+    return Expected(level + (mean - own * (cells.value - level)) / (1 - own), spread / (1 - own) + factors.variance)
 
 
 def _weights(variance: Float[NDArray, " columns"], cells: Cells) -> Float[NDArray, "rows columns"]:
@@ -238,14 +256,14 @@ def _sites(
     found: Posterior,
     cells: Cells,
     masked: Bool[NDArray, "rows columns"],
-    probits: Probits,
+    of_own: OwnLogOdds,
 ) -> tuple[Float[NDArray, "rows columns"], Float[NDArray, "rows columns"]]:
-    """Precision times mean, and precision, of the normal that stands for each gap's Φ."""
+    """Precision times mean, and precision, of the normal that stands for each gap's σ."""
     value, precision = np.zeros_like(level), np.zeros_like(level)
     weight = _weights(factors.variance, cells)
     for column in np.flatnonzero(masked.any(0)):
         rows = masked[:, column]
-        loading, psi, slope = factors.loadings[column], factors.variance[column], probits.slope[column]
+        loading, psi, slope = factors.loadings[column], factors.variance[column], of_own.slope[column]
         mean = level[rows, column] + found.mean[rows] @ loading
         spread = np.einsum("nij,i,j->n", found.covariance[rows], loading, loading)
         own = weight[rows, column]
@@ -253,11 +271,10 @@ def _sites(
         cavity = spread / without
         mean = (mean - own * spread * cells.value[rows, column]) / without
         total = cavity + psi
-        root = np.sqrt(1 + slope**2 * total)
-        t = -(probits.intercept[column] + slope * mean) / root
-        mills = inverse_mills(t)
-        new_mean = mean - total * slope / root * mills
-        shrunk = np.clip(1 - total * slope**2 / root**2 * mills * (mills + t), 1e-4, 1 - 1e-9)
+        predictor = torch.as_tensor(-(of_own.intercept[column] + slope * mean))
+        missing = mixed(predictor, torch.as_tensor(slope**2 * total), PROBITS["logit"])
+        new_mean = mean - total * slope * missing.slope().numpy()
+        shrunk = np.clip(1 + total * slope**2 * missing.curvature().numpy(), 1e-4, 1 - 1e-9)
         precision[rows, column] = (1 / shrunk - 1) / total
         value[rows, column] = (new_mean / shrunk - mean) / total
     return value, precision

@@ -1,5 +1,5 @@
 """Where ``fit(start="data")`` lets mechanisms start: intercepts from shares, slopes in complete columns by logistic
-regression, slopes in own values from the law of a column given what the others say of it.
+regression, slopes in own values at the maximum of the law of a column given what the others say of it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pyro_mnar.graphs.gap_evidence import LOGIT_OF_PROBIT, gap_evidence, logistic_regression
-from pyro_mnar.graphs.likely import STEEPEST, says_something
+from pyro_mnar.graphs.gap_evidence import logistic_regression
+from pyro_mnar.graphs.likely import says_something
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.mechanisms.declared import Constant, SelfMasking
-from pyro_mnar.models.factor_em import Probits
+from pyro_mnar.models.factor_em import Expected, OwnLogOdds
+from pyro_mnar.models.own_value_fit import LEAST_SLOPE, fit_own_value
 from pyro_mnar.nn.networks import inverse_softplus
 from pyro_mnar.tables.batch import Batch
 
-LEAST_SLOPE = 0.1  # log-odds per standard deviation
 LEAST_SHARE = 1e-3
 
 
@@ -79,9 +79,9 @@ def own_values(mechanism: nn.Module | None, columns: int) -> OwnValues:
     return OwnValues(np.zeros(columns, bool), np.full(columns, np.nan), np.zeros(columns, int))
 
 
-def first_probits(
-    own: OwnValues, told: Float[NDArray, "rows columns"], batch: Batch, middles: Mapping[int, float]
-) -> Probits | None:
+def own_log_odds(
+    own: OwnValues, expected: Expected, batch: Batch, middles: Mapping[int, float], first: OwnLogOdds | None = None
+) -> OwnLogOdds | None:
     """Mechanisms of own values, each given what the other columns say of the column.
 
     None where a slope that is to be learned is not told: by a column of few values or gaps, or by free slopes of
@@ -89,9 +89,10 @@ def first_probits(
 
     Args:
         own: Which columns have one.
-        told: What the rest of its row makes one expect of each cell.
+        expected: The law of each cell given the rest of its row.
         batch: The rows.
         middles: Where the log-odds of known slopes are zero, as far as that is known, by position.
+        first: Earlier ones, to go on from.
     """
     columns = batch.num_columns
     x, seen = batch.x.double().cpu().numpy(), batch.mask.cpu().numpy()
@@ -99,33 +100,35 @@ def first_probits(
     intercept, slope = np.zeros(columns), np.zeros(columns)
     for at in np.flatnonzero(own.parents & gaps.any(0)).tolist():
         used = seen[:, at] | gaps[:, at]
-        values, is_seen = x[used, at], seen[used, at]
-        if not own.learned[at]:
-            slope[at] = own.known[at] / LOGIT_OF_PROBIT
-            is_known = at in middles
-            intercept[at] = -slope[at] * middles[at] if is_known else _level(slope[at], told[used, at], is_seen)
-            continue
-        if not says_something(values[is_seen], ~is_seen):
+        values, is_seen, is_learned = x[used, at], seen[used, at], bool(own.learned[at])
+        if is_learned and not says_something(values[is_seen], ~is_seen):
             return None
-        found = gap_evidence(values, is_seen, told[used][:, [at]])
-        steep = float(np.clip(found.slope, -STEEPEST, STEEPEST))
-        if own.sign[at]:
-            steep = own.sign[at] * max(own.sign[at] * steep, LEAST_SLOPE)
-        slope[at] = steep / LOGIT_OF_PROBIT
-        intercept[at] = -slope[at] * found.middle
+        if at in middles and not is_learned:
+            slope[at], intercept[at] = own.known[at], -own.known[at] * middles[at]
+            continue
+        found = fit_own_value(
+            values,
+            is_seen,
+            expected.mean[used, at],
+            expected.variance[used, at],
+            sign=int(own.sign[at]) if is_learned else 0,
+            slope=None if is_learned else float(own.known[at]),
+            first=None if first is None else float(first.slope[at]),
+        )
+        slope[at], intercept[at] = found.slope, found.intercept
     free = np.sign(slope[own.learned & gaps.any(0) & (own.sign == 0)])
-    return Probits(intercept, slope) if abs(free.sum()) == len(free) else None
+    return OwnLogOdds(intercept, slope) if abs(free.sum()) == len(free) else None
 
 
-def put_mechanism(mechanism: nn.Module, probits: Probits, own: OwnValues, batch: Batch) -> None:
+def put_mechanism(mechanism: nn.Module, of_own: OwnLogOdds, own: OwnValues, batch: Batch) -> None:
     """Set the parameters of a mechanism that is told."""
     modelled = batch.mask_modelled.double()
     count = modelled.sum(0).clamp_min(1.0)
     share = ((batch.mask * modelled).sum(0) / count).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
     intercept = torch.logit(share)
-    slope = torch.as_tensor(probits.slope * LOGIT_OF_PROBIT).to(intercept)
+    slope = torch.as_tensor(of_own.slope).to(intercept)
     has_slope = slope != 0
-    intercept = torch.where(has_slope, torch.as_tensor(probits.intercept * LOGIT_OF_PROBIT).to(intercept), intercept)
+    intercept = torch.where(has_slope, torch.as_tensor(of_own.intercept).to(intercept), intercept)
     if isinstance(mechanism, GraphMechanism):
         _put_given(mechanism, intercept, batch)
         _put_own(mechanism.raw_own_slope, slope, own)
@@ -151,14 +154,3 @@ def _put_given(mechanism: GraphMechanism, intercept: Float[Tensor, " columns"], 
         found = logistic_regression(seen, inputs[rows][:, chosen].cpu().numpy())
         mechanism.raw_other_slope[at, chosen] = torch.as_tensor(found.slopes).to(mechanism.raw_other_slope)
         intercept[at] = found.intercept
-
-
-def _level(slope: float, told: Float[NDArray, " rows"], seen: Bool[NDArray, " rows"]) -> float:
-    """Intercept under which a known slope gives as many gaps as there are."""
-    from scipy.optimize import brentq
-    from scipy.special import ndtr
-
-    total = np.hypot(1.0, slope)
-    far = 10 * (1 + abs(slope))
-    wanted = np.clip(seen.mean(), LEAST_SHARE, 1 - LEAST_SHARE)
-    return float(brentq(lambda a: ndtr((a + slope * told) / total).mean() - wanted, -far, far))

@@ -81,10 +81,19 @@ class Mixed(NamedTuple):
 
     def slope(self) -> Float[Tensor, "*shape"]:
         """The derivative of the logarithm by m."""
+        inner = self._pulls().sum(-1)
+        return torch.where(self.flipped, 1 - inner, inner)
+
+    def curvature(self) -> Float[Tensor, "*shape"]:
+        """The second derivative of the logarithm by m."""
+        pulls = self._pulls()
+        return -(pulls * self.bounds * self.scaled).sum(-1) - pulls.sum(-1).square()
+
+    def _pulls(self) -> Float[Tensor, "*shape components"]:
+        """Derivatives of the terms by their means, over the sum."""
         log_density = -0.5 * self.bounds.square() - 0.5 * math.log(2 * math.pi)
         ratio = (log_density - torch.special.log_ndtr(self.bounds)).exp()
-        inner = (self.log_terms().softmax(-1) * ratio * self.scaled).sum(-1)
-        return torch.where(self.flipped, 1 - inner, inner)
+        return self.log_terms().softmax(-1) * ratio * self.scaled
 
 
 def mixed(m: Float[Tensor, "*shape"], s_squared: Float[Tensor, "*s"], probits: Probits) -> Mixed:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.special import expit
 from scipy.stats import norm
 
 from pyro_mnar.models.factor_count import number_of_factors
 from pyro_mnar.models.factor_em import (
     Cells,
     Factors,
-    Probits,
+    OwnLogOdds,
     canonical,
     expected_without_own,
     fit_factors,
@@ -19,8 +20,8 @@ from pyro_mnar.models.factor_em import (
 )
 
 
-def plain(columns: int) -> Probits:
-    return Probits(np.zeros(columns), np.zeros(columns))
+def plain(columns: int) -> OwnLogOdds:
+    return OwnLogOdds(np.zeros(columns), np.zeros(columns))
 
 
 def simulated(rows: int, columns: int, factors: int, seed: int) -> np.ndarray:
@@ -37,7 +38,7 @@ def test_complete_rows_give_the_maximum_of_probabilistic_pca() -> None:
     nothing = np.zeros((len(x), 0))
     values, vectors = np.linalg.eigh(x.T @ x / len(x))
     noise = values[:-2].mean()
-    found, _ = fit_factors(x, seen, nothing, 2, variance=np.full(6, noise), probits=plain(6), masked=~seen)
+    found, _ = fit_factors(x, seen, nothing, 2, variance=np.full(6, noise), of_own=plain(6), masked=~seen)
     best = (vectors[:, -2:] * (values[-2:] - noise)) @ vectors[:, -2:].T
     assert np.allclose(found.loadings @ found.loadings.T, best, atol=1e-6)
     assert np.allclose(found.variance, noise, atol=1e-6)
@@ -51,7 +52,7 @@ def test_at_the_maximum_of_factor_analysis_every_column_has_its_own_variance() -
     x = simulated(300, 6, 2, seed=1)
     seen = np.ones(x.shape, dtype=bool)
     free = np.full(6, np.nan)
-    found, _ = fit_factors(x, seen, np.zeros((300, 0)), 2, variance=free, probits=plain(6), masked=~seen, rounds=200)
+    found, _ = fit_factors(x, seen, np.zeros((300, 0)), 2, variance=free, of_own=plain(6), masked=~seen, rounds=200)
     assert found.variance.min() > 0.05  # free, that is
     assert np.allclose((found.loadings**2).sum(1) + found.variance, x.var(0), atol=2e-3)
 
@@ -72,7 +73,7 @@ def test_with_gaps_every_round_raises_the_exact_evidence_of_what_is_seen() -> No
     evidence = [
         log_evidence(
             fit_factors(
-                x, seen, np.zeros((150, 0)), 2, variance=free, probits=plain(5), masked=np.zeros_like(seen), rounds=n
+                x, seen, np.zeros((150, 0)), 2, variance=free, of_own=plain(5), masked=np.zeros_like(seen), rounds=n
             )[0],
             x,
             seen,
@@ -99,7 +100,9 @@ def test_the_normal_that_stands_for_a_gap_has_the_moments_of_the_gap(slope: floa
     level = u
     for _ in range(2):  # with one cell a row, the first is exact
         found = posterior(factors.loadings, level, factors.variance, cells)
-        value, precision = _sites(factors, level, found, cells, gap, Probits(np.array([intercept]), np.array([slope])))
+        value, precision = _sites(
+            factors, level, found, cells, gap, OwnLogOdds(np.array([intercept]), np.array([slope]))
+        )
         safe = np.where(precision > 0, precision, 1.0)
         cells = Cells(np.where(seen, x, value / safe), np.where(seen, np.inf, precision))
     found = posterior(factors.loadings, level, factors.variance, cells)
@@ -107,7 +110,7 @@ def test_the_normal_that_stands_for_a_gap_has_the_moments_of_the_gap(slope: floa
     for row in range(1, 5):
 
         def weight(v: float, row: int = row) -> float:
-            return float(norm.pdf(v, u[row, 0], spread) * norm.cdf(-(intercept + slope * v)))
+            return float(norm.pdf(v, u[row, 0], spread) * expit(-(intercept + slope * v)))
 
         total = quad(weight, -9, 9, points=[-intercept / slope])[0]
         mean = quad(lambda v: v * weight(v), -9, 9, points=[-intercept / slope])[0] / total
@@ -124,17 +127,19 @@ def test_the_law_under_self_masked_gaps_is_recovered() -> None:
     u, f = random.normal(size=(2, 4000, 1))
     loadings, of_u = np.array([[1.0, 0.5, 0.8]]), np.array([[1.0, 0.7, 0.0]])
     x = f @ loadings + u @ of_u + 0.5 * random.normal(size=(4000, 3))
-    gaps = random.random(x.shape) < norm.cdf(-0.6 + 1.2 * x)
-    probits = Probits(np.full(3, 0.6), np.full(3, -1.2))
+    gaps = random.random(x.shape) < expit(-1.0 + 2.0 * x)
+    of_own = OwnLogOdds(np.full(3, 1.0), np.full(3, -2.0))
     free = np.full(3, np.nan)
-    found, cells = fit_factors(x, ~gaps, u, 1, variance=free, probits=probits, masked=gaps, rounds=60)
+    found, cells = fit_factors(x, ~gaps, u, 1, variance=free, of_own=of_own, masked=gaps, rounds=60)
     assert np.allclose(np.abs(found.loadings.T), loadings, atol=0.1)
     assert np.allclose(found.of_covariates.T, of_u, atol=0.1)
     assert np.allclose(found.offset, 0, atol=0.1)
     assert np.allclose(found.variance, 0.25, atol=0.05)
-    ignored, _ = fit_factors(x, ~gaps, u, 1, variance=free, probits=plain(3), masked=gaps, rounds=60)
+    ignored, _ = fit_factors(x, ~gaps, u, 1, variance=free, of_own=plain(3), masked=gaps, rounds=60)
     assert ignored.offset.mean() < -0.15
-    assert np.isfinite(expected_without_own(found, u, cells)).all()
+    expected = expected_without_own(found, u, cells)
+    away = ((x - expected.mean) / np.sqrt(expected.variance))[~gaps]
+    assert abs((away**2).mean() - 1) < 0.1  # of what is seen, which is a little narrower than all
 
 
 @pytest.mark.parametrize("factors", [0, 1, 2])
