@@ -109,7 +109,7 @@ class HandWritten(nn.Module):
         self.encoder, self.prior = guide.encoder, model.prior.parameters_of_u
         self.linear, self.correction = model.decoder.network.linear, model.decoder.network.correction
         self.log_noise = model.decoder.likelihood.log_noise
-        self.intercept, self.slope = model.mechanism.intercept, model.mechanism.raw_slope
+        self.middle, self.steepness = model.mechanism.raw_intercept, model.mechanism.raw_slope
         self.latent_dim = model.latent_dim
 
     def forward(self, x: Tensor, mask: Tensor, aux: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class HandWritten(nn.Module):
         location = self.linear(z) + self.correction(z)
         sigma = self.log_noise.exp().clamp_min(LEAST_NOISE)
         drawn = torch.where(mask, x, location + sigma * torch.randn_like(location))
-        logits = self.intercept + self.slope * drawn
+        logits = self.middle * self.steepness.cosh() + self.steepness.sinh() * drawn
         log_x = -0.5 * ((drawn - location) / sigma).square() - sigma.log() - 0.5 * math.log(2 * math.pi)
         log_r = -binary_cross_entropy_with_logits(logits, observed.expand_as(logits), reduction="none")
         log_z = -0.5 * ((z - prior_mean) / prior_scale).square() - prior_scale.log()

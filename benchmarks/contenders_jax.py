@@ -38,8 +38,8 @@ def jax_scan(problem: Problem) -> Run:
         "linear": [dense(model.decoder.network.linear)],
         "correction": [dense(layer) for layer in model.decoder.network.correction if isinstance(layer, nn.Linear)],
         "log_noise": array(model.decoder.likelihood.log_noise),
-        "intercept": array(model.mechanism.intercept),
-        "slope": array(model.mechanism.raw_slope),
+        "middle": array(model.mechanism.raw_intercept),
+        "steepness": array(model.mechanism.raw_slope),
     }
 
     def network(layers: list, values: jax.Array) -> jax.Array:
@@ -61,7 +61,7 @@ def jax_scan(problem: Problem) -> Run:
         location = network(p["linear"], z) + network(p["correction"], z)
         sigma = jnp.maximum(jnp.exp(p["log_noise"]), LEAST_NOISE)
         drawn = jnp.where(mask, x, location + sigma * jax.random.normal(key_x, location.shape, dtype))
-        logits = p["intercept"] + p["slope"] * drawn
+        logits = p["middle"] * jnp.cosh(p["steepness"]) + jnp.sinh(p["steepness"]) * drawn
         log_x = -0.5 * ((drawn - location) / sigma) ** 2 - jnp.log(sigma) - 0.5 * math.log(2 * math.pi)
         log_r = observed * jax.nn.log_sigmoid(logits) + (1 - observed) * jax.nn.log_sigmoid(-logits)
         log_z = -0.5 * ((z - prior_mean) / prior_scale) ** 2 - jnp.log(prior_scale)

@@ -18,8 +18,7 @@ from pyro_mnar.graphs.likely import says_something
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.mechanisms.declared import Constant, SelfMasking
 from pyro_mnar.models.factor_em import Expected, OwnLogOdds
-from pyro_mnar.models.own_value_fit import LEAST_SLOPE, fit_own_value
-from pyro_mnar.nn.networks import inverse_softplus
+from pyro_mnar.models.own_value_fit import fit_own_value
 from pyro_mnar.tables.batch import Batch
 
 LEAST_SHARE = 1e-3
@@ -131,17 +130,17 @@ def put_mechanism(mechanism: nn.Module, of_own: OwnLogOdds, own: OwnValues, batc
     intercept = torch.where(has_slope, torch.as_tensor(of_own.intercept).to(intercept), intercept)
     if isinstance(mechanism, GraphMechanism):
         _put_given(mechanism, intercept, batch)
-        _put_own(mechanism.raw_own_slope, slope, own)
+        mechanism.put_lines(intercept, _own_slopes(mechanism.own_slope, slope, own))
     elif isinstance(mechanism, SelfMasking):
-        _put_own(mechanism.raw_slope, slope, own)
-    cast(Tensor, mechanism.intercept).copy_(intercept)
+        mechanism.put_lines(intercept, _own_slopes(mechanism.slope, slope, own))
+    else:
+        cast(Tensor, mechanism.intercept).copy_(intercept)
 
 
-def _put_own(raw: Tensor, slope: Float[Tensor, " columns"], own: OwnValues) -> None:
-    """Slopes in own values, where they are learned; those of a declared sign by their size."""
-    learned, is_free = (torch.as_tensor(where).to(raw.device) for where in (own.learned, own.sign == 0))
-    wanted = torch.where(is_free, slope, inverse_softplus(slope.abs().clamp_min(LEAST_SLOPE)))
-    raw.copy_(torch.where(learned & ((slope != 0) | is_free), wanted, raw))
+def _own_slopes(before: Tensor, slope: Float[Tensor, " columns"], own: OwnValues) -> Float[Tensor, " columns"]:
+    """Slopes in own values, where they are learned; those of a declared sign that rows do not tell as before."""
+    learned, is_free = (torch.as_tensor(where).to(before.device) for where in (own.learned, own.sign == 0))
+    return torch.where(learned & ((slope != 0) | is_free), slope, before.to(slope))
 
 
 def _put_given(mechanism: GraphMechanism, intercept: Float[Tensor, " columns"], batch: Batch) -> None:

@@ -184,9 +184,9 @@ MUTANTS = [
     # Mechanisms
     Mutant(
         "mechanisms: the sign of self-masking is turned",
-        DECLARED,
-        "torch.where(self.sign == 0, self.raw_slope, self.sign * softplus(self.raw_slope))",
-        "torch.where(self.sign == 0, self.raw_slope, -self.sign * softplus(self.raw_slope))",
+        "pyro_mnar/mechanisms/steepness.py",
+        "return torch.where(signs == 0, raw, signs * softplus(raw)).clamp",
+        "return torch.where(signs == 0, raw, -signs * softplus(raw)).clamp",
         "tests/mechanisms",
     ),
     Mutant(

@@ -79,9 +79,10 @@ class LikelyCauses:
 
     def put_intercepts(self, mechanism: GraphMechanism, schema: Schema) -> None:
         """Let intercepts start where the log-odds are zero in the middle that was found."""
-        with torch.no_grad():
-            for name, slope in self.slopes.items():
-                mechanism.intercept[schema.names.index(name)] = -slope * self.middles[name]
+        intercept = mechanism.intercept.detach().clone()
+        for name, slope in self.slopes.items():
+            intercept[schema.names.index(name)] = -slope * self.middles[name]
+        mechanism.put_lines(intercept)
 
     def say(self) -> None:
         """Log what was taken for the causes, and warn of choices on weak evidence."""

@@ -7,7 +7,7 @@ Log-odds of being observed,
 with v = (x, z, r, u) side by side, w zero off the graph's edges and h zero off the nonlinear ones.  A sign known of an
 edge is that of its w and h, by construction; o is positive, so log-odds are monotone in that parent.  (For the others
 this is no restriction, tanh being odd.)  A column's own value has weights of its own, so self-masking costs D weights
-and not D².
+and not D²; a and its slope are a line of :mod:`pyro_mnar.mechanisms.steepness`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pyro_mnar.mechanisms.steepness import SteepLines, scale_of, slope_of
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.nn.networks import inverse_softplus
 
 SMALL = 0.1
 
 
-class GraphMechanism(nn.Module):
+class GraphMechanism(SteepLines):
     """The mechanism of a :class:`~pyro_mnar.MissingnessGraph`; made by its ``mechanism(latent_dim)``.
 
-    The linear part starts at slope zero, or at ±log 2 where the sign is known (as
+    The linear part starts at slope zero, or at ±log 2 or a little above where the sign is known (as
     :class:`~pyro_mnar.mechanisms.declared.SelfMasking` does); the nonlinear part starts small and random.
 
     Args:
@@ -49,6 +50,8 @@ class GraphMechanism(nn.Module):
     Raises:
         ValueError: If ``latent_dim`` or ``hidden`` is below 1.
     """
+
+    _RAW, _SIGNS = "raw_own_slope", "_own_signs"
 
     _own_parents: Bool[Tensor, " columns"]
     _own_signs: Int[Tensor, " columns"]
@@ -100,7 +103,7 @@ class GraphMechanism(nn.Module):
         self.register_buffer("_own_known", own, persistent=False)
         self.register_buffer("_other_known", other.masked_fill(itself, torch.nan), persistent=False)
 
-        self.intercept = nn.Parameter(torch.zeros(columns))
+        self.raw_intercept = nn.Parameter(torch.zeros(columns))
         self.register_buffer("_level_inputs", self._inputs_of_levels(used), persistent=False)
         self.raw_own_slope = nn.Parameter(torch.zeros(columns))
         self.raw_other_slope = nn.Parameter(torch.zeros(columns, len(used)))
@@ -114,7 +117,7 @@ class GraphMechanism(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw slopes of size about one, of both signs where no sign is known, and a new network, for restarts."""
-        nn.init.zeros_(self.intercept)
+        nn.init.zeros_(self.raw_intercept)
         nn.init.normal_(self.raw_own_slope)
         nn.init.normal_(self.raw_other_slope, std=max(1, self.raw_other_slope.shape[-1]) ** -0.5)
         if self.has_network:
@@ -149,8 +152,14 @@ class GraphMechanism(nn.Module):
     @property
     def own_slope(self) -> Float[Tensor, " columns"]:
         """Slope of each column's linear part in its own value, zero where the graph has no such edge."""
-        learned = _signed(self.raw_own_slope, self._own_signs, self._own_parents)
-        return torch.where(self._own_known.isnan(), learned, self._own_known)
+        return self._as_known(slope_of(self.raw_own_slope, self._own_signs))
+
+    @property
+    def _slopes(self) -> Float[Tensor, " columns"]:
+        return self.own_slope
+
+    def _as_known(self, learned: Float[Tensor, " columns"]) -> Float[Tensor, " columns"]:
+        return torch.where(self._own_known.isnan(), learned * self._own_parents, self._own_known)
 
     @property
     def other_slope(self) -> Float[Tensor, "columns used"]:
@@ -177,7 +186,8 @@ class GraphMechanism(nn.Module):
             ValueError: If another R or an auxiliary causes an R, and ``mask`` or ``aux`` is not given.
         """
         others = self._others(x, z, mask, aux)
-        logits = self.intercept + self.own_slope * x
+        slope = self.own_slope
+        logits = self.raw_intercept * scale_of(slope) + slope * x
         logits = logits + others @ self.other_slope.T
         return logits + self._network(x, others) if self.has_network else logits
 
@@ -201,7 +211,7 @@ class GraphMechanism(nn.Module):
 
     def _inputs_of_levels(self, used: ndarray) -> Int[Tensor, "columns levels"]:
         """Of each level beyond a column's first, the place of its indicator among the others' inputs; else none's."""
-        columns, sources = len(self.intercept), [] if self.indicators is None else self.indicators.sources
+        columns, sources = len(self.raw_intercept), [] if self.indicators is None else self.indicators.sources
         place = {at: number for number, at in enumerate(used.tolist())}
         most = max((sources.count(d) for d in set(sources)), default=0)
         table = torch.full((columns, most + 1), len(used))

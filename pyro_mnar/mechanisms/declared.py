@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.nn.functional import softplus
 
 from pyro_mnar.mechanisms.parents import Mechanism, Parents
+from pyro_mnar.mechanisms.steepness import SteepLines, scale_of, slope_of
 from pyro_mnar.messages import is_one_of, is_real, shown
 from pyro_mnar.nn import MLP
 from pyro_mnar.tables.batch import Batch
@@ -50,8 +50,8 @@ class Constant(Mechanism):
         return self.intercept.expand_as(x)
 
 
-class SelfMasking(Mechanism):
-    """Its own value causes it (Figure 1 c): log-odds a_d + b_d·x_d.
+class SelfMasking(SteepLines, Mechanism):
+    """Its own value causes it (Figure 1 c): log-odds a_d + b_d·x_d, from flat to a threshold.
 
     Args:
         num_columns: D.
@@ -69,6 +69,7 @@ class SelfMasking(Mechanism):
     """
 
     parents = Parents(own=True)
+    _RAW, _SIGNS = "raw_slope", "sign"
 
     sign: Int[Tensor, " columns"]
     is_known: Bool[Tensor, " columns"]
@@ -90,18 +91,24 @@ class SelfMasking(Mechanism):
         known, self.priors = _known_slopes(slope, signs)
         self.register_buffer("is_known", torch.tensor([number is not None for number in known]), persistent=False)
         self.register_buffer("known_slope", torch.tensor([number or 0.0 for number in known]), persistent=False)
-        self.intercept = nn.Parameter(torch.zeros(num_columns))
+        self.raw_intercept = nn.Parameter(torch.zeros(num_columns))
         self.raw_slope = nn.Parameter(torch.zeros(num_columns))
 
     def reset_parameters(self) -> None:
         """Draw slopes of size about one, of both signs where no sign is declared, for restarts."""
-        nn.init.zeros_(self.intercept)
+        nn.init.zeros_(self.raw_intercept)
         nn.init.normal_(self.raw_slope)
 
     @property
     def slope(self) -> Float[Tensor, " columns"]:
         """b_d, of the declared sign and size."""
-        learned = torch.where(self.sign == 0, self.raw_slope, self.sign * softplus(self.raw_slope))
+        return self._as_known(slope_of(self.raw_slope, self.sign))
+
+    @property
+    def _slopes(self) -> Float[Tensor, " columns"]:
+        return self.slope
+
+    def _as_known(self, learned: Float[Tensor, " columns"]) -> Float[Tensor, " columns"]:
         return torch.where(self.is_known, self.known_slope, learned)
 
     def slope_in_own_value(self, columns: Sequence[int]) -> Float[Tensor, " columns"]:
@@ -116,7 +123,8 @@ class SelfMasking(Mechanism):
 
     def forward(self, x: Values, z: Latent) -> Values:
         """Log-odds of being observed."""
-        return self.intercept + self.slope * x
+        slope = self.slope
+        return self.raw_intercept * scale_of(slope) + slope * x
 
 
 class LatentDependent(SelfMasking):

@@ -1,11 +1,12 @@
 """Files of fits and checkpoints: written whole or not at all, read without running code.
 
-    pyro-mnar fit 2 <SHA-256 of the rest>
+    pyro-mnar fit 3 <SHA-256 of the rest>
     <a torch archive: tensors by name, and everything else as one text of JSON>
 
 The first line says what a file is, its format, and a digest.
 
-Format 1, of earlier versions, was the archive alone, with plain data pickled in it.
+Earlier versions wrote others, which are still read: in format 2 slopes of mechanisms were parameters themselves, and
+format 1 was the archive alone, with plain data pickled in it.
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ class FileKind(NamedTuple):
         title: The first words of its first line.
         writer: What writes such files, in messages.
         format: The number of the format that is written.
+        oldest: The first whose files have such a line, and are read.
         cure: What to do with such a file, where another kind was expected.
     """
 
     title: str
     writer: str
     format: int
+    oldest: int
     cure: str
 
     def head(self, digest: str) -> bytes:
@@ -47,8 +50,8 @@ class FileKind(NamedTuple):
         return f"pyro-mnar {self.title} {self.format} {digest}\n".encode()
 
 
-FIT = FileKind("fit", "Fit.save", 2, "Fit.load reads it")
-CHECKPOINT = FileKind("checkpoint", "fit(..., checkpoint=...)", 1, "fit(..., resume=True) goes on from it")
+FIT = FileKind("fit", "Fit.save", 3, 2, "Fit.load reads it")
+CHECKPOINT = FileKind("checkpoint", "fit(..., checkpoint=...)", 1, 1, "fit(..., resume=True) goes on from it")
 _KINDS = {kind.title: kind for kind in (FIT, CHECKPOINT)}
 _ARCHIVE = b"PK\x03\x04"
 
@@ -88,7 +91,7 @@ def read(path: str | os.PathLike[str], kind: FileKind = FIT) -> tuple[Any, dict[
     fields = head.split(b" ") if len(head) < 200 else []
     number = int(fields[2]) if len(fields) == 4 and fields[2].isdigit() else 0
     found = _KINDS.get(fields[1].decode("latin-1")) if number and fields[0] == b"pyro-mnar" else None
-    if found is None or (found is kind and number < kind.format):
+    if found is None or (found is kind and number < kind.oldest):
         raise ValueError(f"{path}: expected a file that {kind.writer} wrote, got something else")
     if found is not kind:
         raise ValueError(f"{path}: expected a file that {kind.writer} wrote, got a {found.title}: {found.cure}")

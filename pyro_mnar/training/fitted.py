@@ -243,6 +243,7 @@ class Fit:
                 model, guide = saved_pair(recipe, saved)
         guide = PosteriorDraws() if guide is None else guide
         with files.held_by(path):
+            saved = saved.renewed(model, guide)
             for role, given in (("model", model), ("guide", guide)):
                 if isinstance(given, PosteriorDraws):
                     continue  # it has no shapes of its own

@@ -77,6 +77,20 @@ class SavedFit(NamedTuple):
             _told(plain),
         )
 
+    def renewed(self, model: Any, guide: Any) -> SavedFit:
+        """The same, with parameters that earlier versions wrote turned into those that modules have today.
+
+        A module with ``renew_state(state, prefix)`` knows how.
+
+        Args:
+            model: One made as the saved one was.
+            guide: Its guide.
+        """
+        fits = [
+            {**fit, "model": _renewed(model, fit["model"]), "guide": _renewed(guide, fit["guide"])} for fit in self.fits
+        ]
+        return self._replace(fits=fits)
+
     def put(self, number: int, model: Any, guide: Any) -> dict[str, Any]:
         """Put the parameters of one of the fits into the modules; returns the state of the store."""
         parameters = self.fits[number]
@@ -184,6 +198,14 @@ def call_once(guide: nn.Module, schema: Schema, dtype: torch.dtype) -> None:
 
 def _state(module: Any) -> dict[str, Any]:
     return module.state_dict() if isinstance(module, nn.Module) else {}
+
+
+def _renewed(module: Any, state: Mapping[str, Any]) -> dict[str, Any]:
+    renewed = dict(state)
+    for name, part in module.named_modules() if isinstance(module, nn.Module) else ():
+        if (renew := getattr(part, "renew_state", None)) is not None:
+            renew(renewed, f"{name}." if name else "")
+    return renewed
 
 
 def _unmirrored(store: dict[str, Any], *modules: Any) -> dict[str, tuple[Tensor, str]]:

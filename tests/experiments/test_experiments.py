@@ -529,7 +529,7 @@ class TestAblation:
         model = MeanInMechanism(table, mechanism=SelfMasking, seed=0)
         with torch.no_grad():
             model.decoder.likelihood.log_noise.fill_(3.0)
-            model.mechanism.raw_slope.fill_(1.0)
+        model.mechanism.put_lines(slope=torch.ones(2))
         z = torch.zeros(4, 1)
         with pyro.get_param_store().scope():
             traces = [
@@ -540,5 +540,5 @@ class TestAblation:
         assert torch.equal(
             column_distribution(traces[0]["r"]["fn"]).logits, column_distribution(traces[1]["r"]["fn"]).logits
         )
-        expected = model.decoder(z).mean[gaps]
+        expected = (model.mechanism.slope * model.decoder(z).mean)[gaps]
         assert torch.equal(column_distribution(traces[0]["r"]["fn"]).logits[gaps], expected)

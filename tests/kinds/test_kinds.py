@@ -492,7 +492,7 @@ class TestSummedOut:
         with torch.no_grad():
             for parameter in (*model.decoder.parameters(), *model.mechanism.parameters()):
                 parameter.zero_()
-            model.mechanism.raw_slope.fill_(-1.0)
+        model.mechanism.put_lines(slope=torch.full((2,), -1.0))
         fitted = Fit(model, ZeroImpute(table, 1, seed=0), table.schema)
         points = table.schema.columns[1].points
         odds = expit(points)  # of missing: the slope of being observed is -1

@@ -114,8 +114,7 @@ def test_a_prior_on_a_slope_counts_once_whatever_the_minibatch(made: Callable) -
     losses = []
     for slope in ([None, dist.Normal(-1.0, 0.3), None], None):
         model = made(table, slope)
-        with torch.no_grad():
-            model.mechanism.raw_slope.copy_(slopes)
+        model.mechanism.put_lines(slope=slopes)
         guide = ZeroImpute(table, 1, hidden=[4], seed=1)
         batches = (table.batch(), table.batch().take(torch.arange(10)))
         with Session(0).running():

@@ -44,8 +44,7 @@ def test_a_row_is_scored_as_by_quadrature() -> None:
     _, frame = clusters(60)
     table = table_of(frame)
     model = NormalMixture(table, num_classes=2, seed=1).double()
-    with torch.no_grad():
-        model.mechanism.raw_slope.copy_(torch.tensor([-1.5, -0.5, 0.0]))
+    model.mechanism.put_lines(slope=torch.tensor([-1.5, -0.5, 0.0]))
     batch = table.batch()
     row = int(((~batch.mask).sum(1) == 1).nonzero()[0])
     alone = batch.take(torch.tensor([row]))

@@ -126,9 +126,8 @@ def spoken(model: nn.Module, table: Table, **options: object) -> str:
 def test_each_model_says_what_its_own_parameters_are() -> None:
     table = survey()
     model = SelfMasking(table, latent_dim=2, seed=0)
-    slopes = model.mechanism.raw_own_slope  # a graph's, since regions have no order
+    model.mechanism.put_lines(slope=torch.tensor([-1.0, 0.5, 0.0, 0.0]))  # a graph's, since regions have no order
     with torch.no_grad():
-        slopes.copy_(torch.tensor([-1.0, 0.5, 0.0, 0.0]))
         model.mechanism.raw_other_slope[2] = torch.tensor([0.7, -0.4])
     told = spoken(model, table)
     assert "income: each standard deviation up multiplies the odds of being observed by 0.37" in told

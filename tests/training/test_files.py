@@ -204,8 +204,8 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="got something else"):
         Fit.load(path)
-    path.write_bytes(b"pyro-mnar fit 3 " + b"0" * 64 + b"\n")
-    with pytest.raises(ValueError, match="is of format 3, this version of pyro-mnar reads formats up to 2: update it"):
+    path.write_bytes(b"pyro-mnar fit 4 " + b"0" * 64 + b"\n")
+    with pytest.raises(ValueError, match="is of format 4, this version of pyro-mnar reads formats up to 3: update it"):
         Fit.load(path)
     torch.save({"weights": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="got another of torch's"):
@@ -233,7 +233,7 @@ def test_a_pickle_bomb_does_not_go_off(is_new_format: bool, tmp_path: Path) -> N
     archive = io.BytesIO()
     torch.save({"format": 1, "tensors": Bomb(crater), "plain": "{}"}, archive)
     content = archive.getvalue()
-    head = f"pyro-mnar fit 2 {hashlib.sha256(content).hexdigest()}\n".encode() if is_new_format else b""
+    head = f"pyro-mnar fit 3 {hashlib.sha256(content).hexdigest()}\n".encode() if is_new_format else b""
     path.write_bytes(head + content)
     with pytest.raises(ValueError, match="holds more than tensors and plain data; none of it was run"):
         Fit.load(path)
@@ -339,12 +339,41 @@ def test_a_file_of_format_1_is_still_read() -> None:
         with pytest.raises(ValueError, match=r"it is of an earlier format.*model=\.\.\."):
             Fit.load(FORMAT_1)
         loaded = Fit.load(FORMAT_1, GINA(schema, latent_dim=1), ZeroImpute(schema, 1, hidden=[4]))
-        total = sum(value.double().sum() for value in loaded.model.state_dict().values())
-        assert float(total) == pytest.approx(-1.7678391700610518)
+        mechanism = loaded.model.mechanism
+        others = {name: v for name, v in loaded.model.state_dict().items() if not name.startswith("mechanism.raw")}
+        total = sum(value.double().sum() for value in (*others.values(), mechanism.slope, mechanism.intercept))
+        assert total.item() == pytest.approx(-1.7678391700610518)
         assert list(loaded.history["epoch"]) == [1, 2]
         assert impute(loaded, frame, num_draws=2).mean().notna().all(axis=None)
     finally:
         torch.set_default_dtype(torch.float64)
+
+
+FORMAT_2 = {  # slopes and intercepts of the mechanisms that were written, the fit's and its bootstrap's
+    "mechanism": [
+        ([0.14792168173698575, -0.08084217494730235, -1.022207820300443],
+         [-2.059404363686038, -1.0015168247528738, 0.5467354768401527]),
+    ],
+    "graph": [
+        ([-1.4151183481186445, -2.5, -2.7971907907417535],
+         [3.0819922164890866, -0.5868578115218928, -4.357578764149115]),
+        ([-0.8233574030186546, -2.5, 0.7462292683649991],
+         [-1.7133491865927486, 2.201208341806854, -2.1423747262182946]),
+        ([-0.18691212504546137, -2.5, -1.4369600847200696],
+         [0.3837388549580493, 2.5275894506471706, -2.58087020635694]),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("made", FORMAT_2)
+def test_a_file_of_format_2_has_the_lines_that_were_written(made: str) -> None:
+    loaded = Fit.load(FORMAT_1.with_name(f"format_2_{made}.fit"))
+    fits = [loaded, *loaded.bootstrap]
+    for one, (slope, intercept) in zip(fits, FORMAT_2[made], strict=True):
+        mechanism: Any = one.model.mechanism
+        found = mechanism.own_slope if made == "graph" else mechanism.slope
+        torch.testing.assert_close(found, torch.tensor(slope))
+        torch.testing.assert_close(mechanism.intercept, torch.tensor(intercept))
 
 
 def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,6 @@ from pyro_mnar.baselines.imputers.self_masked_mixture import Chain, Estimate, ch
 from pyro_mnar.baselines.protocol import Imputer
 from pyro_mnar.guides import FromModel
 from pyro_mnar.models import NormalMixture
-from pyro_mnar.nn.networks import inverse_softplus
 from pyro_mnar.tables.table import Table
 
 LEAST_WIDTH = 0.02  # of a threshold, in standard deviations: steeper ones have no gradient left
@@ -138,9 +137,5 @@ def _take(
         model.logits.copy_(tensor(np.log(found.shares)))
         model.root = tensor(np.linalg.cholesky(covariances))
         model.within.copy_(tensor(np.einsum("c,cij->ij", found.shares, covariances)))
-        mechanism = model.mechanism
-        mechanism.intercept.copy_(tensor(np.where(incomplete, found.mechanism.threshold * slope, 0.0)))
-        free = tensor(-side * slope)
-        size = inverse_softplus(torch.from_numpy(np.maximum(slope, 1e-6))).numpy()
-        raw = tensor(np.where(incomplete, size, 0.0))
-        mechanism.raw_slope.copy_(torch.where(mechanism.sign == 0, free, raw))
+        intercept = np.where(incomplete, found.mechanism.threshold * slope, 0.0)
+        model.mechanism.put_lines(tensor(intercept), tensor(-side * slope))
