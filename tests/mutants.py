@@ -638,6 +638,27 @@ MUTANTS = [
         CONSTRAINED,
     ),
     Mutant(
+        "formulas: other units pass",
+        "pyro_mnar/tables/formula_evidence.py",
+        "if enough and against > SHARE * shown:",
+        "if False:",
+        "tests/tables/test_formula_evidence.py",
+    ),
+    Mutant(
+        "means: of logarithms in single precision",
+        "pyro_mnar/imputation/averages.py",
+        "constrained_tensor(x[..., d].double() * column.std + column.mean)",
+        "constrained_tensor(x[..., d] * column.std + column.mean)",
+        "tests/test_extreme_numbers.py -k means",
+    ),
+    Mutant(
+        "means: weights in single precision",
+        "pyro_mnar/imputation/averages.py",
+        "log_weights.to(x.dtype).softmax(0)",
+        "log_weights.softmax(0)",
+        "tests/test_extreme_numbers.py -k means",
+    ),
+    Mutant(
         "files: expressions of a file are not looked at",
         "pyro_mnar/tables/row_functions.py",
         "        read = names_in(source, what)\n        if tuple(names) != read:",

@@ -252,6 +252,21 @@ def test_what_is_refused_names_the_argument() -> None:
         MNARImputer(carry="id").fit(numbers())
     with pytest.raises(ValueError, match="max_steps: expected at least 1, got 0"):
         MNARImputer(max_steps=0).fit(numbers())
+    for name, value, kind in (
+        ("max_steps", 1.5, TypeError),
+        ("batch_size", True, TypeError),
+        ("num_draws", 0, ValueError),
+        ("sample_posterior", "no", TypeError),
+        ("add_indicator", 1, TypeError),
+        ("keep_empty_features", None, TypeError),
+        ("missing_values", [1], TypeError),
+        ("random_state", -1, ValueError),
+        ("random_state", "a", ValueError),
+    ):
+        with pytest.raises(kind, match=f"{name}: .*{value}"):
+            MNARImputer(**{name: value}).fit(numbers())
+    with pytest.raises(ValueError, match="sample_weight: expected"):
+        MNARImputer().fit(numbers(), sample_weight=10**400)
     with pytest.raises(ValueError, match="expected at least one column with a value to model"):
         MNARImputer(carry=[0, 1, 2]).fit(numbers())
 

@@ -14,7 +14,7 @@ import torch
 from pyro.nn import PyroModule
 from scipy import stats
 
-from pyro_mnar import Batch, Imputations, Table, TrainingError, fit, impute, partially_observed, rows
+from pyro_mnar import Batch, Fit, Imputations, Table, TrainingError, fit, impute, partially_observed, rows
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.models import GINA
 from pyro_mnar.nn.likelihoods import CountLikelihood
@@ -47,6 +47,32 @@ def test_units_from_1e_12_to_1e12_change_nothing_but_units() -> None:
     scale = pd.Series({"a": 1e-12, "b": 1e12})
     plain, scaled = imputed(frame, 8), imputed(frame * scale, 8)
     np.testing.assert_allclose(scaled.draws / 1e-12, plain.draws, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "near"), [("continuous", 0.0), ("positive", 1e4)])
+def test_means_keep_their_digits_far_from_zero(kind: str, near: float) -> None:
+    """In single precision a billion has steps of 64; logarithms are as good as linear so far from zero."""
+
+    frame, _ = two_columns(60)
+
+    def means(shift: float) -> list[np.ndarray]:
+        shifted = frame.assign(a=frame["a"] + shift)
+        table = Table.from_frame(shifted, kinds={"a": kind}, auxiliary=[], dtype=torch.float32)
+        pair = GINA(table, latent_dim=1, seed=0).float(), ZeroImpute(table, 1, seed=0).float()
+        how: dict[str, Any] = {"num_draws": 2, "num_particles": 20, "compile": "eager"}
+        gaps = np.flatnonzero(frame["a"].isna())
+        single = impute(Fit(*pair, table.schema), table, cells=(gaps, np.zeros_like(gaps)), **how)
+        return [impute(Fit(*pair, table.schema), table, **how).mean()["a"].to_numpy()[gaps], single.means]
+
+    for few, many in zip(means(near), means(1e9), strict=True):
+        np.testing.assert_allclose(many - 1e9, few - near, atol=1e-2)
+
+
+def test_means_of_the_largest_and_the_least_numbers_are_finite() -> None:
+    for scale in (1e-300, 1e-100, 1e100, 1e300):
+        frame = pd.DataFrame({"a": scale * np.array([1.0, np.nan, 3.0, 4.0]), "b": [1.0, 2.0, 3.0, 5.0]})
+        mean = imputed(frame, 1, kinds={"a": "positive"}).mean()["a"][1] / scale
+        assert 0.1 < mean < 30
 
 
 def test_a_collinear_column_tells_what_is_missing() -> None:

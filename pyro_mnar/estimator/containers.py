@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
+from pyro_mnar.infer.arguments import positive_number
 from pyro_mnar.tables.native_frames import as_pandas
 
 WEIGHT = "sample_weight"  # column of a table that holds weights given beside it
@@ -37,7 +38,8 @@ def read_rows(estimator: BaseEstimator, X: Any, *, reset: bool, allow_nan: bool)
         frame.columns = pd.Index(list(frame.columns), dtype=object, tupleize_cols=False)
         return frame
     dtype, finite = (None, "allow-nan") if _holds_words(X) else ("numeric", "allow-nan" if allow_nan else True)
-    values = validate_data(estimator, X, reset=reset, dtype=dtype, ensure_all_finite=finite)
+    with np.errstate(invalid="ignore"):  # scikit-learn sums to find what is not finite, and adds inf to -inf
+        values = validate_data(estimator, X, reset=reset, dtype=dtype, ensure_all_finite=finite)
     return pd.DataFrame(values, columns=[f"x{at}" for at in range(values.shape[1])]).infer_objects()
 
 
@@ -48,7 +50,7 @@ def read_weights(sample_weight: Any, num_rows: int) -> Float[NDArray, " rows"]:
         ValueError: If there is not one finite number a row, or all are zero.
     """
     if isinstance(sample_weight, Real):
-        return np.full(num_rows, float(sample_weight))
+        return np.full(num_rows, positive_number("sample_weight", sample_weight))
     weights = check_array(sample_weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight", copy=True)
     if weights.ndim != 1:
         raise ValueError(f"sample_weight: expected one number a row, got an array of shape {weights.shape}")

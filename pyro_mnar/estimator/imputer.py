@@ -20,6 +20,7 @@ from pyro_mnar.estimator.containers import as_polars, gaps_of, read_rows, read_w
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import Imputations, impute
+from pyro_mnar.infer.arguments import check_boolean, whole_number
 from pyro_mnar.kinds import Kind
 from pyro_mnar.messages import shown
 from pyro_mnar.models import GINA
@@ -133,11 +134,10 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 rows count that often in the objective.  Metadata routing hands it on after
                 ``set_fit_request(sample_weight=True)``.
         """
-        if self.max_steps < 1:
-            raise ValueError(f"max_steps: expected at least 1, got {self.max_steps}")
+        self._check_arguments()
         frame = self._read(X, reset=True)
         self._labels = list(frame.columns)
-        self.seed_ = int(check_random_state(self.random_state).randint(LARGEST_SEED))
+        self.seed_ = _seed_of(self.random_state)
         carry = self._named(self.carry, "carry")
         empty = [name for name in frame.columns if name not in carry and not frame[name].notna().any()]
         self._set_empty(frame, empty)
@@ -235,6 +235,16 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+    def _check_arguments(self) -> None:
+        """Those that nothing else looks at, or that would mean something else unchecked."""
+        for name in ("max_steps", "batch_size", "num_draws"):
+            whole_number(name, getattr(self, name))
+        for name in ("sample_posterior", "add_indicator", "keep_empty_features"):
+            check_boolean(name, getattr(self, name))
+        missing = self.missing_values
+        if not pd.api.types.is_scalar(missing) or hasattr(missing, "detach"):  # a tensor counts as a number
+            raise TypeError(f"missing_values: expected one value, such as -1 or np.nan, got {shown(missing)}")
 
     def _read(self, X: Any, *, reset: bool) -> pd.DataFrame:
         """The rows as a frame with the labels of training, in which gaps are missing."""
@@ -336,4 +346,12 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         raise ValueError(f"{argument}: column {entry!r}: expected one of {self._labels!r}")
 
     def _seed(self, random_state: Any) -> int:
-        return self.seed_ if random_state is None else int(check_random_state(random_state).randint(LARGEST_SEED))
+        return self.seed_ if random_state is None else _seed_of(random_state)
+
+
+def _seed_of(random_state: Any) -> int:
+    """A seed from what scikit-learn takes for one: an int, a generator of NumPy's, or None."""
+    try:
+        return int(check_random_state(random_state).randint(LARGEST_SEED))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"random_state: {str(error).rstrip('.')}, got {shown(random_state)}") from None

@@ -63,7 +63,7 @@ class MissingnessGraph:
         auxiliaries: Iterable[Hashable] | Mapping[Hashable, int] | None = None,
         latent: str | None = None,
     ) -> None:
-        if not isinstance(edges, Iterable):
+        if isinstance(edges, (str, bytes)) or not isinstance(edges, Iterable):
             raise TypeError(f"edges: expected a list of edges, got {shown(edges)}")
         declared = [edge_of(item) for item in edges]
         self.nodes = Nodes.of(table, declared, incomplete=incomplete, auxiliaries=auxiliaries, latent=latent)

@@ -10,6 +10,7 @@ from itertools import chain, count
 from typing import Any
 
 import networkx as nx
+import pandas as pd
 
 from pyro_mnar.graphs.edges import Edge
 from pyro_mnar.messages import in_line, is_hashable, shown
@@ -40,13 +41,14 @@ class Nodes:
 
     def __post_init__(self) -> None:
         names = [*self.columns, *(name for name, _ in self.auxiliaries), *(self.r(name) for name in self.incomplete)]
+        without = [name for name in names if name is None or name is pd.NA]
+        if without:
+            raise ValueError(f"column {without[0]!r}: expected a name that a graph's node can have, such as text")
         if self.latent in names:
             raise ValueError(
                 f"column {self.latent!r}: the latent's node has this name; give it another with latent=..., or as"
                 " 'latent' in a graph's file"
             )
-        if None in names:
-            raise ValueError("column None: expected a name that a graph's node can have, such as text")
         for name, times in Counter(names).items():
             if times > 1:
                 raise ValueError(f"node {name!r}: expected each name once, got it {times} times")
@@ -232,9 +234,9 @@ class Nodes:
             TypeError: If a label is neither text nor a number.
         """
         for name in self.inputs:
-            if not isinstance(name, (str, int, float)):
+            if not isinstance(name, (str, int, float)) or name != name:
                 expected = "text or a number as label in a file"
-                raise TypeError(f"column {name!r}: expected {expected}, got {type(name).__name__}")
+                raise TypeError(f"column {name!r}: expected {expected}, got {shown(name)}")
         return {
             "columns": list(self.columns),
             "named": self.named,

@@ -39,7 +39,8 @@ class Averages:
     """What of x is averaged over particles.
 
     Columns whose scale is not linear enter in the user's units (the mean of a value is not the value at the mean
-    logarithm), columns of levels as an indicator of every level, the others as they are.
+    logarithm), columns of levels as an indicator of every level, the others as they are.  The user's units are in
+    double precision: in single, a billion has steps of 64, and weights sum to one only to a millionth.
 
     Args:
         schema: The columns.
@@ -70,10 +71,10 @@ class Averages:
         mean = x if given.mean is None else given.mean
         if not self.nonlinear and not self.widths:
             return mean
-        parts = [mean.clone() if self.nonlinear else mean]
+        parts = [mean.to(torch.float64, copy=True) if self.nonlinear else mean]
         for d in self.nonlinear:
             column = self.columns[d]
-            parts[0][..., d] = column.kind.scale.constrained_tensor(x[..., d] * column.std + column.mean)
+            parts[0][..., d] = column.kind.scale.constrained_tensor(x[..., d].double() * column.std + column.mean)
         for d, width in self.widths.items():
             codes = codes_of(
                 x[..., d : d + 1], torch.as_tensor(self.columns[d].points, dtype=x.dtype)[None].to(x.device)
@@ -107,6 +108,7 @@ class CellAverages:
 
     def __init__(self, schema: Schema, dtype: torch.dtype, device: torch.device) -> None:
         columns = schema.columns
+        self.is_linear = np.array([column.kind.scale.is_linear for column in columns])
         self.moments = np.array([(column.mean, column.std) for column in columns]).T
         codes: dict[Kind, int] = {}
         self.kind = np.array([codes.setdefault(column.kind, len(codes)) for column in columns])
@@ -130,23 +132,26 @@ class CellAverages:
             columns: Position of each cell's column.
             expected: Expected values given the rest of the particle, where these are known.
         """
-        mean, std = torch.as_tensor(self.moments[:, columns], dtype=x.dtype, device=x.device)
-        value = (x if expected is None else expected) * std + mean
-        for kind, here in self._of_kinds(columns):
-            at = torch.from_numpy(here).to(x.device)
-            if not kind.scale.is_linear:
-                value[:, at] = kind.scale.constrained_tensor(x[:, at] * std[at] + mean[at])
+        value = x if expected is None else expected
+        if not self.is_linear[columns].all():
+            value = value.to(torch.float64, copy=True)
+            mean, std = torch.as_tensor(self.moments[:, columns], device=x.device)
+            for kind, here in self._of_kinds(columns):
+                if not kind.scale.is_linear:
+                    at = torch.from_numpy(here).to(x.device)
+                    value[:, at] = kind.scale.constrained_tensor(x[:, at].double() * std[at] + mean[at])
         parts = [value.unsqueeze(-1)]
         if self.num_levels:
             codes = codes_of(x, self.points[torch.from_numpy(columns).to(x.device)])
-            parts.append((codes.unsqueeze(-1) == torch.arange(self.num_levels, device=x.device)).to(x.dtype))
+            parts.append((codes.unsqueeze(-1) == torch.arange(self.num_levels, device=x.device)).to(value.dtype))
         return torch.cat(parts, dim=-1)
 
     def decode(
         self, means: Float[NDArray, "cells features"], columns: Int[NDArray, " cells"]
     ) -> tuple[Float[NDArray, " cells"], Float[NDArray, "cells levels"]]:
         """Means in the user's units (of words, the position of the most probable), and the shares of levels."""
-        values, shares = means[:, 0].copy(), means[:, 1:].copy()
+        mean, std = self.moments[:, columns]
+        values, shares = np.where(self.is_linear[columns], means[:, 0] * std + mean, means[:, 0]), means[:, 1:].copy()
         for kind, here in self._of_kinds(columns):
             if not kind.has_levels:
                 shares[here] = 0.0
@@ -188,13 +193,13 @@ class Weighted(NamedTuple):
     def of(cls, log_weights: Float[Tensor, "particles rows"], x: Float[Tensor, "particles rows features"]) -> Weighted:
         """Over some particles, by row."""
         # Not by einsum: its batched product of one row by one matrix takes five times as long.
-        mean = (log_weights.softmax(0).unsqueeze(-1) * x).sum(0)
+        mean = (log_weights.to(x.dtype).softmax(0).unsqueeze(-1) * x).sum(0)
         return cls(mean, log_weights.logsumexp(0), (2 * log_weights).logsumexp(0))
 
     def joined(self, other: Weighted) -> Weighted:
         """Over the particles of both."""
         total = torch.logaddexp(self.log_total, other.log_total)
-        share = (other.log_total - total).exp()[:, None]
+        share = (other.log_total - total).to(self.mean.dtype).exp()[:, None]
         mean = self.mean * (1 - share) + other.mean * share
         return Weighted(mean, total, torch.logaddexp(self.log_squares, other.log_squares))
 

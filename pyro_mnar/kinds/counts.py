@@ -17,6 +17,8 @@ from pyro_mnar.kinds.reading import numbers_of_kind, refuse
 from pyro_mnar.kinds.scales import Values
 from pyro_mnar.messages import shown
 
+GREATEST_COUNT = 1e15  # beyond, log-factorials and what is near a count have no digits left
+
 
 @dataclass(frozen=True)
 class Count(Numbers):
@@ -50,11 +52,13 @@ class Count(Numbers):
         return True
 
     def read(self, values: pd.Series, column: Hashable) -> Values:
-        """Cells as float64; ValueError if one is negative or not whole."""
+        """Cells as float64; ValueError if one is negative, not whole, or larger than anybody counts."""
         numbers = numbers_of_kind(values, column, self.name)
         refuse(
             (numbers < 0) | (numbers != np.rint(numbers)) & ~np.isnan(numbers), values, column, "whole numbers from 0"
         )
+        too_large = f"counts up to {GREATEST_COUNT:g} (kind 'count'; larger numbers are amounts: kind 'positive')"
+        refuse(numbers > GREATEST_COUNT, values, column, too_large)
         return numbers
 
     def nearest(self, numbers: Values) -> Values:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Number
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.reading import GREATEST, levels_of, refuse
 from pyro_mnar.kinds.scales import IDENTITY, Scale, Values
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import is_hashable, shown
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Categorical:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", _checked(self.levels, type(self).__name__))
+        if self.other is not None:
+            _check_level(self.other, f"{type(self).__name__}, other")
 
     @property
     def likelihood(self) -> str:
@@ -81,6 +84,7 @@ class Categorical:
         _refuse_infinite(values, column, levels)
         if self.other is not None and self.other not in levels:
             levels = (*levels, self.other)
+        _refuse_others(values, column, levels)
         if len(levels) < 2:
             raise ValueError(
                 f"column {column!r}: expected at least two levels for kind {self.name!r}, got {shown(levels)}"
@@ -220,21 +224,41 @@ def _checked(levels: Any, kind: str) -> tuple[Any, ...]:
         TypeError: If they are no list, or one of them cannot be a level.
         ValueError: If one is named twice, or is a gap.
     """
-    if isinstance(levels, str) or not isinstance(levels, Iterable):
+    if isinstance(levels, (str, Mapping, pd.DataFrame)) or not isinstance(levels, Iterable):
         raise TypeError(f"{kind}, levels: expected a list of levels, got {shown(levels)}")
     found = tuple(levels)
     seen: set[Any] = set()
     for level in found:
-        if not isinstance(level, Hashable):
-            raise TypeError(f"{kind}, levels: expected text, numbers, dates and the like, got {shown(level)}")
-        if pd.api.types.is_scalar(level) and pd.isna(level):
-            raise ValueError(f"{kind}, levels: expected values, got {shown(level)}, which is a gap")
-        if isinstance(level, int) and abs(level) > GREATEST:
-            raise ValueError(f"{kind}, levels: expected numbers of a size up to {GREATEST:g}, got {shown(level)}")
+        _check_level(level, f"{kind}, levels")
         if level in seen:
             raise ValueError(f"{kind}, levels: expected each once, got {shown(level)} twice")
         seen.add(level)
     return found
+
+
+def _check_level(level: Any, what: str) -> None:
+    """TypeError of what cannot be a level, ValueError of gaps and numbers that no float holds."""
+    if not is_hashable(level):
+        raise TypeError(f"{what}: expected text, numbers, dates and the like, got {shown(level)}")
+    if pd.api.types.is_scalar(level) and pd.isna(level):
+        raise ValueError(f"{what}: expected values, got {shown(level)}, which is a gap")
+    if isinstance(level, int) and abs(level) > GREATEST:
+        raise ValueError(f"{what}: expected numbers of a size up to {GREATEST:g}, got {shown(level)}")
+
+
+def _refuse_others(values: pd.Series, column: Hashable, levels: tuple[Any, ...]) -> None:
+    """A level that is drawn has to fit into the column: no words among numbers, no numbers among words."""
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        expected, others = "numbers", [level for level in levels if not isinstance(level, (Number, np.bool_))]
+    elif isinstance(values.dtype, pd.StringDtype):
+        expected, others = "text", [level for level in levels if not isinstance(level, str)]
+    else:
+        return
+    if others:
+        raise ValueError(
+            f"column {column!r}: expected levels that are {expected}, as the column's values are ({values.dtype}), got"
+            f" {shown(others[0])}"
+        )
 
 
 def _refuse_infinite(values: pd.Series, column: Hashable, levels: tuple[Any, ...]) -> None:

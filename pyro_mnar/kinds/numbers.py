@@ -13,12 +13,13 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.kind import Kind
-from pyro_mnar.kinds.reading import numbers_of_kind, refuse
-from pyro_mnar.kinds.scales import IDENTITY, Logarithm, Logit, Scale, Values
+from pyro_mnar.kinds.reading import GREATEST, numbers_of_kind, refuse
+from pyro_mnar.kinds.scales import IDENTITY, SQUEEZE, Logarithm, Logit, Scale, Values
 from pyro_mnar.messages import is_one_of, is_real, shown
 
 LEAST_NOISE = 1e-3  # of a column's standard deviation; keeps a perfect fit from an unbounded likelihood
 GREATEST_NOISE = 100.0  # of a logarithm, so that draws are finite
+STEPS = 1000  # of a float between the limits of a bounded kind, at least
 FEWEST_WHOLE = 3  # different values of which all are whole, for those to come to be whole
 HALVES = np.array([[-0.5], [0.5]])
 
@@ -189,11 +190,32 @@ class Bounded(Continuous):
             raise ValueError(
                 f"Bounded: expected finite limits, lower below upper, got {shown(self.lower)} and {shown(self.upper)}"
             )
+        lower, upper = float(self.lower), float(self.upper)
+        if not STEPS * np.spacing(max(abs(lower), abs(upper))) <= upper - lower <= GREATEST:
+            raise ValueError(
+                f"Bounded: expected limits with numbers between them, at most {GREATEST:g} apart, got {lower!r} and"
+                f" {upper!r}"
+            )
 
     @property
     def scale(self) -> Scale:
         """Logit of the share of the range."""
         return Logit(self.lower, self.upper)
+
+    def learned(self, values: pd.Series, column: Hashable) -> Kind:
+        """Itself; ValueError if most values are so near to a limit that they count as one."""
+        seen = np.unique(self.read(values, column))
+        inside = seen[(seen > self.lower) & (seen < self.upper)]
+        share = (inside - self.lower) / (self.upper - self.lower)
+        at_ends = int(((share < SQUEEZE) | (share > 1 - SQUEEZE)).sum())
+        if len(inside) > 1 and 2 * at_ends > len(inside):
+            raise ValueError(
+                f"column {column!r}: expected limits that tell its values apart (kind 'bounded'), got {self.lower:g}"
+                f" and {self.upper:g}, where {at_ends} of {len(inside)} different values from {inside[0]:g} to"
+                f" {inside[-1]:g} count as one, {SQUEEZE:.2%} of the range from a limit: give nearer limits, or the"
+                " kind 'positive', which needs none above"
+            )
+        return self
 
     def read(self, values: pd.Series, column: Hashable) -> Values:
         """Cells as float64; ValueError if one lies outside."""

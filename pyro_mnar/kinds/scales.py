@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+LARGEST = 700.0  # of logarithms: beyond 709 their exponentials are infinite
 SQUEEZE = 1e-4  # share of a bounded range kept from its ends, where the logit is infinite
 
 Values = Float[NDArray, "*shape"]
@@ -105,11 +106,11 @@ class Logarithm:
 
     def constrained(self, values: Values) -> Values:
         """Exponential, short of infinity."""
-        return np.exp(np.minimum(values, 700.0))
+        return np.exp(np.minimum(values, LARGEST))
 
     def constrained_tensor(self, values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Exponential."""
-        return values.exp()
+        """Exponential, short of infinity."""
+        return values.clamp(max=LARGEST).exp()
 
     def ends(self, numbers: Values) -> Values:
         """Logarithm, -inf from zero down."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.numbers import Numbers
 from pyro_mnar.kinds.reading import numbers_of_kind, refuse
-from pyro_mnar.kinds.scales import Scale, Values
+from pyro_mnar.kinds.scales import LARGEST, Scale, Values
 
 NEAR = 1e-4  # on the logarithm's scale: how near to the point of zero a number is zero
 
@@ -40,11 +40,11 @@ class ZeroOrLogarithm:
 
     def constrained(self, values: Values) -> Values:
         """Exponential, zero at the point."""
-        return np.where(np.abs(values - self.point) < NEAR, 0.0, np.exp(np.minimum(values, 700.0)))
+        return np.where(np.abs(values - self.point) < NEAR, 0.0, np.exp(np.minimum(values, LARGEST)))
 
     def constrained_tensor(self, values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The same, of particles."""
-        return values.exp().masked_fill((values - self.point).abs() < NEAR, 0.0)
+        return values.clamp(max=LARGEST).exp().masked_fill((values - self.point).abs() < NEAR, 0.0)
 
     def ends(self, numbers: Values) -> Values:
         """Logarithm, -inf from zero down."""

@@ -96,10 +96,8 @@ def located(labels: Any, index: pd.Index, what: str, where: str) -> Int[NDArray,
     found = index.get_indexer(labels)
     if (found < 0).any():
         label = labels[found < 0][:1].tolist()[0]
-        known = index[:5].tolist()
-        raise ValueError(
-            f"{what}: expected a {where} of the table, such as {', '.join(map(repr, known))}, got {shown(label)}"
-        )
+        known = f"such as {', '.join(map(repr, index[:5].tolist()))}" if len(index) else "which has none"
+        raise ValueError(f"{what}: expected a {where} of the table, {known}, got {shown(label)}")
     return found.astype(np.int64)
 
 

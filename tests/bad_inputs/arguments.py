@@ -145,6 +145,12 @@ CASES: list[Case] = [
     refused("ZeroImpute(hidden=[0])", lambda: ZeroImpute(TABLE, 1, hidden=[0]), "hidden", "0"),
     refused("ZeroImpute(hidden=['a'])", lambda: ZeroImpute(TABLE, 1, hidden=["a"]), "hidden", "'a'"),
     refused("SelfMasking(sign=2)", lambda: mechanisms.SelfMasking(2, sign=2), "sign", "2"),
+    *(refused(f"edges of {value!r}", lambda value=value: MissingnessGraph(value, TABLE), "edges: expected a list")
+      for value in ("", "ab", b"ab", None, pd.NA, 3)),
+    *(refused(f"an edge to {value!r}", lambda value=value: MissingnessGraph([("age", value)]), "expected a name")
+      for value in (None, pd.NA, pd.NaT, float("nan"))),
+    *(refused(f"graph={value!r}", lambda value=value: GINA(TABLE, graph=value), "graph: expected a MissingnessGraph")
+      for value in (pd.NA, float("nan"), 3, b"x")),
     refused("a graph of an unknown column", lambda: MissingnessGraph([("sex", "R[income]")], TABLE), "'sex'"),
     refused("a graph with an R of a complete column", lambda: MissingnessGraph([("income", "R[age]")], TABLE), "R[age]"),
     refused("a graph with a cycle", lambda: MissingnessGraph([("R[a]", "R[b]"), ("R[b]", "R[a]")], ["a", "b"]), "cycle"),

@@ -172,6 +172,19 @@ CASES: list[Case] = [
     refused("bounds of NaN", lambda: Bounded(float("nan"), 1), "nan"),
     refused("bounds of infinity", lambda: Bounded(0, float("inf")), "inf"),
     refused("bounds of text", lambda: Bounded("0", "1"), "'0'"),
+    *(refused(f"limits of {name} for ages", lambda limits=limits: of_frame(FRAME, kinds={"age": Bounded(*limits)}), "'age'", "nearer limits", "4 of 4")
+      for name, limits in {"0 and 2.6e255": (0, 2.6e255), "0 and a billion": (0, 10**9), "plus and minus 1e9": (-1e9, 10)}.items()),
+    refused("limits whose distance is infinite", lambda: Bounded(-1e308, 1e308), "1e+306"),
+    refused("limits with no number between them", lambda: Bounded(1.0, 1.0 + 2**-52), "between"),
+    refused("counts of 1e100", lambda: of_frame({"a": [1e100, 2.0, None]}, kinds={"a": "count"}), "'a'", "counts up to 1e+15", "row 0"),
+    *(refused(f"a level for others that is a {type(other).__name__}", lambda other=other: Categorical(other=other), "other: expected")
+      for other in (FRAME, FRAME["age"], [1], {}, np.ones(2), pd.NA, float("nan"))),
+    refused("levels as a frame", lambda: Categorical(FRAME), "levels: expected a list"),
+    refused("levels as a mapping", lambda: Categorical({"a": 1}), "levels: expected a list"),
+    *(refused(f"levels {levels!r} of numbers", lambda levels=levels: of_frame(FRAME, kinds={"age": Categorical(levels, other=0)}), "'age'", "levels that are numbers", "'a'")
+      for levels in (("a",), (1.0, "a"))),
+    refused("a word for the other numbers", lambda: of_frame(FRAME, kinds={"age": Categorical(other="else")}), "'age'", "'else'"),
+    refused("a number for the other words", lambda: of_frame({"a": pd.array(["x", "y", None], dtype="string")}, kinds={"a": Categorical(other=0)}), "'a'", "text", "0"),
     refused("levels named twice", lambda: Categorical(("a", "b", "a")), "'a'"),
     refused("ordinal levels named twice", lambda: Ordinal(("a", "b", "a")), "'a'"),
     refused("binary levels named twice", lambda: Binary(("a", "a")), "'a'"),
@@ -267,6 +280,7 @@ CASES: list[Case] = [
     refused("a Series in place of a kind", lambda: of_frame(FRAME, kinds={"age": pd.Series([1.0])}), "'age'", "kind"),
     refused("a formula nested 300 deep", lambda: of_frame(FRAME, derived={"age": "(" * 300}), "'age'", "expression"),
     refused("bytes that are no text", lambda: of_frame({"a": [b"\x80", b"\x81", None], "b": [1.0, 2.0, 3.0]}), "'a'", "numbers"),
+    refused("a formula of another unit", lambda: of_frame({"a": SEEN, "b": [2.2, 4.4, 6.6, 11.0], "c": GAP}, derived={"b": "a"}), "'b'", "4 of 4 rows", "2.2 times"),
     taken("an iterator of auxiliaries", lambda: of_frame(FRAME, auxiliary=iter(["age"])), "U",
           lambda table: [u.name for u in table.schema.auxiliaries] == ["age"]),
 ]  # fmt: skip

@@ -47,6 +47,9 @@ CASES: list[Case] = [
     refused("positive entries below zero", lambda: sparse(entries(-1.0, 1.0, 2.0, 3.0), kinds="positive"), "-1"),
     refused("an auxiliary of a sparse matrix that is not there", lambda: sparse(auxiliary=["sex"]), "'sex'"),
     refused("U of too few rows", lambda: sparse(auxiliary=pd.DataFrame({"u": [1.0]})), "3", "1"),
+    *(refused(f"U of {count} rows for 3", lambda count=count: sparse(auxiliary=pd.DataFrame({"u": np.arange(float(count))})), "3 rows", str(count))
+      for count in (0, 2, 4)),
+    refused("U of no row for a long frame", lambda: long(auxiliary=pd.DataFrame({"u": []})), "which has none"),
     refused("U with gaps", lambda: sparse(auxiliary=pd.DataFrame({"u": [1.0, np.nan, 2.0]})), "'u'", "row 1"),
     refused("an option that is none", lambda: sparse(weights="w"), "weights"),
     refused("by_design of an observed cell", lambda: sparse(by_design=([0], [0])), "row 0"),

@@ -170,3 +170,28 @@ OF_MODELS = {
     "num_classes": SOME,
     "noise": NUMBERS,
 }  # fmt: skip
+NAMED = ["age", "income", 0, 1, -1, "x0"]
+OF_IMPUTER = {
+    "graph": st.one_of(
+        st.sampled_from(["self_masking", "mar", "general", "nope", [("age", "R[income]")], {"income": ["age"]},
+                         {"preset": "mar"}, {"edges": []}]), JUNKS
+    ),
+    "kinds": st.one_of(by_name(NAMED, kinds()), kinds()),
+    "auxiliary": st.one_of(some_names(NAMED), st.sampled_from(["mask", None, [], "age"]), JUNKS),
+    "carry": st.one_of(some_names(NAMED), JUNKS),
+    "lower": st.one_of(by_name(NAMED, NUMBERS), JUNKS),
+    "upper": st.one_of(by_name(NAMED, NUMBERS), JUNKS),
+    "constraints": st.one_of(row_conditions(NAMED), JUNKS),
+    "missing_values": st.one_of(st.sampled_from([-1, 3.0, "", "a", "NA"]), JUNKS),
+    "latent_dim": SOME,
+    "max_steps": SOME,
+    "batch_size": SOME,
+    "num_particles": SOME,
+    "learning_rate": NUMBERS,
+    "num_draws": SOME,
+    "sample_posterior": JUNKS,
+    "add_indicator": JUNKS,
+    "keep_empty_features": JUNKS,
+    "random_state": st.one_of(st.sampled_from([np.random.RandomState(0), np.random.default_rng(0)]), NUMBERS),
+    "verbose": JUNKS,
+}  # fmt: skip

@@ -16,6 +16,7 @@ from bad_inputs.case import FRAME, of_frame, pair, untrained
 from fuzz import columns, files, options
 from fuzz.oracle import check_table, completed, judged, unchanged
 from pyro_mnar import Fit, MissingnessGraph, Table, fit, pool_scalar
+from pyro_mnar.estimator import MNARImputer
 from pyro_mnar.guides import MeanField, PointNet, ZeroImpute
 from pyro_mnar.kinds import Bounded, Categorical, Continuous, Count, Ordinal, Positive, ZeroInflated
 from pyro_mnar.models import ANOVA, GINA, Ignorable, LatentDependent, NormalMixture, NotMIWAE, PartialVAE, SelfMasking
@@ -195,6 +196,42 @@ def models(data: st.DataObject) -> None:
             check_table(read)
 
 
+def estimator(data: st.DataObject) -> None:
+    """``MNARImputer``: its arguments, rows of training, and new ones in whatever container.
+
+    What is no table of numbers or words scikit-learn itself refuses, as its contract has it.
+    """
+    given = data.draw(options.a_few_of(options.OF_IMPUTER, most=2))
+    for name, least in (("max_steps", 3), ("num_draws", 2)):
+        if not (isinstance(given.get(name), (int, np.integer)) and given[name] > 2**60):
+            given[name] = given[name] if name in given and not _is_long(given[name]) else least
+    frame = data.draw(st.one_of(st.just(FRAME), columns.ordinary_frames(), columns.frames()))
+    of_array = data.draw(st.booleans())
+    rows = frame.to_numpy() if of_array else frame
+    new = data.draw(st.one_of(st.just(frame), st.just(frame.iloc[::-1]), columns.frames(), options.JUNKS))
+    new = new.to_numpy() if of_array and isinstance(new, pd.DataFrame) else new
+    weight = data.draw(st.one_of(st.none(), st.none(), st.just(np.ones(len(frame))), options.JUNKS))
+    with unchanged(frame):
+        trained = judged(lambda: MNARImputer(**given).fit(rows, sample_weight=weight), "sklearn")
+        if trained is None:
+            return
+        for some in (rows, new):
+            done = judged(lambda some=some: trained.transform(some), "sklearn")
+            if done is None:
+                continue
+            assert np.shape(done) == (len(some), len(trained.get_feature_names_out()))
+            if not trained.carry and pd.isna(trained.missing_values):
+                values = pd.DataFrame(done)
+                assert values.notna().all(axis=None), "a gap is left"
+                numbers = values.select_dtypes(["number", "bool"])
+                assert np.isfinite(numbers.to_numpy(dtype=float)).all(), "not finite"
+        judged(lambda: trained.sample(new, data.draw(options.SOME.filter(lambda n: not _is_long(n)))), "sklearn")
+
+
+def _is_long(number: Any) -> bool:
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and number > 4
+
+
 def pooling(data: st.DataObject) -> None:
     """Estimates and variances."""
     numbers = st.one_of(st.lists(columns.NUMBERS, max_size=4), options.JUNKS)
@@ -230,5 +267,5 @@ def graphs(data: st.DataObject) -> None:
 @cache
 def targets() -> dict[str, Target]:
     """All of them, by name."""
-    own = (frames, ordinary, new_rows, long_frames, matrices, training, imputing, models, pooling, graphs)
+    own = (frames, ordinary, new_rows, long_frames, matrices, training, imputing, models, estimator, pooling, graphs)
     return {target.__name__: target for target in (*own, *files.TARGETS)}

@@ -121,6 +121,10 @@ def test_numbers_as_labels_and_a_column_called_z() -> None:
         MissingnessGraph([("Z", "R[X]")], ["X", "Z"])  # which of the two?
     with pytest.raises(ValueError, match="column None: expected a name"):
         MissingnessGraph([], [None, "X"])
+    with pytest.raises(ValueError, match="column <NA>: expected a name"):
+        MissingnessGraph([], [pd.NA, "X"])
+    with pytest.raises(TypeError, match="column nan: expected text or a number"):
+        MissingnessGraph([], [float("nan"), "X"]).to_json()
 
 
 def test_a_column_called_z_is_fitted_like_any_other() -> None:
