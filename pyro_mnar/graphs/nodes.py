@@ -41,9 +41,7 @@ class Nodes:
 
     def __post_init__(self) -> None:
         names = [*self.columns, *(name for name, _ in self.auxiliaries), *(self.r(name) for name in self.incomplete)]
-        without = [name for name in names if name is None or name is pd.NA]
-        if without:
-            raise ValueError(f"column {without[0]!r}: expected a name that a graph's node can have, such as text")
+        _refuse_gaps(names)
         if self.latent in names:
             raise ValueError(
                 f"column {self.latent!r}: the latent's node has this name; give it another with latent=..., or as"
@@ -85,6 +83,7 @@ class Nodes:
                 raise ValueError(f"auxiliaries, {name!r}: expected a width of at least 1, got {shown(width)}")
         extra = tuple(widths.items())
         table = None if table is None else _names("table", table)
+        _refuse_gaps([*(table or ()), *widths])
         incomplete = None if incomplete is None else _names("incomplete", incomplete)
         latent = latent or latent_beside([*(table or ()), *(name for name, _ in extra)], edges)
         if table is not None:
@@ -261,6 +260,13 @@ class Nodes:
     @property
     def _r_nodes(self) -> tuple[str, ...]:
         return tuple(map(self.r, self.incomplete))
+
+
+def _refuse_gaps(names: Iterable[Hashable]) -> None:
+    """ValueError of a name that is none: pandas' own NA cannot even be compared with others."""
+    for name in names:
+        if name is None or name is pd.NA:
+            raise ValueError(f"column {name!r}: expected a name that a graph's node can have, such as text")
 
 
 def latent_beside(names: Collection[Hashable], edges: Iterable[Edge] = ()) -> str:

@@ -93,7 +93,10 @@ MAKERS: dict[str, tuple[st.SearchStrategy[Any], Callable[[list[Any]], pd.Series]
     "datetime64[s]": (MOMENTS, lambda v: pd.Series(v, dtype="datetime64[s]")),
     "datetime of a zone": (MOMENTS, lambda v: _zoned(v)),
     "timedelta": (st.timedeltas(dt.timedelta(-9), dt.timedelta(9)), lambda v: pd.Series(v, dtype="timedelta64[ns]")),
-    "period": (st.integers(0, 9), lambda v: pd.Series([None if x is None else pd.Period(2000 + x, "Y") for x in v])),
+    "period": (
+        st.integers(0, 9),
+        lambda v: pd.Series([None if x is None else pd.Period(str(2000 + x), "Y") for x in v]),
+    ),
     "interval": (st.integers(0, 9), lambda v: pd.Series([None if x is None else pd.Interval(x, x + 1) for x in v])),
     "complex": (NUMBERS, lambda v: pd.Series([np.nan if x is None else complex(x, 1) for x in v])),
     "bytes": (st.binary(max_size=2), lambda v: pd.Series(v, dtype=object)),
