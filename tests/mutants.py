@@ -206,8 +206,8 @@ MUTANTS = [
     Mutant(
         "mechanisms: the own value is not seen",
         DECLARED,
-        "return self.intercept + self.slope * x",
-        "return self.intercept + 0 * self.slope * x",
+        "return self.raw_intercept * scale_of(slope) + slope * x",
+        "return self.raw_intercept * scale_of(slope) + 0 * slope * x",
         "tests/mechanisms",
     ),
     Mutant(
@@ -264,8 +264,8 @@ MUTANTS = [
     Mutant(
         "kinds: the logarithm comes back as itself",
         SCALES,
-        "return np.exp(np.minimum(values, 700.0))",
-        "return np.minimum(values, 700.0)",
+        "return np.exp(np.minimum(values, LARGEST))",
+        "return np.minimum(values, LARGEST)",
         KINDS,
     ),
     Mutant(
@@ -278,7 +278,7 @@ MUTANTS = [
     Mutant(
         "kinds: means of logarithms are taken for means",
         SCALES,
-        "return values.exp()",
+        "return values.clamp(max=LARGEST).exp()",
         "return values",
         KINDS + " tests/imputation",
     ),
@@ -328,7 +328,7 @@ MUTANTS = [
     Mutant(
         "imputation: means of two parts count equally",
         "pyro_mnar/imputation/averages.py",
-        "share = (other.log_total - total).exp()[:, None]",
+        "share = (other.log_total - total).to(self.mean.dtype).exp()[:, None]",
         "share = 0.5 + 0 * (other.log_total - total).exp()[:, None]",
         IMPUTED,
     ),
