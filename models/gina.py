@@ -43,6 +43,7 @@ from pyro_mnar.models.decoding import (
     telling_columns,
     weight_of,
 )
+from pyro_mnar.models.shared_slopes import share_slopes_of_atoms
 from pyro_mnar.nn.likelihoods import Decoder
 from pyro_mnar.primitives import observe_events, observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch
@@ -154,6 +155,8 @@ class GINA(PyroModule):
             mechanism = mechanisms.SelfMasking if mechanism is None else mechanism
             built: Any = default_mechanism(schema, self.latent_dim, mechanism, self.graph)
         self.mechanism = built
+        if is_declared and not isinstance(mechanism, nn.Module):
+            share_slopes_of_atoms(built, table)
         if self.causes is not None:
             self.causes.say()
             self.causes.put_intercepts(built, schema)

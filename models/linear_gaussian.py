@@ -35,6 +35,7 @@ from pyro_mnar.models.decoding import (
     telling_columns,
     weight_of,
 )
+from pyro_mnar.models.shared_slopes import share_slopes_of_atoms
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
@@ -74,6 +75,7 @@ class LinearGaussian(PyroModule):
             )
             mechanism = partial(self.mechanism_class, sign=sign, slope=slope)
             self.mechanism = default_mechanism(schema, self.latent_dim, mechanism, None)
+        share_slopes_of_atoms(self.mechanism, table)
         # The weight of R is part of what is integrated, so a tempered one is drawn for.
         summed = summed_columns(schema, self.mechanism, discrete, numbers) if mechanism_weight == 1 else frozenset()
         self.summed_columns, self.numbers = summed, numbers

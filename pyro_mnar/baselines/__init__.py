@@ -25,6 +25,7 @@ from pyro_mnar.baselines.imputers.pairs import (
     not_miwae_self_masking,
     pvae,
     pvae_without_weights,
+    self_masking,
 )
 from pyro_mnar.baselines.imputers.self_masked_mixture import (
     SelfMaskedMixture,
@@ -125,5 +126,6 @@ __all__ = [
     "response_gina",
     "response_not_miwae",
     "response_pvae",
+    "self_masking",
     "start_normal_mixture",
 ]

@@ -67,6 +67,7 @@ def uci(*, folder: str | PathLike[str] | None = None, quick: bool = False) -> Ex
             baselines.not_miwae_ppca_known_sign(-1, **options),
             baselines.gina(**options),
             baselines.gina_self_masking(**options),
+            baselines.self_masking(**options),
             baselines.normal_mixtures_known_sign(-1, **rounds),
             baselines.normal_mixtures_common_sign(**rounds),
             baselines.normal_mixture_model(-1, start=rounds, **brief),

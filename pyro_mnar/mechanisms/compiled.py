@@ -103,7 +103,7 @@ class GraphMechanism(SteepLines):
         self.register_buffer("_own_known", own, persistent=False)
         self.register_buffer("_other_known", other.masked_fill(itself, torch.nan), persistent=False)
 
-        self.raw_intercept = nn.Parameter(torch.zeros(columns))
+        self._make_lines(columns)
         self.register_buffer("_level_inputs", self._inputs_of_levels(used), persistent=False)
         self.raw_own_slope = nn.Parameter(torch.zeros(columns))
         self.raw_other_slope = nn.Parameter(torch.zeros(columns, len(used)))
@@ -152,7 +152,15 @@ class GraphMechanism(SteepLines):
     @property
     def own_slope(self) -> Float[Tensor, " columns"]:
         """Slope of each column's linear part in its own value, zero where the graph has no such edge."""
-        return self._as_known(slope_of(self.raw_own_slope, self._own_signs))
+        return self._shared(self._as_known(slope_of(self.raw_own_slope, self._own_signs)))
+
+    @property
+    def _decided_by_data(self) -> Bool[Tensor, " columns"]:
+        return self._own_parents & ~self._own_nonlinear & (self._own_signs == 0) & self._own_known.isnan()
+
+    @property
+    def _causes_itself(self) -> Bool[Tensor, " columns"]:
+        return self._own_parents
 
     @property
     def _slopes(self) -> Float[Tensor, " columns"]:

@@ -91,7 +91,7 @@ class SelfMasking(SteepLines, Mechanism):
         known, self.priors = _known_slopes(slope, signs)
         self.register_buffer("is_known", torch.tensor([number is not None for number in known]), persistent=False)
         self.register_buffer("known_slope", torch.tensor([number or 0.0 for number in known]), persistent=False)
-        self.raw_intercept = nn.Parameter(torch.zeros(num_columns))
+        self._make_lines(num_columns)
         self.raw_slope = nn.Parameter(torch.zeros(num_columns))
 
     def reset_parameters(self) -> None:
@@ -102,7 +102,16 @@ class SelfMasking(SteepLines, Mechanism):
     @property
     def slope(self) -> Float[Tensor, " columns"]:
         """b_d, of the declared sign and size."""
-        return self._as_known(slope_of(self.raw_slope, self.sign))
+        return self._shared(self._as_known(slope_of(self.raw_slope, self.sign)))
+
+    @property
+    def _decided_by_data(self) -> Bool[Tensor, " columns"]:
+        has_prior = torch.tensor([d in self.priors for d in range(len(self.sign))], device=self.sign.device)
+        return (self.sign == 0) & ~self.is_known & ~has_prior
+
+    @property
+    def _causes_itself(self) -> Bool[Tensor, " columns"]:
+        return torch.ones_like(self.is_known)
 
     @property
     def _slopes(self) -> Float[Tensor, " columns"]:

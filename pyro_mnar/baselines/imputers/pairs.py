@@ -19,6 +19,7 @@ from pyro_mnar.imputation import impute
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.mechanisms import FullyConnected, General, SelfMasking
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
+from pyro_mnar.models import SelfMasking as SelfMaskingModel
 from pyro_mnar.models.decoding import default_latent_dim, ppca_decoder
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
@@ -73,6 +74,11 @@ def gina(**options: Any) -> Fitted:
 def gina_self_masking(**options: Any) -> Fitted:
     """GINA told that each value decides on its own gap, sign of the slopes free."""
     return _fitted("GINA, self-masking", partial(GINA, mechanism=SelfMasking), 20, options)
+
+
+def self_masking(**options: Any) -> Fitted:
+    """The linear-Gaussian self-masking model at the defaults of model, guide and `fit`, sign of the slopes free."""
+    return Fitted("self-masking model", SelfMaskingModel, fit_options=options)
 
 
 def i_not_miwae(**options: Any) -> Fitted:
