@@ -13,8 +13,8 @@ import numpy as np
 from torch import nn
 
 from pyro_mnar.graphs.gap_evidence import has_atom
-from pyro_mnar.graphs.nodes import listed
 from pyro_mnar.mechanisms.steepness import SteepLines
+from pyro_mnar.messages import in_line
 from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
@@ -41,8 +41,8 @@ def share_slopes_of_atoms(mechanism: nn.Module, table: Table | Schema) -> None:
     followers = mechanism.share_slopes(atoms, np.setdiff1d(incomplete, atoms).tolist())
     if followers:
         log.warning(
-            "%s: more than half of the values seen are one number, which a density takes for a threshold where it is an"
-            " end; so their slopes are those of the other columns, on average (sign= or slope=, or an edge's, says"
-            " otherwise; so does a kind that knows of zeros)",
-            listed([table.schema.names[d] for d in followers]),
+            "columns %s: more than half of the values seen are one number, which a density takes for a threshold where"
+            " it is an end; so their slopes are those of the other columns, on average (sign= or slope=, or an edge's,"
+            " says otherwise; so does a kind that knows of zeros)",
+            ", ".join(in_line(table.schema.names[d]) for d in followers),
         )
