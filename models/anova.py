@@ -17,6 +17,7 @@ from jaxtyping import Float
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyro_mnar.infer.arguments import positive_number
 from pyro_mnar.infer.construction import remembered
 from pyro_mnar.nn import positive
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
@@ -38,17 +39,17 @@ class ANOVA(PyroModule):
 
     Raises:
         ValueError: If the noise is not positive.
+        TypeError: If it is no number.
     """
 
     def __init__(self, table: Table | Schema, *, noise: float) -> None:
         super().__init__()
-        if not noise > 0:
-            raise ValueError(f"noise: expected a positive standard deviation, got {noise}")
+        noise = positive_number("noise", noise)
         self.schema = schema = schema_of(table)
         self.latent_dim = schema.num_columns
         self.register_buffer("center", torch.tensor([column.mean for column in schema.columns]))
         self.register_buffer("unit", torch.tensor([column.std for column in schema.columns]))
-        self.register_buffer("noise", torch.tensor(float(noise)))
+        self.register_buffer("noise", torch.tensor(noise))
         self.shift = nn.Parameter(torch.zeros(schema.num_columns))  # μ, in standard deviations from the observed mean
         self.raw_spread = nn.Parameter(torch.zeros(()))  # ζ, in typical standard deviations
         self.raw_intercept = nn.Parameter(torch.zeros(()))  # log-odds at the typical mean

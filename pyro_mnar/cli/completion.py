@@ -20,6 +20,7 @@ from pyro_mnar.cli.output_folder import OutputFolder
 from pyro_mnar.cli.training import held_out_rows, interrupted, prepare, refuse_training_options
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.imputation.imputing import DEFAULT_DRAWS
+from pyro_mnar.imputation.ranges import negative_where_none_was
 from pyro_mnar.infer.arguments import device_of
 from pyro_mnar.infer.memory import GIB, check_room
 from pyro_mnar.summaries import summarise
@@ -113,6 +114,8 @@ def complete_file(options: argparse.Namespace) -> Outcome:
     about = _about(options, source, result, imputations)
     folder.write(chain(_files(source.text, imputations, result, names), kept_fit), about)
     print(f"{options.out}: {num_draws} completed tables and their mean; {imputations.cells.shape[1]} cells imputed")
+    of_cells = source.table.schema.columns, imputations.cells, imputations.draws
+    print("".join(f"warning: {in_options(said)}\n" for said in negative_where_none_was(*of_cells)), end="")
     print(f"next: pyro-mnar pool {options.out} 'OUTCOME ~ COLUMN + COLUMN' runs a regression on all of them")
     kept = options.fit or options.out / KEPT_FIT
     print(f"      pyro-mnar check {options.data} --fit {kept} says what speaks against the fit")

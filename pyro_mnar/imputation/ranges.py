@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from pyro_mnar.kinds import Datetime
 from pyro_mnar.tables.columns import Column
 
 
@@ -42,15 +43,32 @@ def beyond_seen(
     )
 
 
+def negative_where_none_was(
+    columns: Sequence[Column], cells: Int[NDArray, "2 cells"], draws: Float[NDArray, "draws cells"]
+) -> list[str]:
+    """Columns with negative draws though no negative value was seen, one sentence each with what keeps them away.
+
+    Args:
+        columns: Those of the schema.
+        cells: Row and column position of each cell.
+        draws: In the user's units.
+    """
+    found = beyond_seen(columns, cells, draws)
+    least = {column.name: column.least for column in columns}
+    negative = {columns[at].name: bool((draws[:, cells[1] == at] < 0).any()) for at in np.unique(cells[1]).tolist()}
+    return [said for name, said in found["said"].items() if negative[name] and least[name] >= 0]
+
+
 def _said(column: Column, negative: float, below: float, above: float) -> str:
     """The same in a sentence."""
     least, greatest = (str(column.labelled(np.array([end]))[0]) for end in (column.least, column.greatest))
     if column.kind.name != "datetime":
         least, greatest = f"{column.least:g}", f"{column.greatest:g}"
     what = f"of {column.name}'s imputations are"
-    if negative and column.least >= 0 and column.kind.scale.lower < 0:
+    if negative and not isinstance(column.kind, Datetime) and column.least >= 0 and column.kind.scale.lower < 0:
         kind = "positive" if column.least > 0 else "zero_inflated" if not column.kind.is_whole else "count"
-        return f"{negative:.0%} {what} negative; nothing below {least} was seen: kinds={{{column.name!r}: {kind!r}}}"
+        share = f"{negative:.0%}" if negative >= 0.005 else "under 1%"
+        return f"{share} {what} negative; nothing below {least} was seen: kinds={{{column.name!r}: {kind!r}}}"
     if below >= above:
         return f"{below:.0%} {what} below {least}, the least value seen"
     return f"{above:.0%} {what} above {greatest}, the greatest value seen"

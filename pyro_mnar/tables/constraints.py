@@ -74,8 +74,8 @@ class SumsTo:
         if is_number and not np.isfinite(total):
             raise ValueError(f"SumsTo: expected a finite total, got {total}")
         _refuse_twice("SumsTo", parts if is_number else (*parts, total))
-        if not tolerance >= 0:
-            raise ValueError(f"SumsTo: expected a tolerance of at least 0, got {tolerance}")
+        if not (is_real(tolerance) and tolerance >= 0):
+            raise ValueError(f"SumsTo: expected a tolerance of at least 0, got {shown(tolerance)}")
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "total", total)
         object.__setattr__(self, "tolerance", tolerance)

@@ -25,7 +25,7 @@ from pyro_mnar import (
     rows,
 )
 from pyro_mnar.guides import MeanField, PointNet, ZeroImpute
-from pyro_mnar.models import GINA, NormalMixture, NotMIWAE, PartialVAE, SelfMasking
+from pyro_mnar.models import ANOVA, GINA, NormalMixture, NotMIWAE, PartialVAE, SelfMasking
 
 TABLE = of_frame(FRAME)
 WORDED = of_frame({"age": [1.0, 2.0, None, 4.0] * 6, "income": ["x", None, "y", "z"] * 6})
@@ -145,6 +145,8 @@ CASES: list[Case] = [
     refused("ZeroImpute(hidden=[0])", lambda: ZeroImpute(TABLE, 1, hidden=[0]), "hidden", "0"),
     refused("ZeroImpute(hidden=['a'])", lambda: ZeroImpute(TABLE, 1, hidden=["a"]), "hidden", "'a'"),
     refused("SelfMasking(sign=2)", lambda: mechanisms.SelfMasking(2, sign=2), "sign", "2"),
+    *(refused(f"ANOVA(noise={shown})", lambda value=value: ANOVA(TABLE, noise=value), "noise: expected")
+      for shown, value in {"a Series": FRAME["age"], "text": "1", "nan": float("nan"), "inf": float("inf"), "0": 0}.items()),
     *(refused(f"edges of {value!r}", lambda value=value: MissingnessGraph(value, TABLE), "edges: expected a list")
       for value in ("", "ab", b"ab", None, pd.NA, 3)),
     *(refused(f"an edge to {value!r}", lambda value=value: MissingnessGraph([("age", value)]), "expected a name")

@@ -226,6 +226,8 @@ CASES: list[Case] = [
     refused("a total of NaN", lambda: SumsTo(["a", "b"], float("nan")), "nan"),
     refused("a total of infinity", lambda: SumsTo(["a", "b"], float("inf")), "inf"),
     refused("a tolerance below zero", lambda: SumsTo(["a", "b"], 1.0, tolerance=-1.0), "tolerance", "-1"),
+    *(refused(f"a tolerance that is {shown}", lambda value=value: SumsTo(["a", "b"], 1.0, tolerance=value), "tolerance", "at least 0")
+      for shown, value in {"text": "x", "a frame": FRAME, "NA": pd.NA, "True": True}.items()),
     refused("parts as text", lambda: SumsTo("ab", 1), "'ab'"),
     refused("parts as a number", lambda: SumsTo(3, 1), "3"),
     refused("carried columns as text", lambda: of_frame(FRAME, carry="age"), "carry", "'age'"),

@@ -218,3 +218,16 @@ def test_the_names_that_help_lists_are_those_of_the_package():
     assert list(options.GRAPHS) == sorted(name.replace("_", "-") for name in PRESETS)
     assert list(options.KINDS) == sorted(KINDS)
     assert list(options.EXPERIMENTS) == sorted(EXPERIMENTS)
+
+
+def test_negative_values_where_none_was_seen_are_told_with_the_option_that_keeps_them_away(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"dose": random.uniform(0.01, 1.0, 80), "b": random.normal(size=80)})
+    frame.loc[:39, "dose"] = np.nan
+    frame.to_csv(tmp_path / "doses.csv", index=False)
+    assert run("impute", tmp_path / "doses.csv", "--out", tmp_path / "a", *QUICK) == 0
+    assert re.search(
+        r"warning: \d+% of dose's imputations are negative; .*--kinds dose=positive", capsys.readouterr().out
+    )
+    assert run("impute", tmp_path / "doses.csv", "--kinds", "dose=positive", "--out", tmp_path / "b", *QUICK) == 0
+    assert "negative" not in capsys.readouterr().out

@@ -128,7 +128,7 @@ class TestModel:
         np.testing.assert_allclose(site.loc.detach().numpy()[hidden, 0], prior_mean, atol=1e-12)
 
     def test_noise_is_checked(self) -> None:
-        with pytest.raises(ValueError, match="noise: expected a positive standard deviation, got 0"):
+        with pytest.raises(ValueError, match="noise: expected more than 0, and finite, got 0"):
             ANOVA(table_of(anova(0, rows=20).frame), noise=0)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from pyro_mnar import Imputations, Table, fit, impute
 from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.imputation.ranges import negative_where_none_was
 from pyro_mnar.kinds import Bounded, Continuous, Positive
 from pyro_mnar.models import GINA
 
@@ -131,6 +132,8 @@ def test_values_outside_the_range_ever_seen_are_counted(made_up: Imputations) ->
     assert found.loc["weight", "said"] == (
         "33% of weight's imputations are negative; nothing below 0.25 was seen: kinds={'weight': 'positive'}"
     )
+    of_cells = made_up.table.schema.columns, made_up.cells, made_up.draws
+    assert negative_where_none_was(*of_cells) == [found.loc["weight", "said"]]
     assert found.loc["score", "said"] == "33% of score's imputations are above 9, the greatest value seen"
 
 
