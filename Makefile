@@ -14,9 +14,12 @@ STAGED := build/typed
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 # Two workers, one thread each: torch would otherwise start a thread per core in each of them.
 # Doctests are found by import name (--pyargs), since models/ and guides/ are not named as they are imported.
-# Processes that tests start find bytecode, as those of an installed package do.
-PYTEST = OMP_NUM_THREADS=1 MPLBACKEND=Agg PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --quiet --numprocesses 2 --dist worksteal \
+PYTEST = OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/pytest --quiet --numprocesses 2 --dist worksteal \
 	--doctest-modules --pyargs $(TESTS)
+
+# Bytecode of what is imported is written as it is imported, whatever the environment says: of all that is installed, pip
+# would take as long as it takes to install it.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -32,8 +35,8 @@ $(INSTALLED): setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python 3.11 or newer is needed: set PYTHON=python3.11")'
 	@echo "setting up $(VENV) (a few minutes, once) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --constraint constraints.txt setuptools
-	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@$(PIP) install --no-compile --constraint constraints.txt setuptools
+	@$(PIP) install --no-compile --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@
 
 demo: $(INSTALLED)  ## GINA and its rivals on a table with values missing not at random

@@ -1,20 +1,24 @@
 """Rules for every test: float64, a fixed seed, and no test leaves global state changed.
 
-``THOROUGH=1``, as `make test` sets it, has beartype check every annotation of the package while quick tests run, and
-Hypothesis try four times as many examples.  That doubles their time, so `make quick` does without.  Slow tests are
-never checked so: they go the same ways thousands of times.
+``THOROUGH=1``, as `make test` sets it, has beartype check the annotations of the package while quick tests run, and
+Hypothesis try four times as many examples.  That takes its time, so `make quick` does without.  Slow tests are never
+checked so: they go the same ways thousands of times.
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
+
+import typechecking
 
 THOROUGH = bool(os.environ.get("THOROUGH"))
 if THOROUGH:
@@ -34,6 +38,8 @@ PYRO_HINTS = "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning"
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", beartype.roar.BeartypeDecorHintPep585DeprecationWarning)
     from pyro_mnar import *  # noqa: F403  (each name loads its room: now, so that no test is the one that pays for it)
+gc.collect()
+gc.freeze()  # what was imported stays: the collector need not look at it again, half a million objects each time
 
 SEED = 20210
 collect_ignore = ["fuzz/covered.py"]  # it needs atheris, and doctests are looked for in every file
@@ -47,6 +53,17 @@ hypothesis.settings.load_profile("chosen")
 def pytest_configure(config: pytest.Config) -> None:
     """Warnings are errors; this one is another library's, and comes up at a module's first import."""
     config.addinivalue_line("filterwarnings", PYRO_HINTS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first in each worker's half, so that small ones are left to even out the end."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    slow = [file for file in files if any(item.get_closest_marker("slow") for item in files[file])]
+    quick = [file for file in files if file not in slow]
+    order = [*slow[::2], *quick[::2], *slow[1::2], *quick[1::2]]
+    items[:] = [item for file in order for item in files[file]]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -65,9 +82,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(autouse=True)
 def no_checks_in_slow_tests(request: pytest.FixtureRequest) -> Iterator[None]:
     """Of shapes and types, which cost the most where a fit takes thousands of steps."""
-    jaxtyping.config.update("jaxtyping_disable", request.node.get_closest_marker("slow") is not None)
+    typechecking.start(checks=request.node.get_closest_marker("slow") is None)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    typechecking.start(checks=True)
 
 
 @pytest.fixture(autouse=True)

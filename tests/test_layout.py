@@ -218,6 +218,10 @@ def test_public_names_load_no_plots_no_learners_and_no_private_torch() -> None:
     assert not _private(loaded)
 
 
+def test_steps_by_python_load_no_compiler() -> None:
+    assert not _under(_loaded()["by python"], ("torch._dynamo", "torch._inductor"))
+
+
 def test_every_module_imports_without_the_extras() -> None:
     assert _loaded()["all"] >= MODULES.keys()
 
@@ -260,6 +264,12 @@ import importlib
 for name in {sorted(MODULES)}:
     importlib.import_module(name)
 loaded["all"] = [*sys.modules]
+import pandas
+from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.models import Ignorable
+table = pyro_mnar.Table.from_frame(pandas.DataFrame({{"a": [1.0, None, 2.0], "b": [2.0, 1.0, 3.0]}}))
+fit(Ignorable(table, latent_dim=1), ZeroImpute(table, 1), table, epochs=1, compile="eager", progress=False)
+loaded["by python"] = [*sys.modules]
 print(json.dumps(loaded))
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=ROOT)

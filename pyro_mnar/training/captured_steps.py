@@ -22,9 +22,8 @@ from pyro_mnar.capture.inductor import compiled
 from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.tracing import Captured, differ, flat
 from pyro_mnar.tables.batch import Batch, RowSource
-from pyro_mnar.training.stepper import BETAS, AdamState, EagerSteps, Optimisation, clipped, limits
+from pyro_mnar.training.stepper import BETAS, EPSILON, AdamState, EagerSteps, Optimisation, clipped, limits
 
-EPSILON = 1e-8  # torch's default
 STEPS_BETWEEN_CHECKS = 200  # at least, where an epoch is shorter; a check takes about as long as ten captured steps
 CHUNK_BYTES = 2**24  # of rows and noise laid out at a time
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.optim.adam import adam
 
 from pyro_mnar.capture.gradient import Loss
 from pyro_mnar.capture.tracing import views
 from pyro_mnar.tables.batch import Batch, RowSource
 
-BETAS = (0.9, 0.999)  # torch's defaults
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # torch's defaults
 CLIP = (
     5.0  # usual lengths of a gradient; of ordinary tables no step comes to 1.4, so that their numbers stay as they are
 )
@@ -122,21 +123,25 @@ class AdamState(NamedTuple):
 class EagerSteps:
     """Steps run by Python: the model, autograd and torch's own Adam.
 
+    Adam is the function that ``torch.optim.Adam`` calls: making an object of that class imports torch's compiler, which
+    takes longer than a small fit.
+
     Args:
         optimisation: What to minimise.
 
     Attributes:
         done: Steps taken so far.
+        memory: What Adam keeps of each parameter that has had a gradient, by torch's names: ``step``, ``exp_avg`` and
+            ``exp_avg_sq``.
     """
 
     mode = "eager"
 
     def __init__(self, optimisation: Optimisation) -> None:
         self.optimisation, self.done = optimisation, 0
-        fused = all(p.device.type in ("cpu", "cuda") for p in optimisation.parameters)
-        rate = optimisation.rates[0].item()
+        self._is_fused = all(p.device.type in ("cpu", "cuda") for p in optimisation.parameters)
         self.limits = limits(optimisation.clip, len(optimisation.rates)).tolist()
-        self.optimiser = torch.optim.Adam(optimisation.parameters, lr=rate, fused=fused, betas=BETAS)
+        self.memory: dict[Tensor, dict[str, Tensor]] = {}
 
     @classmethod
     def resumed(cls, optimisation: Optimisation, state: AdamState, done: int) -> EagerSteps:
@@ -147,8 +152,7 @@ class EagerSteps:
         moments = (views(moment, optimisation.parameters) for moment in (state.first, state.second))
         for parameter, first, second in zip(optimisation.parameters, *moments, strict=True):
             step = torch.tensor(float(done), device=parameter.device)
-            memory = {"step": step, "exp_avg": first.clone(), "exp_avg_sq": second.clone()}
-            steps.optimiser.state[parameter] = memory
+            steps.memory[parameter] = {"step": step, "exp_avg": first.clone(), "exp_avg_sq": second.clone()}
         return steps
 
     def run(self, rows: Int[Tensor, "batches size"]) -> Iterator[Float[Tensor, ""]]:
@@ -156,18 +160,18 @@ class EagerSteps:
         for batch in map(self.optimisation.table.take, rows):
             loss = self.optimisation.loss(batch)
             if math.isfinite(loss.item()):
-                self.optimiser.param_groups[0]["lr"] = self.optimisation.rates[self.done].item()
-                self.optimiser.zero_grad()
+                for parameter in self.optimisation.parameters:
+                    parameter.grad = None
                 loss.backward()
                 self._clip(self.limits[self.done])
-                self.optimiser.step()
+                self._step(self.optimisation.rates[self.done].item())
             self.done += 1
             yield loss.detach()
 
     def _clip(self, limit: float) -> None:
         """As :func:`clipped`, of gradients that are one tensor a parameter."""
         gradients = [one.grad for one in self.optimisation.parameters if one.grad is not None]
-        memory = [self.optimiser.state[one] for one in self.optimisation.parameters if one in self.optimiser.state]
+        memory = [self.memory[one] for one in self.optimisation.parameters if one in self.memory]
         if limit and gradients and memory:
             size = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
             most = limit * torch.stack([one["exp_avg_sq"].sum() for one in memory]).sum()
@@ -175,12 +179,39 @@ class EagerSteps:
                 for gradient in gradients:
                     gradient.mul_(share)
 
+    def _step(self, rate: float) -> None:
+        """Adam's step along the gradients that there are."""
+        moved = [parameter for parameter in self.optimisation.parameters if parameter.grad is not None]
+        for parameter in moved:
+            if parameter not in self.memory:
+                step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                moments = torch.zeros_like(parameter), torch.zeros_like(parameter)
+                self.memory[parameter] = dict(zip(("step", "exp_avg", "exp_avg_sq"), (step, *moments), strict=True))
+        memory = [self.memory[parameter] for parameter in moved]
+        with torch.no_grad():
+            adam(
+                moved,
+                [cast(Tensor, parameter.grad) for parameter in moved],
+                [one["exp_avg"] for one in memory],
+                [one["exp_avg_sq"] for one in memory],
+                [],
+                [one["step"] for one in memory],
+                fused=self._is_fused,
+                amsgrad=False,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                lr=rate,
+                weight_decay=0.0,
+                eps=EPSILON,
+                maximize=False,
+            )
+
     def synchronise(self) -> None:
         """Nothing is due: the model's own parameters are trained."""
 
     def state(self) -> dict[str, Any]:
         """Steps taken, and Adam's memory of each parameter: None of one that never had a gradient."""
-        memory = [self.optimiser.state.get(parameter) for parameter in self.optimisation.parameters]
+        memory = [self.memory.get(parameter) for parameter in self.optimisation.parameters]
         copies = [{name: value.clone() for name, value in one.items()} if one else None for one in memory]
         return {"mode": self.mode, "done": self.done, "memory": copies}
 
@@ -188,7 +219,7 @@ class EagerSteps:
         """Go on from a state of steps by Python; parameters are put by whoever holds them."""
         self.done = state["done"]
         for parameter, memory in zip(self.optimisation.parameters, state["memory"], strict=True):
-            self.optimiser.state.pop(parameter, None)
+            self.memory.pop(parameter, None)
             if memory is not None:
                 device = parameter.device  # of the step count too, where Adam is fused
-                self.optimiser.state[parameter] = {name: value.to(device) for name, value in memory.items()}
+                self.memory[parameter] = {name: value.to(device) for name, value in memory.items()}

@@ -481,12 +481,12 @@ def test_the_hand_over_to_python_keeps_adams_memory():
         theta, first, second = captured.adam.state
         eager = captured.by_python()
         parameters = eager.optimisation.parameters
-        memory = [eager.optimiser.state[parameter] for parameter in parameters]
+        memory = [eager.memory[parameter] for parameter in parameters]
         assert torch.equal(flat(parameters), theta)
         assert torch.equal(flat([m["exp_avg"] for m in memory]), first)
         assert torch.equal(flat([m["exp_avg_sq"] for m in memory]), second)
         list(eager.run(ROWS[6:]))
-    assert {eager.optimiser.state[parameter]["step"].item() for parameter in parameters} == {12.0}
+    assert {eager.memory[parameter]["step"].item() for parameter in parameters} == {12.0}
     assert eager.done == 12
 
 
