@@ -57,10 +57,11 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         missing_values: What stands for a gap.  None and pandas' NA always do; NaN in a number column only if it is
             this.
         latent_dim: H; by default one less than the number of columns, at most 32.
-        max_steps: About how many gradient steps to train for, at least one pass over the rows.
+        max_steps: About how many gradient steps to train for, at least one pass over the rows; by default those of
+            :func:`~pyro_mnar.fit`, few where the model starts from the data.
         batch_size: Rows of a minibatch.
         num_particles: K while training.  Few of them pull the mechanism towards ignorable.
-        learning_rate: Adam's, at the start.
+        learning_rate: Adam's, at the start; by default that of :func:`~pyro_mnar.fit`.
         num_draws: Sets of 100 particles behind a mean, and completed tables of :meth:`impute`.
         sample_posterior: Whether ``transform`` fills gaps with one joint draw instead of means.
         add_indicator: Whether to append a column of ones and zeros for each column that had gaps in training.
@@ -93,10 +94,10 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         constraints: Sequence[RowConstraint] = (),
         missing_values: Any = np.nan,
         latent_dim: int | None = None,
-        max_steps: int = 3_000,
+        max_steps: int | None = None,
         batch_size: int = 128,
         num_particles: int = 20,
-        learning_rate: float = 2e-2,
+        learning_rate: float | None = None,
         num_draws: int = 20,
         sample_posterior: bool = False,
         add_indicator: bool = False,
@@ -162,7 +163,7 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             model,
             ZeroImpute(table, model.latent_dim, seed=self.seed_),
             table,
-            epochs=math.ceil(self.max_steps / math.ceil(len(table) / self.batch_size)),
+            epochs=self.max_steps and math.ceil(self.max_steps / math.ceil(len(table) / self.batch_size)),
             batch_size=self.batch_size,
             num_particles=self.num_particles,
             learning_rate=self.learning_rate,
@@ -239,7 +240,8 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _check_arguments(self) -> None:
         """Those that nothing else looks at, or that would mean something else unchecked."""
         for name in ("max_steps", "batch_size", "num_draws"):
-            whole_number(name, getattr(self, name))
+            if name != "max_steps" or self.max_steps is not None:
+                whole_number(name, getattr(self, name))
         for name in ("sample_posterior", "add_indicator", "keep_empty_features"):
             check_boolean(name, getattr(self, name))
         missing = self.missing_values

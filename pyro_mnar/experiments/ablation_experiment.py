@@ -64,7 +64,8 @@ def ablation(*, folder: str | PathLike[str] | None = None, quick: bool = False, 
     Raises:
         FileNotFoundError: If there is no such folder.
     """
-    options: dict[str, Any] = {"epochs": 20} if quick else {}
+    options: dict[str, Any] = {"start": "random"}  # since the data cannot tell the networks of some of them a start
+    options |= {"epochs": 20} if quick else {}
     size = rows or (300 if quick else 2000)
     tables = {name: load for name, load in uci_tables(folder).items() if name in UCI}
 

@@ -1,13 +1,17 @@
-"""How a model or a guide was made: its constructor's arguments, which a file can then say."""
+"""How a model or a guide was made: its constructor's arguments, which a file can then say; whether it is so still."""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from functools import wraps
 from typing import Any, TypeVar
 
+import torch
+from torch import nn
+
 Class = TypeVar("Class", bound=type[Any])
-_KEPT = "_constructor_arguments"
+_KEPT, _AS_MADE = "_constructor_arguments", "_parameters_as_made"
 
 
 def remembered(cls: Class) -> Class:
@@ -38,8 +42,29 @@ def remember(instance: Any, cls: type[Any], arguments: dict[str, Any]) -> None:
     """Let an instance keep arguments that make one like it, if it is of this very class."""
     if type(instance) is cls:
         object.__setattr__(instance, _KEPT, arguments)  # past torch's Module, which would register what is one
+        object.__setattr__(instance, _AS_MADE, _digest(instance))
 
 
 def arguments_of(instance: Any) -> dict[str, Any] | None:
     """The arguments that it was made with, by name; None if nobody kept them."""
     return getattr(instance, "__dict__", {}).get(_KEPT)
+
+
+def is_as_made(instance: Any) -> bool:
+    """Whether all parameters are those that the constructor left, and free: none trained, loaded, set or frozen since.
+
+    A conversion to float64 is no change.  False for what is not ``remembered``.
+    """
+    kept = getattr(instance, "__dict__", {}).get(_AS_MADE)
+    return kept is not None and all(one.requires_grad for one in instance.parameters()) and kept == _digest(instance)
+
+
+def _digest(instance: Any) -> str | None:
+    """Of names and values of its parameters; None if it has no values."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in instance.named_parameters() if isinstance(instance, nn.Module) else ():
+        if value.is_meta:
+            return None
+        digest.update(name.encode())
+        digest.update(value.detach().to("cpu", torch.float64).contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

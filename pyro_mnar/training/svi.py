@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
@@ -32,22 +31,16 @@ from pyro_mnar.tables.table import Table
 from pyro_mnar.training.bootstrap import SHARE_OF_RATE, bootstrap_epochs, bootstrapped, refuse_posterior
 from pyro_mnar.training.call import settings_of
 from pyro_mnar.training.checkpoint import Checkpoint, refuse_place
-from pyro_mnar.training.data_start import start_pair
+from pyro_mnar.training.data_start import AT_RANDOM, FROM_DATA, begin
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.particle_gain import particle_gain, say
 from pyro_mnar.training.plan import TrainingPlan
 from pyro_mnar.training.restarts import Start, best_of
 from pyro_mnar.training.run import TrainingError
+from pyro_mnar.training.schedule import LEAST_EPOCHS, default_epochs, default_rate
 from pyro_mnar.training.stepper import CLIP
 from pyro_mnar.training.warm_start import continued, take_over
 
-DEFAULT_STEPS, DEFAULT_RATE = 3_000, 2e-2
-FROM_DATA = "data"
-# From the data, near where training ends, the rate is so little that no step leads away from there.  Adam's first steps
-# move each weight of an encoder by the whole rate, and with 128 of them in a row the latents by many of their standard
-# deviations: at 1e-3 the bound of 500 rows fell by 29 nats a row before it rose again.
-STEPS_FROM_NEAR, RATE_FROM_NEAR = 150, 1e-4
-LEAST_EPOCHS = 30
 COPIES_OF_PARAMETERS = 4  # themselves, two moments, the best so far
 BYTES_OF_A_MEMBER = 10_000  # states of random numbers and Python's own objects, at least
 
@@ -71,7 +64,7 @@ def fit(
     patience: int | None = None,
     restarts: int = 1,
     bootstrap: int = 0,
-    start: Fit | Literal["data"] | None = None,
+    start: Fit | Literal["data", "random"] | None = None,
     checkpoint: str | PathLike[str] | None = None,
     every: int | None = None,
     resume: bool = False,
@@ -86,12 +79,13 @@ def fit(
         model: Any callable of a :class:`~pyro_mnar.Batch`.
         guide: Its guide; latents that it leaves out are proposed from the model.
         table: The rows to fit.
-        epochs: Passes over the table; by default enough for 3,000 steps, and at least 30; for 150 steps where model and
-            guide start from the data.
+        epochs: Passes over the table; by default enough for 150 steps where model and guide start from the data, else
+            for 3,000 steps, and at least 30.
         batch_size: Rows of a minibatch.
         num_particles: K.  What more would add to the bound stands in ``Fit.particle_gain`` after training, and the log
             warns where it is large: few particles pull mechanisms towards ignorable ones.
-        learning_rate: Adam's, at the start; by default 0.02, and from the data 0.0001.
+        learning_rate: Adam's, at the start; by default 0.02, and from the data 0.0001 for 150 steps and fewer, 0.02 for
+            3,000, in between by their logarithms.
         clip: A minibatch's gradient is made no longer than so many times the root mean square of those before it, so
             that a row far from all others does not hold the steps after it back (docs/how_to.md); None for no limit.
         seed: Of minibatches, noise and held-out rows; the caller's generators stay as they are.
@@ -108,13 +102,14 @@ def fit(
             the right width.  Each starts from the fit and takes a quarter of its epochs; where steps are captured, all
             are trained at once, as one batched computation.  They are in ``Fit.bootstrap``
             (:mod:`pyro_mnar.training.bootstrap`).
-        start: A fit of the same schema to go on from: its parameters are put into model and guide before training (the
-            same objects, or others made alike), and the history goes on.  Adam starts anew, at ``learning_rate``.
-            ``"data"``: begin where EM on the linear-Gaussian self-masked model ends
-            (:mod:`pyro_mnar.models.data_start`), whatever the parameters were, and train for a twentieth of the steps;
-            refuses ``restarts`` and ``bootstrap``.  For columns of numbers, mechanisms without networks and the guides
-            ``ZeroImpute`` and ``MeanField``; of other pairs parameters stay as they are, and a warning says so.
-            Faster, and on some tables better, on others worse (docs/models/gina.md).
+        start: Where parameters start. None: where EM on the linear-Gaussian self-masked model ends
+            (:mod:`pyro_mnar.models.data_start`), if the data say so of all parameters and both objects are as they were
+            made; else where they are. It is said of columns of numbers, mechanisms without networks and the guides
+            ``ZeroImpute`` and ``MeanField`` (docs/models/gina.md). ``"data"``: there, whatever the parameters were, or
+            an error. ``"random"``: where they are. A fit of the same schema: its parameters are put into model and
+            guide before training (the same objects, or others made alike), and the history goes on; Adam starts anew,
+            at ``learning_rate``; refuses ``restarts``. Of several ``restarts`` the first starts from the data; these
+            and ``bootstrap`` take the steps and the rate of a random start.
         checkpoint: A file to keep what training has reached, for ``resume``; the one before it is kept beside it
             (docs/saving.md).
         every: Epochs between two checkpoints; by default there is one as soon as ten seconds have passed.  What was
@@ -135,8 +130,9 @@ def fit(
             ``checkpoint`` is of another type than named above.
         ValueError: If model or guide was made for another table, the two do not fit each other, an argument is out of
             range, values lie outside a likelihood's support, the table's floating type is not the model's, or a model
-            to restart is a function whose parameters cannot be copied; if ``checkpoint`` is there and is not to be gone
-            on from, cannot be read, or was made by another call, which names the setting.
+            to restart is a function whose parameters cannot be copied; if ``start="data"`` and the data do not say
+            where that is; if ``checkpoint`` is there and is not to be gone on from, cannot be read, or was made by
+            another call, which names the setting.
         OSError: If ``checkpoint`` cannot be written.
         TrainingError: (a ValueError) If the objective is not finite: names epoch, batch and site, and keeps the last
             good fit.
@@ -155,9 +151,11 @@ def fit(
         raise ValueError(f"checkpoint: expected a file beside {given}, got none")
     if checkpoint is not None:
         refuse_place(checkpoint, resume=resume)
-    from_data = isinstance(start, str) and start == FROM_DATA
-    if not (start is None or from_data or isinstance(start, Fit)):
-        raise TypeError(f"start: expected a Fit, such as Fit.load(path) gives, or {FROM_DATA!r}, got {shown(start)}")
+    word = start if isinstance(start, str) else None
+    if not (start is None or word in (FROM_DATA, AT_RANDOM) or isinstance(start, Fit)):
+        raise TypeError(
+            f"start: expected a Fit, such as Fit.load(path) gives, {FROM_DATA!r} or {AT_RANDOM!r}, got {shown(start)}"
+        )
     seed_of(seed)
     objective = ImportanceWeightedELBO(num_particles, estimator)
     table, validation = _split(table, held_out, seed)
@@ -168,22 +166,13 @@ def fit(
     for module in (model, guide):
         if isinstance(module, nn.Module):
             module.to(device)
-    if start is not None and restarts > 1:
+    if isinstance(start, Fit) and restarts > 1:
         raise ValueError(f"start: expected no restarts, which draw parameters anew, got restarts={restarts}")
+    from_data = not isinstance(start, Fit) and begin(model, guide, table, device, word)
     start = start if isinstance(start, Fit) else None
-    if from_data and bootstrap:
-        raise ValueError(
-            f"start: {FROM_DATA!r} takes steps too small for what bootstrap weights move, got bootstrap={bootstrap}"
-        )
-    is_near = from_data and start_pair(model, guide, table, device)
-    if from_data and not is_near:
-        warnings.warn(
-            "start: at random (or as trained before), since the data do not say where all parameters of this model and"
-            " guide end (docs/models/gina.md)",
-            stacklevel=2,
-        )
-    epochs = epochs or _default_epochs(len(table), batch_size, is_near=is_near)
-    learning_rate = learning_rate or (RATE_FROM_NEAR if is_near else DEFAULT_RATE)
+    is_near = from_data and restarts == 1 and not bootstrap
+    epochs = epochs or default_epochs(len(table), batch_size, is_near=is_near)
+    learning_rate = learning_rate or default_rate(epochs * math.ceil(len(table) / batch_size), is_near=is_near)
     kept = None
     if checkpoint is not None:
         numbers = {
@@ -197,11 +186,10 @@ def fit(
             "restarts": int(restarts),
             "bootstrap": int(bootstrap),
             "compile": compile,
-            "from the data": from_data,
         }
         settings = settings_of(model, guide, table, validation, start, **numbers)
         # Last, since these may follow from the others.
-        settings |= {"epochs": int(epochs), "learning_rate": float(learning_rate)}
+        settings |= {"from the data": from_data, "epochs": int(epochs), "learning_rate": float(learning_rate)}
         kept = Checkpoint(checkpoint, every, settings, (model, guide), resume=resume)
     check_holds_numbers(device)
     plan = TrainingPlan(
@@ -252,13 +240,6 @@ def fit(
             )
             point.bootstrap = bootstrapped(bootstrap, shorter.run_all, point, table, seed)
     return point
-
-
-def _default_epochs(num_rows: int, batch_size: int, *, is_near: bool) -> int:
-    """Enough for a number of steps: few where the pair starts near the end."""
-    if is_near:
-        return max(1, math.ceil(STEPS_FROM_NEAR * batch_size / num_rows))
-    return max(LEAST_EPOCHS, math.ceil(DEFAULT_STEPS * batch_size / num_rows))
 
 
 def _split(table: Table, held_out: float | Table, seed: int) -> tuple[Table, Table | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import jaxtyping
@@ -17,8 +18,9 @@ from pyro_mnar.kinds.numbers import Continuous, HeavyTailed
 from pyro_mnar.mechanisms import Constant, General
 from pyro_mnar.mechanisms import SelfMasking as OwnValue
 from pyro_mnar.models import GINA, LatentDependent, PartialVAE, SelfMasking
-from pyro_mnar.training.data_start import start_pair
+from pyro_mnar.training.data_start import begin, start_pair
 from pyro_mnar.training.evidence import log_evidence
+from pyro_mnar.training.schedule import default_rate
 
 CPU = torch.device("cpu")
 
@@ -69,7 +71,7 @@ def test_little_is_left_to_train() -> None:
     told = {}
     for name, epochs in (("data", None), ("random", 600)):
         model, guide = GINA(table, mechanism=OwnValue, seed=0), ZeroImpute(table, 3, seed=0)
-        fitted = fit(model, guide, table, epochs=epochs, start="data" if name == "data" else None, progress=False)
+        fitted = fit(model, guide, table, epochs=epochs, start=name, progress=False)
         told[name] = bound_of(fitted.model, fitted.guide, others)
         assert len(fitted.history) == (39 if name == "data" else 600)
     assert told["data"] > told["random"] - 0.05
@@ -184,22 +186,70 @@ def test_a_second_fit_and_one_that_has_no_checkpoint_yet_start_from_the_data_too
         assert len(fitted.history) == 150 * 128 / 100
 
 
-def test_it_has_to_be_asked_for_and_says_where_it_is_at_random_after_all() -> None:
+SHORT: dict = {"epochs": 1, "learning_rate": 1e-9, "progress": False, "compile": "eager"}
+
+
+def test_a_pair_starts_from_the_data_as_long_as_it_is_as_it_was_made() -> None:
+    table = Table.from_frame(shadowed(0, rows=100))
+
+    def fresh() -> tuple[GINA, ZeroImpute]:
+        return GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3, seed=0)
+
+    assert begin(*fresh(), table, CPU, None)
+    assert not begin(*fresh(), table, CPU, "random")
+    assert begin(copy.deepcopy(fresh()[0]), fresh()[1], table, CPU, None)
+    trained, set_by_hand, loaded, frozen = (fresh() for _ in range(4))
+    fit(*trained, table, start="random", **SHORT)
+    set_by_hand[0].decoder.likelihood.log_noise.data += 0.1  # pyright: ignore
+    loaded[0].load_state_dict(GINA(table, mechanism=Constant, seed=1).state_dict())
+    frozen[1].encoder[0].weight.requires_grad_(False)  # pyright: ignore
+    for pair in (trained, set_by_hand, loaded, frozen):
+        before = values_of(*pair)
+        assert not begin(*pair, table, CPU, None)
+        check_same(before, values_of(*pair))
+
+
+def test_fit_starts_where_it_is_asked_to() -> None:
+    table = Table.from_frame(shadowed(0, rows=100))
+    told, random, near = ((GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3, seed=0)) for _ in range(3))
+    before = values_of(*random)
+    fit(*told, table, **SHORT)
+    fit(*random, table, start="random", **SHORT)
+    assert start_pair(*near, table, CPU)
+    for one, other in zip(values_of(*told) + values_of(*random), values_of(*near) + before, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_of_restarts_the_first_starts_from_the_data_and_steps_are_those_of_a_random_start() -> None:
     table = Table.from_frame(shadowed(0, rows=100))
     pair = GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3, seed=0)
-    before = [parameter.detach().clone() for parameter in pair[0].parameters()]
-    fit(*pair, table, epochs=1, learning_rate=1e-9, progress=False)
-    for one, other in zip(before, pair[0].parameters(), strict=True):
-        torch.testing.assert_close(one, other)
-    with pytest.warns(UserWarning, match="start: at random .* since the data do not say"):
-        fit(GINA(table, mechanism=General, seed=0), ZeroImpute(table, 3, seed=0), table, start="data", epochs=1)
-    with pytest.raises(ValueError, match=r"start: 'data' takes steps too small .* got bootstrap=2"):
-        fit(*pair, table, start="data", bootstrap=2)
+    fitted = fit(*pair, table, restarts=2, **SHORT)
+    first, second = (one.model.decoder.likelihood.log_noise for one in fitted.members)  # pyright: ignore
+    assert start_pair(*pair, table, CPU)
+    torch.testing.assert_close(first, pair[0].decoder.likelihood.log_noise)  # pyright: ignore
+    assert not torch.allclose(first, second)
+    assert fitted.restarts["kept"].tolist() == [True, False]
+
+
+def test_what_cannot_start_from_the_data_says_so_if_it_must() -> None:
+    table = Table.from_frame(shadowed(0, rows=100))
+    pair = GINA(table, mechanism=General, seed=0), ZeroImpute(table, 3, seed=0)
+    before = values_of(*pair)
+    with pytest.raises(ValueError, match=r"start: the data do not say where all parameters .* start='random'"):
+        fit(*pair, table, start="data", epochs=1)
+    check_same(before, values_of(*pair))
+    fit(*pair, table, **SHORT)
     jaxtyping.config.update("jaxtyping_disable", True)  # as users have it: no type checker stands before the message
-    with pytest.raises(TypeError, match=r"start: expected a Fit, .* or 'data', got 'random'"):
-        fit(*pair, table, start="random")  # pyright: ignore
-    with pytest.raises(TypeError, match=r"start: expected a Fit, .* or 'data', got +a"):
+    with pytest.raises(TypeError, match=r"start: expected a Fit, .* 'data' or 'random', got 'anywhere'"):
+        fit(*pair, table, start="anywhere")  # pyright: ignore
+    with pytest.raises(TypeError, match=r"start: expected a Fit, .* 'data' or 'random', got +a"):
         fit(*pair, table, start=table.frame)  # pyright: ignore
+
+
+def test_many_steps_from_the_data_take_the_usual_rate_and_few_a_little_one() -> None:
+    rates = [default_rate(steps, is_near=True) for steps in (10, 150, 671, 3000, 30_000)]
+    assert rates == pytest.approx([1e-4, 1e-4, 2e-2 / 200**0.5, 2e-2, 2e-2], rel=2e-3)
+    assert default_rate(150, is_near=False) == 2e-2
 
 
 def test_a_file_that_is_there_is_refused_before_parameters_change(tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ OTHER_CALLS: dict[str, dict[str, Any]] = {
     "epochs: the checkpoint was made with 3, got 4": {"epochs": 4},
     "batch_size: the checkpoint was made with 40, got 20": {"batch_size": 20},
     "num_particles: the checkpoint was made with 5, got 6": {"num_particles": 6},
-    "learning_rate: the checkpoint was made with 0.02, got 0.1": {"learning_rate": 0.1},
+    "learning_rate: the checkpoint was made with 0.0001, got 0.1": {"learning_rate": 0.1},
     "seed: the checkpoint was made with 0, got 3": {"seed": 3},
     "device: the checkpoint was made with 'cpu', got 'meta'": {"device": "meta"},
     "estimator: the checkpoint was made with 'pathwise', got 'doubly": {"estimator": "doubly-reparameterized"},

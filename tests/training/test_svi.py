@@ -102,7 +102,7 @@ def test_the_bound_reaches_the_exact_evidence_of_the_best_normal():
 
 def test_the_bound_of_gina_rises_above_where_it_started():
     table = table_with_gaps()
-    result = fit(*gina(table), table, epochs=25, batch_size=50, progress=False)
+    result = fit(*gina(table), table, epochs=25, batch_size=50, start="random", progress=False)
     bound = result.history["bound"]
     assert bound.iloc[-5:].mean() > bound.iloc[0] + 0.3
 

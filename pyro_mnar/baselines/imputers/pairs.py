@@ -63,7 +63,8 @@ class Fitted:
 
 
 def _fitted(name: str, model: Callable[..., Any], num_particles: int, options: Options) -> Fitted:
-    return Fitted(name, model, fit_options={"num_particles": num_particles, **options})
+    """As published: trained from parameters drawn at random, unless options say otherwise."""
+    return Fitted(name, model, fit_options={"start": "random", "num_particles": num_particles, **options})
 
 
 def gina(**options: Any) -> Fitted:
