@@ -216,6 +216,9 @@ def own_value_mechanism(
 def _declared_graph(schema: Schema, mechanism: Any) -> MissingnessGraph | None:
     """The graph of the parents that one of the declared mechanisms names; None for a mechanism of one's own."""
     made, options = (mechanism.func, mechanism.keywords) if isinstance(mechanism, partial) else (mechanism, {})
+    if made is mechanisms.TwoSided:
+        nominal = next(column.name for column in schema.columns if column.is_nominal)
+        raise ValueError(f"mechanism: column {nominal!r} has levels without an order, which have no ends: use a graph")
     if made not in mechanisms.DECLARED:
         return None
     if np.any(options.get("sign", 0)):

@@ -19,6 +19,7 @@ from pyro_mnar.mechanisms.parents import (
     NamesParents,
     Parents,
 )
+from pyro_mnar.mechanisms.two_sided import TwoSided
 
 __all__ = [
     "DECLARED",
@@ -34,6 +35,7 @@ __all__ = [
     "NamesParents",
     "Parents",
     "SelfMasking",
+    "TwoSided",
     "build",
     "log_odds",
 ]

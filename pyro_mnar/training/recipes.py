@@ -28,7 +28,7 @@ CLASSES = {
         "SelfMasking",
     ),
     "guides": ("ANOVAConditional", "FromModel", "MeanField", "PointNet", "ZeroImpute"),
-    "mechanisms": ("Constant", "FullyConnected", "General", "LatentDependent", "SelfMasking"),
+    "mechanisms": ("Constant", "FullyConnected", "General", "LatentDependent", "SelfMasking", "TwoSided"),
     "graphs": ("MissingnessGraph",),
 }
 ACTIVATIONS = ("ELU", "GELU", "Identity", "LeakyReLU", "Mish", "ReLU", "SELU", "SiLU", "Sigmoid", "Softplus", "Tanh")

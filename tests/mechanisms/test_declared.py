@@ -17,6 +17,7 @@ NO_LATENT = torch.zeros(COLUMNS, LATENT, dtype=torch.bool)
 GRAPHS = {
     mechanisms.Constant: (NONE, NO_LATENT),
     mechanisms.SelfMasking: (SELF, NO_LATENT),
+    mechanisms.TwoSided: (SELF, NO_LATENT),
     mechanisms.LatentDependent: (SELF, ~NO_LATENT),
     mechanisms.FullyConnected: (~NONE, NO_LATENT),
     mechanisms.General: (~NONE, ~NO_LATENT),
