@@ -127,6 +127,10 @@ def _filled(native: Any, series: Any, rows: Int[NDArray, " rows"], done: pd.Seri
         values = _series(native, series.name, days, dtype)
     elif isinstance(dtype, nw.Duration):
         values = _series(native, series.name, new.to_numpy().astype(f"timedelta64[{dtype.time_unit}]"), dtype)
+    elif dtype == nw.Decimal:
+        everything = np.array(series.to_list(), dtype=object)
+        everything[rows] = [None if pd.isna(value) else value for value in new.tolist()]
+        return nw.from_native(_decimals(series, everything.tolist()), series_only=True).alias(series.name)
     else:
         given = [None if pd.isna(value) else value for value in new.tolist()]
         words = isinstance(dtype, nw.Enum) or dtype == nw.Categorical
@@ -135,7 +139,19 @@ def _filled(native: Any, series: Any, rows: Int[NDArray, " rows"], done: pd.Seri
         everything = np.array(series.cast(nw.String).to_list(), dtype=object)
         everything[rows] = values.cast(nw.String).to_list()
         return _series(native, series.name, everything.tolist(), nw.String()).cast(dtype)
+    if series.implementation.is_pyarrow():  # which has strings of two lengths, and scatters none among the others
+        values = nw.from_native(values.to_native().cast(series.to_native().type), series_only=True)
     return series.scatter(rows.tolist(), values)
+
+
+def _decimals(series: Any, values: list[Any]) -> Any:
+    """Decimals in the dtype of a series of polars or Arrow; narwhals 2.0 makes none, polars 1.30 scatters none."""
+    before = series.to_native()
+    if series.implementation.is_polars():
+        return type(before)(series.name, values, dtype=before.dtype, strict=False)
+    import pyarrow as pa
+
+    return pa.chunked_array([pa.array(values, type=before.type)])
 
 
 def _series(native: Any, name: str, values: Any, dtype: Any) -> Any:
