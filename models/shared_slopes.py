@@ -32,8 +32,9 @@ def share_slopes_of_atoms(mechanism: nn.Module, table: Table | Schema) -> None:
         mechanism: p(R|X,Z); one without lines of own values is left alone.
         table: The table that the model is for; a schema alone tells of no atoms.
     """
-    is_judged = isinstance(table, Table) and isinstance(table.storage, DenseStorage)
-    if not is_judged or not isinstance(mechanism, SteepLines):
+    if not isinstance(table, Table) or not isinstance(table.storage, DenseStorage):
+        return
+    if not isinstance(mechanism, SteepLines):
         return
     x, seen = table.x.numpy(), table.mask.numpy()
     incomplete = [d for d, column in enumerate(table.schema.columns) if column.incomplete]

@@ -66,5 +66,5 @@ def _digest(instance: Any) -> str | None:
         if value.is_meta:
             return None
         digest.update(name.encode())
-        digest.update(value.detach().to("cpu", torch.float64).contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.detach().to("cpu", torch.float64).contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
