@@ -78,8 +78,8 @@ def gina_self_masking(**options: Any) -> Fitted:
 
 
 def self_masking(**options: Any) -> Fitted:
-    """The linear-Gaussian self-masking model at the defaults of model, guide and `fit`, sign of the slopes free."""
-    return Fitted("self-masking model", SelfMaskingModel, fit_options=options)
+    """The linear-Gaussian self-masking model from a random start, else at all defaults, sign of the slopes free."""
+    return Fitted("self-masking model", SelfMaskingModel, fit_options={"start": "random", **options})
 
 
 def i_not_miwae(**options: Any) -> Fitted:
