@@ -14,6 +14,7 @@ from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.nn.networks import unconstrained_positive
 
 RIDGE = 1e-3  # of the features' mean variance; less would need weights so large that a step of training upsets them
+LEAST = 1e-12  # mean variance, for rows that are all the same
 
 
 def put_last_layer(layer: nn.Linear, features: Float[Tensor, "rows features"], start: LatentStart) -> None:
@@ -30,7 +31,8 @@ def put_last_layer(layer: nn.Linear, features: Float[Tensor, "rows features"], s
     middle = phi.mean(0)
     centred = phi - middle
     gram = centred.T @ centred / len(phi)
-    gram = gram + RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    ridge = RIDGE * gram.diagonal().mean().clamp(min=LEAST)
+    gram = gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
 
     def regressed(target: Tensor) -> tuple[Tensor, Tensor]:
         weight = torch.linalg.solve(gram, centred.T @ (target - target.mean(0)) / len(phi))

@@ -16,6 +16,8 @@ from scipy import stats
 
 from pyro_mnar import Batch, Fit, Imputations, Table, TrainingError, fit, impute, partially_observed, rows
 from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.guides.last_layer import put_last_layer
+from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.models import GINA
 from pyro_mnar.nn.likelihoods import CountLikelihood
 
@@ -99,6 +101,13 @@ def test_identical_rows_come_back() -> None:
     with pytest.warns(UserWarning, match="constant columns"):
         found = imputed(frame, epochs=2)
     assert (found.draws == 2.0).all()
+
+
+def test_features_that_are_all_the_same_leave_the_start_in_the_bias() -> None:
+    layer, start = torch.nn.Linear(3, 4), LatentStart(torch.full((8, 2), 0.5), torch.ones(8, 2))
+    with torch.no_grad():
+        put_last_layer(layer, torch.ones(8, 3), start)
+    torch.testing.assert_close(layer(torch.ones(3))[:2], torch.full((2,), 0.5))
 
 
 # Outliers -----------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def read_matrix(
         if len(auxiliary) != num_rows:
             raise ValueError(f"auxiliary: expected a line for each of {num_rows} rows, got {len(auxiliary)}")
         if rows is not None:
-            auxiliary = auxiliary.set_axis(_index(rows, "rows"), axis=0)
+            auxiliary = auxiliary.set_axis(_labels(rows, num_rows, "rows"), axis=0)
     row_labels = auxiliary.index if isinstance(auxiliary, pd.DataFrame) else _labels(rows, num_rows, "rows")
     names = _labels(columns, num_columns, "columns")
     entries = matrix.tocoo()

@@ -49,6 +49,7 @@ CASES: list[Case] = [
     refused("U of too few rows", lambda: sparse(auxiliary=pd.DataFrame({"u": [1.0]})), "3", "1"),
     *(refused(f"U of {count} rows for 3", lambda count=count: sparse(auxiliary=pd.DataFrame({"u": np.arange(float(count))})), "3 rows", str(count))
       for count in (0, 2, 4)),
+    refused("fewer labels than rows beside U", lambda: sparse(auxiliary=pd.DataFrame({"u": np.arange(3.0)}), rows=["a"]), "rows", "3", "1"),
     refused("U of no row for a long frame", lambda: long(auxiliary=pd.DataFrame({"u": []})), "which has none"),
     refused("U with gaps", lambda: sparse(auxiliary=pd.DataFrame({"u": [1.0, np.nan, 2.0]})), "'u'", "row 1"),
     refused("an option that is none", lambda: sparse(weights="w"), "weights"),
