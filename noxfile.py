@@ -3,6 +3,7 @@
 nox -s tests-3.12          one Python
 nox -s oldest              the lower ends that setup.cfg allows
 nox -s wheel               the built wheel, outside the checkout
+nox -s audit               known vulnerabilities of what it depends on; needs the network, so it is not run by default
 """
 
 from __future__ import annotations
@@ -44,6 +45,13 @@ def wheel(session: nox.Session) -> None:
     session.cd(session.create_tmp())
     session.run("python", "-c", "from pyro_mnar import *; from pyro_mnar.models import GINA")
     session.run("pyro-mnar", "--help", silent=True)
+
+
+@nox.session(python="3.11")
+def audit(session: nox.Session) -> None:
+    """What is installed with the package, against the advisories that PyPI publishes."""
+    session.install("pip-audit", ".")
+    session.run("pip-audit", "--local", *session.posargs)
 
 
 def lower_ends() -> list[str]:
