@@ -87,6 +87,12 @@ def no_checks_in_slow_tests(request: pytest.FixtureRequest) -> Iterator[None]:
     typechecking.start(checks=True)
 
 
+@pytest.fixture
+def no_type_checker(no_checks_in_slow_tests: None) -> None:
+    """As users have it: no type checker stands before the message."""
+    typechecking.start(checks=False)
+
+
 @pytest.fixture(autouse=True)
 def float64() -> Iterator[None]:
     """Bounds and gradients are compared to 1e-10, which float32 cannot resolve."""

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
 
@@ -28,13 +27,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(autouse=True)
-def as_users_have_it(float64: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def as_users_have_it(float64: None, no_type_checker: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """float32, no type checker, 8 GiB of memory."""
     monkeypatch.setattr(memory, "available_memory", lambda: MEMORY)
     torch.set_default_dtype(torch.float32)
-    jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
     torch.set_default_dtype(torch.float64)
 
 

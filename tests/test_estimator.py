@@ -245,7 +245,7 @@ def test_new_rows_may_have_gaps_in_columns_that_are_not_u() -> None:
     assert np.isfinite(MNARImputer(**QUICK).fit(complete).transform(new)).all()
 
 
-def test_what_is_refused_names_the_argument() -> None:
+def test_what_is_refused_names_the_argument(no_type_checker: None) -> None:
     with pytest.raises(ValueError, match="carry: column 'none': expected one of"):
         MNARImputer(carry=["none"]).fit(numbers())
     with pytest.raises(TypeError, match="carry: expected a list of columns, got 'id'"):

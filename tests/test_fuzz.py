@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,12 +19,10 @@ from fuzz.targets import targets
 
 
 @pytest.fixture(autouse=True)
-def as_users_have_it(float64: None) -> Iterator[None]:
+def as_users_have_it(float64: None, no_type_checker: None) -> Iterator[None]:
     """float32, no type checker."""
     torch.set_default_dtype(torch.float32)
-    jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
     torch.set_default_dtype(torch.float64)
 
 

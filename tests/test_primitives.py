@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import jaxtyping
 import numpy as np
 import pandas as pd
 import pyro
@@ -460,8 +459,7 @@ class TestLinks:
             self.log_prob(self.ETA, link="loglog")
 
 
-def test_a_distribution_that_is_not_pyros_is_refused_by_site() -> None:
-    jaxtyping.config.update("jaxtyping_disable", True)  # as users have it: no type checker stands before the message
+def test_a_distribution_that_is_not_pyros_is_refused_by_site(no_type_checker: None) -> None:
     batch = Batch.of(torch.zeros(3, 1))
     with (
         rows(batch),

@@ -6,7 +6,6 @@ import json
 import pickle
 import re
 
-import jaxtyping
 import matplotlib as mpl
 import networkx as nx
 import numpy as np
@@ -173,8 +172,7 @@ def test_a_column_called_z_is_fitted_like_any_other() -> None:
         ([("income", "R[age]"), ("income", "R[age]", {"sign": 1})], "declared twice"),
     ],
 )
-def test_edges_that_are_refused(edges: list[tuple], message: str) -> None:
-    jaxtyping.config.update("jaxtyping_disable", True)  # as users have it: no type checker stands before the message
+def test_edges_that_are_refused(edges: list[tuple], message: str, no_type_checker: None) -> None:
     with pytest.raises(ValueError, match=message):
         MissingnessGraph(edges, NAMES, **HOLES)
 
