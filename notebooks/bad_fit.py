@@ -61,7 +61,9 @@ lacking = MissingnessGraph([("health", "R[health]")], table)
 def fitted(graph, epochs):
     """GINA with a graph, and its imputations."""
     model = GINA(table, latent_dim=1, graph=graph, seed=0)
-    found = fit(model, ZeroImpute(table, 1, seed=0), table, epochs=epochs, num_particles=20, progress=False)
+    found = fit(
+        model, ZeroImpute(table, 1, seed=0), table, epochs=epochs, start="random", num_particles=20, progress=False
+    )
     return found, impute(found, table, seed=0)
 
 

@@ -123,7 +123,9 @@ fits = {}
 for name, graph in graphs.items():
     model = GINA(table, graph=graph, seed=0)
     guide = ZeroImpute(table, model.latent_dim, seed=0)
-    fits[name] = fit(model, guide, table, epochs=1 if smoke else None, num_particles=20, seed=0, progress=False)
+    fits[name] = fit(
+        model, guide, table, epochs=1 if smoke else None, num_particles=20, seed=0, start="random", progress=False
+    )
 
 # %%
 compare(fits, held_out)
