@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.impute import MissingIndicator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from pyro_mnar.estimator.containers import as_polars, gaps_of, read_rows, read_weights, weight_label
-from pyro_mnar.graphs.graph import MissingnessGraph
+from pyro_mnar.estimator.declared import GraphLike, by_name, graph_of, named, seed_of
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.infer.arguments import check_boolean, whole_number
@@ -27,9 +26,6 @@ from pyro_mnar.models import GINA
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training import fit
-
-GraphLike = MissingnessGraph | str | Sequence[Any] | Mapping[Any, Any]
-LARGEST_SEED = np.iinfo(np.int32).max
 
 
 class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -138,8 +134,8 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._check_arguments()
         frame = self._read(X, reset=True)
         self._labels = list(frame.columns)
-        self.seed_ = _seed_of(self.random_state)
-        carry = self._named(self.carry, "carry")
+        self.seed_ = seed_of(self.random_state)
+        carry = named(self.carry, self._labels, "carry")
         empty = [name for name in frame.columns if name not in carry and not frame[name].notna().any()]
         self._set_empty(frame, empty)
         self._filled = [name for name in frame.columns if name not in empty]
@@ -153,12 +149,12 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             weights=weight_label(self._labels) if self._is_weighted else None,
             auxiliary=self._auxiliary(rows.drop(columns=carry)),
             carry=carry,
-            kinds=self._by_name(self.kinds, "kinds"),
-            lower=self._by_name(self.lower, "lower"),
-            upper=self._by_name(self.upper, "upper"),
+            kinds=by_name(self.kinds, self._labels, "kinds"),
+            lower=by_name(self.lower, self._labels, "lower"),
+            upper=by_name(self.upper, self._labels, "upper"),
             constraints=self.constraints,
         )
-        model = GINA(table, latent_dim=self.latent_dim, graph=self._graph(table), seed=self.seed_)
+        model = GINA(table, latent_dim=self.latent_dim, graph=graph_of(self.graph, table), seed=self.seed_)
         self.fit_ = fit(
             model,
             ZeroImpute(table, model.latent_dim, seed=self.seed_),
@@ -239,9 +235,10 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _check_arguments(self) -> None:
         """Those that nothing else looks at, or that would mean something else unchecked."""
-        for name in ("max_steps", "batch_size", "num_draws"):
-            if name != "max_steps" or self.max_steps is not None:
-                whole_number(name, getattr(self, name))
+        if self.max_steps is not None:
+            whole_number("max_steps", self.max_steps)
+        for name in ("batch_size", "num_draws"):
+            whole_number(name, getattr(self, name))
         for name in ("sample_posterior", "add_indicator", "keep_empty_features"):
             check_boolean(name, getattr(self, name))
         missing = self.missing_values
@@ -316,44 +313,7 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             # Where nothing is missing, U = X would leave nothing that may be missing in new rows; no U at all is worse
             # where something is missing, which the table says when it is made.
             return [] if rows.notna().to_numpy().all() else None
-        return self.auxiliary if isinstance(self.auxiliary, str) else self._named(self.auxiliary, "auxiliary")
-
-    def _graph(self, table: Table) -> MissingnessGraph:
-        graph = self.graph
-        if isinstance(graph, MissingnessGraph):
-            return graph
-        if isinstance(graph, str):
-            return MissingnessGraph.preset(graph, table)
-        if isinstance(graph, Mapping):
-            is_file = "edges" in graph or "preset" in graph
-            return MissingnessGraph.from_dict(graph, table) if is_file else MissingnessGraph.from_parents(graph, table)
-        return MissingnessGraph(graph, table)
-
-    def _named(self, given: Collection[Hashable], argument: str) -> list[Hashable]:
-        """Labels of columns that may be given by position."""
-        if isinstance(given, str):
-            raise TypeError(f"{argument}: expected a list of columns, got {shown(given)}")
-        return [self._label(entry, argument) for entry in given]
-
-    def _by_name(self, given: Any, argument: str) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        return {self._label(entry, argument): value for entry, value in given.items()}
-
-    def _label(self, entry: Hashable, argument: str) -> Hashable:
-        if entry in self._labels:
-            return entry
-        if isinstance(entry, (int, np.integer)) and -len(self._labels) <= entry < len(self._labels):
-            return self._labels[int(entry)]
-        raise ValueError(f"{argument}: column {entry!r}: expected one of {self._labels!r}")
+        return self.auxiliary if isinstance(self.auxiliary, str) else named(self.auxiliary, self._labels, "auxiliary")
 
     def _seed(self, random_state: Any) -> int:
-        return self.seed_ if random_state is None else _seed_of(random_state)
-
-
-def _seed_of(random_state: Any) -> int:
-    """A seed from what scikit-learn takes for one: an int, a generator of NumPy's, or None."""
-    try:
-        return int(check_random_state(random_state).randint(LARGEST_SEED))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"random_state: {str(error).rstrip('.')}, got {shown(random_state)}") from None
+        return self.seed_ if random_state is None else seed_of(random_state)
