@@ -35,7 +35,7 @@ def beyond_seen(
         slack = 1e-9 * max(abs(column.least), abs(column.greatest))
         below, above = (own < column.least - slack).mean(), (own > column.greatest + slack).mean()
         if below or above:
-            said = _said(column, (own < 0).mean(), below, above)
+            said = _negative(column, own) or _said(column, below, above)
             rows[column.name] = (below, above, column.least, column.greatest, said)
     index = pd.Index(list(rows), name="column", tupleize_cols=False)
     return pd.DataFrame(
@@ -53,22 +53,27 @@ def negative_where_none_was(
         cells: Row and column position of each cell.
         draws: In the user's units.
     """
-    found = beyond_seen(columns, cells, draws)
-    least = {column.name: column.least for column in columns}
-    negative = {columns[at].name: bool((draws[:, cells[1] == at] < 0).any()) for at in np.unique(cells[1]).tolist()}
-    return [said for name, said in found["said"].items() if negative[name] and least[name] >= 0]
+    said = [_negative(columns[at], draws[:, cells[1] == at]) for at in np.unique(cells[1]).tolist()]
+    return [one for one in said if one]
 
 
-def _said(column: Column, negative: float, below: float, above: float) -> str:
-    """The same in a sentence."""
-    least, greatest = (str(column.labelled(np.array([end]))[0]) for end in (column.least, column.greatest))
-    if column.kind.name != "datetime":
-        least, greatest = f"{column.least:g}", f"{column.greatest:g}"
+def _negative(column: Column, draws: Float[NDArray, "draws cells"]) -> str:
+    """Of a column's negative draws where a kind would keep them away, in a sentence; else nothing."""
+    kind, share = column.kind, (draws < 0).mean()
+    is_amount = not (kind.has_levels or isinstance(kind, Datetime)) and kind.scale.lower < 0
+    if not share or not is_amount or not 0 <= column.least < np.inf:
+        return ""
+    better = "positive" if column.least > 0 else "zero_inflated" if not kind.is_whole else "count"
+    part = f"{share:.0%}" if share >= 0.005 else "under 1%"
+    return (
+        f"{part} of {column.name}'s imputations are negative; nothing below {column.least:g} was seen:"
+        f" kinds={{{column.name!r}: {better!r}}}"
+    )
+
+
+def _said(column: Column, below: float, above: float) -> str:
+    """Of draws outside the range seen, in a sentence."""
     what = f"of {column.name}'s imputations are"
-    if negative and not isinstance(column.kind, Datetime) and column.least >= 0 and column.kind.scale.lower < 0:
-        kind = "positive" if column.least > 0 else "zero_inflated" if not column.kind.is_whole else "count"
-        share = f"{negative:.0%}" if negative >= 0.005 else "under 1%"
-        return f"{share} {what} negative; nothing below {least} was seen: kinds={{{column.name!r}: {kind!r}}}"
-    if below >= above:
-        return f"{below:.0%} {what} below {least}, the least value seen"
-    return f"{above:.0%} {what} above {greatest}, the greatest value seen"
+    end, side, most = (column.least, "below", "least") if below >= above else (column.greatest, "above", "greatest")
+    limit = str(column.labelled(np.array([end]))[0]) if isinstance(column.kind, Datetime) else f"{end:g}"
+    return f"{max(below, above):.0%} {what} {side} {limit}, the {most} value seen"
