@@ -8,11 +8,12 @@ checked so: they go the same ways thousands of times.
 from __future__ import annotations
 
 import gc
+import importlib
 import itertools
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ gc.collect()
 gc.freeze()  # what was imported stays: the collector need not look at it again, half a million objects each time
 
 SEED = 20210
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 collect_ignore = ["fuzz/covered.py"]  # it needs atheris, and doctests are looked for in every file
 QUICK_SECONDS = 5  # on an idle machine; what takes longer is listed after a run
 
@@ -85,6 +87,13 @@ def no_checks_in_slow_tests(request: pytest.FixtureRequest) -> Iterator[None]:
     typechecking.start(checks=request.node.get_closest_marker("slow") is None)
     yield
     typechecking.start(checks=True)
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Imports a module of the benchmarks."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,7 @@ import torch
 from checks import own_store
 from pyro_mnar import ImportanceWeightedELBO
 
-FOLDER = Path(__file__).parents[1] / "benchmarks"
 MODES = ("graph", "eager")  # inductor's compilation takes longer than all of these tests
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Imports a module of the folder."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ from pyro_mnar.datasets.synthetic_tables import NAMES, synthetic
 from pyro_mnar.datasets.uci import Loader, self_masked, uci_tables
 from pyro_mnar.experiments.experiment import Experiment, Task
 from pyro_mnar.experiments.metrics import crps
+from pyro_mnar.experiments.synthetic import training_options
 from pyro_mnar.imputation import impute
 from pyro_mnar.mechanisms import FullyConnected, General, LatentDependent, SelfMasking, log_odds
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
@@ -64,8 +65,7 @@ def ablation(*, folder: str | PathLike[str] | None = None, quick: bool = False, 
     Raises:
         FileNotFoundError: If there is no such folder.
     """
-    options: dict[str, Any] = {"start": "random"}  # since the data cannot tell the networks of some of them a start
-    options |= {"epochs": 20} if quick else {}
+    options = training_options(quick=quick)
     size = rows or (300 if quick else 2000)
     tables = {name: load for name, load in uci_tables(folder).items() if name in UCI}
 

@@ -63,6 +63,11 @@ class Declared:
         return Fitted(self.name, model, fit_options=self.fit_options)
 
 
+def training_options(*, quick: bool) -> dict[str, Any]:
+    """Of `fit`, for systems that start alike: at random, since the data cannot tell the networks of some a start."""
+    return {"start": "random", **({"epochs": 20} if quick else {})}
+
+
 def synthetic_experiment(
     *, folder: str | PathLike[str] | None = None, quick: bool = False, rows: int | None = None
 ) -> Experiment:
@@ -73,8 +78,7 @@ def synthetic_experiment(
         quick: Fewer rows and epochs: it shows that all runs, and nothing else.
         rows: N; by default the paper's 2,000, or 300 if quick.
     """
-    options: dict[str, Any] = {"start": "random"}  # since the data cannot tell the networks of some of them a start
-    options |= {"epochs": 20} if quick else {}
+    options = training_options(quick=quick)
     rows = rows or (300 if quick else 2000)
     signed = Declared(SIGNED, GINA, true_graph, options)
     unsigned = [name for name in NAMES if not any(edge.sign for edge in synthetic(name, 0, rows=2).graph.edges)]
