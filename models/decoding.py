@@ -216,15 +216,13 @@ def own_value_mechanism(
 def _declared_graph(schema: Schema, mechanism: Any) -> MissingnessGraph | None:
     """The graph of the parents that one of the declared mechanisms names; None for a mechanism of one's own."""
     made, options = (mechanism.func, mechanism.keywords) if isinstance(mechanism, partial) else (mechanism, {})
+    nominal = next((column.name for column in schema.columns if column.is_nominal), None)
     if made is mechanisms.TwoSided:
-        nominal = next(column.name for column in schema.columns if column.is_nominal)
         raise ValueError(f"mechanism: column {nominal!r} has levels without an order, which have no ends: use a graph")
     if made not in mechanisms.DECLARED:
         return None
     if np.any(options.get("sign", 0)):
-        nominal = next(column.name for column in schema.columns if column.is_nominal)
         raise ValueError(f"sign: column {nominal!r} has levels without an order, so declare signs in a graph")
     if options.get("slope") is not None:
-        nominal = next(column.name for column in schema.columns if column.is_nominal)
         raise ValueError(f"slope: column {nominal!r} has levels without an order, which have no slope in common")
     return MissingnessGraph.of_rule(rule_of(made.parents), schema)

@@ -9,6 +9,7 @@ from collections.abc import Container
 from typing import Any, TypeGuard
 
 import numpy as np
+import pandas as pd
 
 MOST_CHARACTERS = 300
 
@@ -45,6 +46,11 @@ def is_hashable(value: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+def is_gap(value: Any) -> bool:
+    """Whether a value is one that stands for a missing one: None, NaN, NaT, pandas' NA."""
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def is_real(value: Any) -> TypeGuard[float]:

@@ -7,9 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
-from pyro_mnar.messages import in_line, is_hashable, is_one_of, shown
+from pyro_mnar.messages import in_line, is_gap, is_hashable, is_one_of, shown
 
 SIGNS = {"high": -1, "low": 1, None: 0, 0: 0, 1: 1, -1: -1}
 FORMS = ("linear", "nonlinear", None)
@@ -86,6 +84,6 @@ def edge_of(item: Any) -> Edge:
     if not set(known) <= {"sign", "form", "slope"}:
         raise ValueError(f"edge: expected knowledge of 'sign', 'form' and 'slope', got {list(known)!r}")
     for name in item[:2]:
-        if pd.api.types.is_scalar(name) and pd.isna(name):  # NaN is not itself: a column and a node of it never meet
+        if is_gap(name):  # NaN is not itself: a column and a node of it never meet
             raise ValueError(f"edge: expected a name that a node can have, such as text, got {shown(name)}")
     return Edge(item[0], item[1], **known)

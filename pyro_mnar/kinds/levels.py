@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.reading import GREATEST, levels_of, refuse
 from pyro_mnar.kinds.scales import IDENTITY, Scale, Values
-from pyro_mnar.messages import is_hashable, shown
+from pyro_mnar.messages import is_gap, is_hashable, shown
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def _check_level(level: Any, what: str) -> None:
     """TypeError of what cannot be a level, ValueError of gaps and numbers that no float holds."""
     if not is_hashable(level):
         raise TypeError(f"{what}: expected text, numbers, dates and the like, got {shown(level)}")
-    if pd.api.types.is_scalar(level) and pd.isna(level):
+    if is_gap(level):
         raise ValueError(f"{what}: expected values, got {shown(level)}, which is a gap")
     if isinstance(level, int) and abs(level) > GREATEST:
         raise ValueError(f"{what}: expected numbers of a size up to {GREATEST:g}, got {shown(level)}")

@@ -31,7 +31,12 @@ FLATTEST = 1e-6  # of a declared sign
 
 def slope_of(raw: Float[Tensor, "*shape"], signs: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Slopes b of v, and of its softplus where a sign is known."""
-    return torch.where(signs == 0, raw, signs * softplus(raw)).clamp(-FARTHEST, FARTHEST).sinh()
+    return steep(torch.where(signs == 0, raw, signs * softplus(raw)))
+
+
+def steep(v: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """sinh(v), up to what counts as a threshold."""
+    return v.clamp(-FARTHEST, FARTHEST).sinh()
 
 
 def raw_of(slope: Float[Tensor, "*shape"], signs: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pyro_mnar.mechanisms.parents import Mechanism, Parents
-from pyro_mnar.mechanisms.steepness import FARTHEST, scale_of
+from pyro_mnar.mechanisms.steepness import scale_of, steep
 
 HALF_WIDTH = 2.0  # of what is seen at the start, standard deviations
 
@@ -57,7 +57,7 @@ class TwoSided(Mechanism):
     @property
     def curvature(self) -> Float[Tensor, " columns"]:
         """b_d."""
-        return softplus(self.raw_curvature).clamp_max(FARTHEST).sinh()
+        return steep(softplus(self.raw_curvature))
 
     @property
     def level(self) -> Float[Tensor, " columns"]:

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyro_mnar.kinds.reading import numbers_of, row_label
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import is_gap, shown
 from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.schema import Schema
 
@@ -133,7 +133,7 @@ def check_bounds(end: str, cells: Any) -> None:
     if cells is not None and not isinstance(cells, Mapping):
         raise TypeError(f"{end}: expected a mapping from columns to bounds, got {shown(cells)}")
     for name, entry in (cells or {}).items():
-        if pd.api.types.is_scalar(entry) and pd.isna(entry):
+        if is_gap(entry):
             raise ValueError(f"{end} of column {name!r}: expected a bound, got {shown(entry)}")
 
 

@@ -21,9 +21,8 @@ from pyro_mnar.capture.tracing import views
 from pyro_mnar.tables.batch import Batch, RowSource
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # torch's defaults
-CLIP = (
-    5.0  # usual lengths of a gradient; of ordinary tables no step comes to 1.4, so that their numbers stay as they are
-)
+# In usual lengths of a gradient; of ordinary tables no step comes to 1.4, so that their numbers stay as they are.
+CLIP = 5.0
 
 
 @runtime_checkable
@@ -184,9 +183,11 @@ class EagerSteps:
         moved = [parameter for parameter in self.optimisation.parameters if parameter.grad is not None]
         for parameter in moved:
             if parameter not in self.memory:
-                step = torch.zeros((), dtype=torch.float32, device=parameter.device)
-                moments = torch.zeros_like(parameter), torch.zeros_like(parameter)
-                self.memory[parameter] = dict(zip(("step", "exp_avg", "exp_avg_sq"), (step, *moments), strict=True))
+                self.memory[parameter] = {
+                    "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
         memory = [self.memory[parameter] for parameter in moved]
         with torch.no_grad():
             adam(
