@@ -185,8 +185,8 @@ MUTANTS = [
     Mutant(
         "mechanisms: the sign of self-masking is turned",
         "pyro_mnar/mechanisms/steepness.py",
-        "return torch.where(signs == 0, raw, signs * softplus(raw)).clamp",
-        "return torch.where(signs == 0, raw, -signs * softplus(raw)).clamp",
+        "return steep(torch.where(signs == 0, raw, signs * softplus(raw)))",
+        "return steep(torch.where(signs == 0, raw, -signs * softplus(raw)))",
         "tests/mechanisms",
     ),
     Mutant(
