@@ -32,9 +32,9 @@ def errors(data: OneKind, model_class: type, seed: int, *, epochs: int, num_part
 def test_self_masked_column_is_recovered(kind: str) -> None:
     """More seeds: benchmarks/kinds.py."""
     data = one_kind(kind, seed=1)
-    assert np.abs(errors(data, SelfMasking, 1, epochs=90, num_particles=5)).max() < 3
-    # Nothing is to be found here, so a sixth of the training is enough.
-    assert np.abs(errors(data, Ignorable, 1, epochs=15, num_particles=5)).max() > 5
+    assert np.abs(errors(data, SelfMasking, 1, epochs=30, num_particles=5)).max() < 3
+    # Nothing is to be found here, so a third of the training is enough.
+    assert np.abs(errors(data, Ignorable, 1, epochs=10, num_particles=5)).max() > 5
 
 
 def test_unknown_kind_is_refused() -> None:

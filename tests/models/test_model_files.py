@@ -138,8 +138,8 @@ def test_logistic_self_masking_is_recovered_without_its_sign(seed: int) -> None:
     truth = pd.DataFrame(x, columns=COLUMNS)
     table = Table.from_frame(truth.where(rng.uniform(size=x.shape) < expit(1 - 3 * x)), auxiliary=[])
 
-    modelled = imputed_means(SelfMasking(table, latent_dim=1, seed=seed), table, epochs=70, num_particles=5)
-    ignored = imputed_means(Ignorable(table, latent_dim=1, seed=seed), table, epochs=20, num_particles=5)
+    modelled = imputed_means(SelfMasking(table, latent_dim=1, seed=seed), table, epochs=20, num_particles=5)
+    ignored = imputed_means(Ignorable(table, latent_dim=1, seed=seed), table, epochs=12, num_particles=5)
     assert ((modelled - truth.mean()) / truth.std()).abs().max() < 0.1
     assert ((ignored - truth.mean()) / truth.std()).abs().min() > 0.4
 
@@ -158,7 +158,7 @@ def test_edges_among_columns_are_left_to_the_latent() -> None:
     table = Table.from_frame(made.frame)
     model = GINA(table, graph=graph, latent_dim=3, seed=0)
     guide = ZeroImpute(table, 3, hidden=(32, 32), seed=0)
-    fitted = fit(model, guide, table, epochs=60, batch_size=250, num_particles=20, learning_rate=0.02, progress=False)
+    fitted = fit(model, guide, table, epochs=30, batch_size=250, num_particles=10, learning_rate=0.02, progress=False)
 
     spread = fresh.frame[COLUMNS].std()
     truth, generated = fresh.frame[COLUMNS] / spread, generate(fitted, table, seed=1)[COLUMNS] / spread
