@@ -26,7 +26,7 @@ def score(model_class, masked, seed=0):
     model = model_class(table, seed=seed).float()
     guide = ZeroImpute(table, model.latent_dim, seed=seed).float()
     trained = fit(model, guide, table, seed=seed, progress=False)
-    completed = impute(trained, table, num_draws=20, num_particles=100, seed=seed).mean()
+    completed = impute(trained, table, num_draws=5, num_particles=100, seed=seed).mean()
     return rmse(completed, masked)
 
 

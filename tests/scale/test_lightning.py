@@ -74,8 +74,8 @@ def bound_of(fit: Fit, parquet, num_particles=50, repeats=8) -> tuple[float, flo
 @pytest.mark.slow
 def test_two_processes_reach_the_bound_of_one(parquet):
     # The same 32 rows a step in both cases: what two ranks of 16 rows see together.
-    single = [bound_of(trained(parquet, 32, seed, 15, order=seed)[0].fit(), parquet)[0] for seed in range(3)]
-    module, trainer = trained(parquet, 16, seed=3, epochs=15, order=3, strategy="ddp_spawn", devices=2)
+    single = [bound_of(trained(parquet, 32, seed, 6, order=seed)[0].fit(), parquet)[0] for seed in range(3)]
+    module, trainer = trained(parquet, 16, seed=3, epochs=6, order=3, strategy="ddp_spawn", devices=2)
     assert trainer.world_size == 2
     start = bound_of(module_for(module.schema).fit(), parquet)[0]
     reached = bound_of(module.fit(), parquet)[0]
