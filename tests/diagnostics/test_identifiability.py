@@ -237,8 +237,8 @@ def test_the_twin_of_the_anova_example_has_the_same_law():
 def test_the_anova_example_at_c_1_is_not_identified(seed: int):
     table = Table.from_frame(anova(seed, rows=1000, truth=TWINNED).frame, auxiliary=[])
     model = ANOVA(table, noise=0.5)
-    fitted = fit(model, ANOVAConditional(model), table, epochs=60, seed=seed, progress=False)
-    found = check_identifiability(fitted, table, epochs=25, num_particles=5, seed=seed, profile=seed == 0)
+    fitted = fit(model, ANOVAConditional(model), table, epochs=30, seed=seed, progress=False)
+    found = check_identifiability(fitted, table, epochs=15, num_particles=5, seed=seed, profile=seed == 0)
     first = line(found.to_frame(), "Definition 2.1")
     assert first["verdict"] == "not identified"
     assert found.twins.means["X1"].max() - found.twins.means["X1"].min() > 0.5
@@ -264,13 +264,13 @@ def test_self_masking_with_a_shadow_variable_is_not_called_not_identified():
 @pytest.mark.slow
 def test_hard_thresholds_violate_positivity():
     rng = np.random.default_rng(0)
-    z = rng.normal(size=1500)
-    x = z[:, None] * [1.0, -1.0, 1.0] + 0.5 * rng.normal(size=(1500, 3))
+    z = rng.normal(size=1000)
+    x = z[:, None] * [1.0, -1.0, 1.0] + 0.5 * rng.normal(size=(1000, 3))
     x[:, 1:][x[:, 1:] > 0] = np.nan
     table = Table.from_frame(pd.DataFrame(x, columns=["a", "b", "c"]))
     model = SelfMasking(table, latent_dim=1, sign=-1, seed=0)
     guide = ZeroImpute(table, 1, hidden=[32], seed=0)
-    fitted = fit(model, guide, table, epochs=200, num_particles=20, progress=False)
+    fitted = fit(model, guide, table, epochs=60, num_particles=10, progress=False)
     found = line(report(fitted, table), "positivity")
     assert found["verdict"] == "violated", found["evidence"]
 

@@ -75,7 +75,7 @@ def test_a_page_that_is_missing_at_random_is_imputed_without_bias():
     frame, complete = wine_without_a_page()
     table = Table.from_frame(frame, dtype=torch.float32)
     model, guide = pair(table)
-    result = fit(model.float(), guide.float(), table, progress=False)
+    result = fit(model.float(), guide.float(), table, epochs=700, progress=False)
     assert bias(frame, complete, result, table) < 0.3
     share = torch.sigmoid(model.blocks.log_odds).item()
     assert share == pytest.approx(frame[BLOCK[0]].isna().mean(), abs=0.02)

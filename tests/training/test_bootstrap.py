@@ -183,7 +183,7 @@ def test_the_pooled_error_of_a_mean_missing_completely_at_random_is_exact():
     chance at 2 % of seeds.
     """
     table, observed = column()
-    result = fit(Normal(), no_guide, table, epochs=200, batch_size=400, num_particles=1, bootstrap=250, compile="graph")
+    result = fit(Normal(), no_guide, table, epochs=100, batch_size=400, num_particles=1, bootstrap=250, compile="graph")
     pooled = impute(result, table, num_particles=1).pool(lambda frame: (frame.x.mean(), frame.x.sem()))
     assert pooled.standard_errors[0] == pytest.approx(observed.std(ddof=1) / len(observed) ** 0.5, rel=0.03)
     fixed = impute(result.without_bootstrap(), table, num_particles=1, num_draws=100)
