@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 
 from pyro_mnar import Fit, pool_frames
 from pyro_mnar.cli import main
+from pyro_mnar.diagnostics import diagnosis
 
 FORMULA = "income ~ age"
 RUNNING = ["--quiet", "--seed", "1"]
@@ -165,8 +167,9 @@ def test_a_report_is_written_once(folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_check_ends_with_status_one_where_there_is_a_problem(folder, capsys):
+def test_a_check_ends_with_status_one_where_there_is_a_problem(folder, capsys, monkeypatch):
     """Two epochs leave a model whose values and gaps are not those that were seen."""
+    monkeypatch.setattr(diagnosis, "ignorable_fit", partial(diagnosis.ignorable_fit, steps=10))
     found = json_of(
         capsys, "check", folder / "survey.csv", "--fit", folder / "own.fit", "--no-twins", "--draws", 3, *RUNNING
     )
