@@ -110,7 +110,7 @@ def test_pooled_intervals_hold_the_truth(script: Callable[[str], Any]) -> None:
     a fifth below the spread of 60 estimates once in 240 times.
     """
     coverage = script("coverage")
-    runs = pd.concat([coverage.replications(seed, columns=20, rows=200, draws=10) for seed in range(3)])
+    runs = pd.concat([coverage.replications(seed, columns=20, rows=200, draws=10, epochs=80) for seed in range(3)])
     found = coverage.summary(runs).loc["bootstrap fits"]
     assert (found["replications"] == 60).all()
     assert (found["coverage"] * 60 > 51.5).all(), found

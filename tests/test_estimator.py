@@ -280,7 +280,7 @@ def test_corrects_a_mean_that_self_masking_bends() -> None:
     withheld = random.random(500) < 1 / (1 + np.exp(-(income - 2300) / 150))
     frame = pd.DataFrame({"age": age, "income": np.where(withheld, np.nan, income)})
     completed = (
-        MNARImputer(auxiliary=["age"], max_steps=1000, random_state=0)
+        MNARImputer(auxiliary=["age"], max_steps=300, random_state=0)
         .set_output(transform="pandas")
         .fit_transform(frame)
     )

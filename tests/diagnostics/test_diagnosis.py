@@ -46,7 +46,7 @@ def fitted(by_u, seed, num_rows=300):
     u = random.normal(size=num_rows)
     y = np.where(random.random(num_rows) < 1 / (1 + np.exp(-0.7 - u)), u + random.normal(size=num_rows), np.nan)
     table = Table.from_frame(pd.DataFrame({"u": u, "y": y}), auxiliary=["u"])
-    options = {"epochs": 120, "batch_size": num_rows, "num_particles": 1, "learning_rate": 0.05, "progress": False}
+    options = {"epochs": 80, "batch_size": num_rows, "num_particles": 1, "learning_rate": 0.1, "progress": False}
     return fit(Regression(by_u), no_guide, table, seed=seed, compile="eager", **options), table
 
 

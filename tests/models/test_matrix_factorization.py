@@ -190,8 +190,8 @@ def test_modelled_mask_recovers_the_mean_that_pmf_mar_misses() -> None:
     mask = rng.uniform(size=shape) < expit(-3.0 + 1.0 * (levels - 1))
     bias = {}
     for model in (
-        pmf_mar(5, latent_dim=2, training=Training(steps=400), guide=mean_field),
-        pmf_mnar(5, latent_dim=2, training=Training(steps=400), guide=mean_field),
+        pmf_mar(5, latent_dim=2, training=Training(steps=150), guide=mean_field),
+        pmf_mnar(5, latent_dim=2, training=Training(steps=150), guide=mean_field),
     ):
         found = everywhere(model.fit(ratings(levels, mask), shape, seed=0), shape)
         bias[model.name] = (found - levels).mean()
