@@ -214,7 +214,7 @@ def test_restarts_of_the_anova_example_spread_at_equal_bound():
     truth = Parameters(mu=np.zeros(3), zeta=1.0, intercept=-2.0, slope=-2.0)
     table = Table.from_frame(anova(0, rows=1500, truth=truth).frame, auxiliary=[])
     model = ANOVA(table, noise=0.5)
-    result = fit(model, ANOVAConditional(model), table, restarts=3, epochs=60, seed=0, progress=False)
+    result = fit(model, ANOVAConditional(model), table, restarts=3, epochs=35, seed=0, progress=False)
     slopes = [member.model.slope.item() for member in result.members]
     assert min(slopes) < 0 < max(slopes)
     spread = restart_spread(result, table)
