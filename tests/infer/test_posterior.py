@@ -87,10 +87,12 @@ def test_imputations_of_samples_are_those_of_the_quadrature() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:DeprecationWarning")  # Pyro's way to sample faster
 def test_nuts_and_its_imputations_agree_with_quadrature() -> None:
     """Errors by NUTS's own effective sample sizes."""
     table = table_in_its_own_units()
-    mcmc = MCMC(NUTS(model, max_plate_nesting=1), num_samples=300, warmup_steps=100, disable_progbar=True)
+    kernel = NUTS(model, max_plate_nesting=1, jit_compile=True, ignore_jit_warnings=True)
+    mcmc = MCMC(kernel, num_samples=300, warmup_steps=100, disable_progbar=True)
     mcmc.run(table.batch())
     samples = mcmc.get_samples()
     assert set(samples) == {"propensity"}
