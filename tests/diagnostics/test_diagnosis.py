@@ -13,7 +13,7 @@ from checks import gina_pair, table_with_gaps
 from pyro_mnar import Fit, Table, compare, diagnose, fit, impute, observe_mask, partially_observed, rows
 from pyro_mnar.diagnostics.importance import pareto_k, row_weights
 from pyro_mnar.diagnostics.replicates import predictive_checks, replicated
-from pyro_mnar.diagnostics.training_signs import gradient_norm, kl_by_dimension, rise
+from pyro_mnar.diagnostics.training_signs import gradient_norm, ignorable_fit, kl_by_dimension, rise
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.models import GINA
 
@@ -123,7 +123,8 @@ def found():
     torch.set_default_dtype(torch.float64)
     try:
         result, table = fitted(False, 0)
-        return diagnose(result, impute(result, table), num_particles=500, replicates=50)
+        ignorable = ignorable_fit(result, table, steps=100)
+        return diagnose(result, impute(result, table), num_particles=500, replicates=50, ignorable=ignorable)
     finally:
         torch.set_default_dtype(before)
 

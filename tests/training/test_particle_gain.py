@@ -108,7 +108,7 @@ def test_fit_keeps_it_saves_it_and_warns_where_it_is_large(tmp_path, caplog: pyt
     for slope in (0.0, 4.0):
         with caplog.at_level(logging.WARNING), pyro.get_param_store().scope():
             found[slope] = fit(
-                lambda batch, slope=slope: model(batch, slope), lambda batch: None, table, epochs=150, progress=False
+                lambda batch, slope=slope: model(batch, slope), lambda batch: None, table, epochs=40, progress=False
             )
     assert found[0.0].particle_gain.ten_times == pytest.approx(0, abs=1e-12)
     assert found[4.0].particle_gain.ten_times > 0.01 and found[4.0].particle_gain.is_large
