@@ -6,9 +6,10 @@ Three laws of a column's values y and gaps, given complete columns w, compared b
     complete columns   p(y | w) · σ(a + γᵀw)^r (1 - σ(a + γᵀw))^{1-r},   few γ other than zero
     its own value      p(y | w) · Φ(k (c - y)) where seen, ∫ p(y | w) Φ(k (y - c)) dy where not
 
-with p(y | w) = Σ_j π_j N(y; βᵀw + m_j, s_j²), normal mixtures about a regression on w and its squares, so that a
-skewed column, which under a single normal law looks like one whose high values are missing, is taken for what it is.
-Under all three the mixture is the same, so that the third cannot win by a better law of the values alone.
+with p(y | w) = Σ_j π_j N(y; βᵀw + m_j, s_j²), normal mixtures about a regression on w, its squares and the groups of
+rows that w tells apart (:mod:`pyro_mnar.graphs.row_groups`), so that a skewed column, which under a single normal law
+looks like one whose high values are missing, is taken for what it is.  Under all three the mixture is the same, and
+the first two may begin where the third ends, so that it cannot win by a better law of the values alone.
 
 The third says how gaps depend on w as well: through βᵀw alone.  Where it explains them worse than the second or the
 first does, whatever it gains comes from the shape of the values, and it is not believed.
@@ -45,6 +46,7 @@ class GapEvidence(NamedTuple):
         own: The same of the own value, less that of the better of the other two: above 0 it is the likeliest.  Where
             gaps do not follow the regression on the predictors, its part of the gaps alone.
         of_mask: Log-likelihood of the gaps alone given the predictors, less that of the better of the other two.
+        of_side: Log-likelihood of the gaps alone, less that if values of the other side went missing.
         price: What ``own`` has paid for the slope, in nats; ``of_mask`` has not.
         slope: Change of the log-odds of being observed per unit of the column, if its own value is the cause.
         middle: Where in the column these log-odds are zero.
@@ -54,51 +56,70 @@ class GapEvidence(NamedTuple):
     given: float
     own: float
     of_mask: float
+    of_side: float
     price: float
     slope: float
     middle: float
 
 
-def gap_evidence(y: Vector, seen: Bool[NDArray, " rows"], predictors: Predictors) -> GapEvidence:
+def gap_evidence(
+    y: Vector, seen: Bool[NDArray, " rows"], predictors: Predictors, groups: Predictors | None = None
+) -> GapEvidence:
     """Compare the three laws.
 
     Args:
         y: The column, of spread about one; any number in the gaps.
         seen: Where it is seen; at least two different values are.
         predictors: Complete columns, of spread about one.
+        groups: How far each row belongs to groups (:func:`~pyro_mnar.graphs.row_groups.groups_of_rows`).
     """
     r = seen.astype(np.float64)
     price = 0.5 * np.log(len(y))
     nothing = logistic_regression(r, predictors[:, :0]).log_likelihood
     causes, given = _causes(r, predictors, nothing)
     design = _with_squares(predictors)
+    if groups is not None:
+        design = np.concatenate([design, groups], axis=1)
 
     regressed = logistic_regression(r, _regression(y, seen, design)[:, None]).log_likelihood
     if max(regressed, given) - nothing < HOPELESS:
         of_mask = regressed - max(given, nothing)
-        return GapEvidence(tuple(causes), given - nothing, of_mask - price, of_mask, price, 0.0, 0.0)
+        return GapEvidence(tuple(causes), given - nothing, of_mask - price, of_mask, 0.0, price, 0.0, 0.0)
 
     plain = _Law(np.where(seen, y, 0.0), seen, design, masks_itself=False)
     values = max(plain.maximum(start, 200)[1] for start in plain.starts())
-    best, law, sign = None, None, 1
-    for each in (1, -1):  # high values go missing, or low ones
-        turned = _Law(each * np.where(seen, y, 0.0), seen, design, masks_itself=True)
-        for found in (turned.maximum(start, 30) for start in turned.starts()):
-            if best is None or found[1] > best[1]:
-                best, law, sign = found, turned, each
-    assert best is not None and law is not None
-    theta, both = law.maximum(best[0], 200)
+    sides = {sign: _masking_itself(sign * np.where(seen, y, 0.0), seen, design) for sign in (1, -1)}
+    sign = max(sides, key=lambda side: sides[side].log_likelihood)
+    law, theta, both = sides[sign]
+    values = max(values, plain.maximum(law.without_mask(theta, sign), 200)[1])
     mask = law.of_mask(theta)
+    other = sides[-sign]
     steepness, middle = float(np.exp(theta[-2])), float(sign * theta[-1])
     return GapEvidence(
         tuple(causes),
         given - nothing,
         both - price - values - max(given, nothing),
         mask - max(given, nothing),
+        mask - other.law.of_mask(other.theta),
         price,
         -sign * LOGIT_OF_PROBIT * steepness,
         middle,
     )
+
+
+class _Side(NamedTuple):
+    """The law under which values of one side go missing, at its maximum."""
+
+    law: _Law
+    theta: NDArray[np.float64]
+    log_likelihood: float
+
+
+def _masking_itself(y: Vector, seen: Bool[NDArray, " rows"], design: Predictors) -> _Side:
+    """High values of y go missing; the better of two beginnings, which a few steps tell apart."""
+    law = _Law(y, seen, design, masks_itself=True)
+    begun = max((law.maximum(start, 30) for start in law.starts()), key=lambda found: found[1])
+    return _Side(law, *law.maximum(begun[0], 200))
 
 
 LOGIT_OF_PROBIT = 1.702  # Φ(x) ≈ σ(1.702 x), to 0.01 (Haley 1952)
@@ -145,6 +166,11 @@ class _Law:
             bounds += [(low - np.log(self.spread), high - np.log(self.spread)), (None, None)]
         found = minimize(self._loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps})
         return found.x, -float(found.fun)
+
+    def without_mask(self, theta: NDArray[np.float64], sign: int) -> NDArray[np.float64]:
+        """The parameters of the values' law alone, of a column that is sign times this one."""
+        middles = self.width + COMPONENTS
+        return np.concatenate([sign * theta[:middles], theta[middles:-2]])
 
     def of_mask(self, theta: NDArray[np.float64]) -> float:
         """Log-likelihood of which values are missing, given the predictors alone."""

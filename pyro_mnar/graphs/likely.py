@@ -24,6 +24,7 @@ from pyro_mnar.graphs.edges import Edge
 from pyro_mnar.graphs.gap_evidence import GapEvidence, gap_evidence, has_atom
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.nodes import latent_beside, listed
+from pyro_mnar.graphs.row_groups import groups_of_rows
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.tables.blocks import events, members_of
 from pyro_mnar.tables.positions import spread_evenly
@@ -36,7 +37,7 @@ MOST_ROWS = 2000  # that are looked at
 FARTHEST = 20.0  # standard deviations from the mean
 MOST_PREDICTORS = 10  # of a column, those that say most of its values or its gaps
 LEAST_SEEN, LEAST_GAPS = 30, 10  # fewer say nothing
-LEAST_OF_MASK = 2.0  # nats by which gaps have to follow the predictors (one in twenty do by chance)
+LEAST_OF_MASK = 2.0  # nats by which gaps have to follow the predictors, and one side (one in twenty do by chance)
 WORTH_OF_SHAPE = 0.5  # of a nat from the shape of the seen values, as against one from which values are missing
 SHARE = 0.2  # of columns whose own values cause their gaps, before a table is seen; worth WORTH columns
 WORTH = 5.0
@@ -125,12 +126,16 @@ def likely_causes(table: Table) -> LikelyCauses:
     seen, gaps = mask.numpy(), (~mask & modelled).numpy() & ~in_block
     predictors = _predictors(table, x, seen, rows)
     found: dict[Hashable, GapEvidence] = {}
+    groups: NDArray[np.float64] | None = None
     for at, column in enumerate(schema.columns):
         used = seen[:, at] | gaps[:, at]
         if column.incomplete and not column.kind.has_levels and says_something(x[seen[:, at], at], gaps[:, at]):
             others = predictors if predictors.named else _without(predictors, at)
             kept = _best(others, x[used, at], seen[used, at], used)
-            evidence = gap_evidence(x[used, at], seen[used, at], others.values[used][:, kept])
+            if predictors.named and groups is None:
+                groups = groups_of_rows(predictors.values)
+            of_rows = None if groups is None else groups[used]
+            evidence = gap_evidence(x[used, at], seen[used, at], others.values[used][:, kept], of_rows)
             found[column.name] = evidence._replace(causes=tuple(kept[cause] for cause in evidence.causes))
     return _causes_of(schema, found, predictors)
 
@@ -169,14 +174,14 @@ def _causes_of(schema: Schema, found: dict[Hashable, GapEvidence], predictors: _
 def _believed(evidence: GapEvidence) -> float:
     """Nats for the own value that count: what the values' shape adds is worth half, since laws of values are wrong.
 
-    None count where the gaps alone speak against it, or do not follow predictors.
+    None count where the gaps alone do not pay for the slope, do not follow predictors, or would follow them as well if
+    values of the other side went missing.
     """
     of_mask = evidence.of_mask - evidence.price
     nats = of_mask + WORTH_OF_SHAPE * (evidence.own - of_mask)
     follows = evidence.of_mask + evidence.given
-    if evidence.of_mask < 0 or follows < LEAST_OF_MASK:
-        return min(nats, evidence.of_mask, follows - LEAST_OF_MASK)
-    return nats
+    told = min(of_mask, follows - LEAST_OF_MASK, evidence.of_side - LEAST_OF_MASK)
+    return min(nats, told) if told < 0 else nats
 
 
 def _probabilities(nats: Float[NDArray, " columns"]) -> Float[NDArray, " columns"]:

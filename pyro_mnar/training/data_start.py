@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pyro_mnar.tables.table import Table
 
 FROM_DATA, AT_RANDOM = "data", "random"  # what ``fit(start=...)`` takes beside a fit
 MOST_ROWS = 2_000  # that are looked at
+BENT = 3.0  # nats (docs/defaults.md)
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +30,8 @@ def begin(model: Any, guide: Any, table: Table, device: torch.device, start: str
         guide: The guide.
         table: The rows.
         device: Where to compute.
-        start: ``"data"``, ``"random"``, or None: from the data if the pair can and is as it was made, since what was
-            trained, loaded or set is what its owner wants to go on from.
+        start: ``"data"``, ``"random"``, or None: from the data if the pair can, no column bends that has gaps, and the
+            pair is as it was made, since what was trained, loaded or set is what its owner wants to go on from.
 
     Raises:
         ValueError: If it is to start from the data, and these do not say where all parameters end.
@@ -42,10 +44,10 @@ def begin(model: Any, guide: Any, table: Table, device: torch.device, start: str
             )
         return True
     is_free = start is None and is_as_made(model) and is_as_made(guide)
-    return is_free and start_pair(model, guide, table, device)
+    return is_free and start_pair(model, guide, table, device, most_bend=BENT)
 
 
-def start_pair(model: Any, guide: Any, table: Table, device: torch.device) -> bool:
+def start_pair(model: Any, guide: Any, table: Table, device: torch.device, *, most_bend: float = math.inf) -> bool:
     """Let model and guide start from the rows to fit; whether they did.
 
     They do where that puts all of both near where training ends, whatever their parameters were; else both stay as they
@@ -56,6 +58,7 @@ def start_pair(model: Any, guide: Any, table: Table, device: torch.device) -> bo
         guide: The guide; nor to a pair whose guide is no :class:`~pyro_mnar.infer.data_start.LearnsLatents`.
         table: The rows.
         device: Where to compute.
+        most_bend: Nats by which columns with gaps may bend; with more, both stay as they were.
     """
     if device.type == "meta" or not isinstance(model, StartsFromData) or not isinstance(guide, LearnsLatents):
         return False
@@ -67,7 +70,10 @@ def start_pair(model: Any, guide: Any, table: Table, device: torch.device) -> bo
     batch = table.source(device).take(rows.to(device))
     try:
         start = model.start_from(batch)
-        has_started = start is not None and guide.learn_latents(batch, start)
+        is_straight = start is None or start.bend <= most_bend
+        if start is not None and not is_straight:
+            log.info("start: at random (columns with gaps bend, by %.0f nats: docs/defaults.md)", start.bend)
+        has_started = start is not None and is_straight and guide.learn_latents(batch, start)
     except np.linalg.LinAlgError as error:
         log.info("start: not from the data (%s)", error)
         has_started = False

@@ -18,6 +18,8 @@ from pyro_mnar.kinds.numbers import Continuous, HeavyTailed
 from pyro_mnar.mechanisms import Constant, General
 from pyro_mnar.mechanisms import SelfMasking as OwnValue
 from pyro_mnar.models import GINA, LatentDependent, PartialVAE, SelfMasking
+from pyro_mnar.models.bends import nats_of_squares
+from pyro_mnar.models.factor_em import Expected, OwnLogOdds
 from pyro_mnar.training.data_start import begin, start_pair
 from pyro_mnar.training.evidence import log_evidence
 from pyro_mnar.training.schedule import default_rate
@@ -207,6 +209,42 @@ def test_a_pair_starts_from_the_data_as_long_as_it_is_as_it_was_made() -> None:
         before = values_of(*pair)
         assert not begin(*pair, table, CPU, None)
         check_same(before, values_of(*pair))
+
+
+def bent(rows: int = 300) -> pd.DataFrame:
+    """A column with gaps that is a parabola in a complete one, and one that is a line in it."""
+    random = np.random.default_rng(0)
+    u = random.normal(size=(rows, 2))
+    x = np.stack([0.5 * u[:, 0] + 0.5 * u[:, 0] ** 2, u[:, 0] - u[:, 1]], axis=1) + 0.3 * random.normal(size=(rows, 2))
+    x[random.random(x.shape) < 0.3] = np.nan
+    return pd.DataFrame(np.hstack([x, u]), columns=list("abuv"))
+
+
+def test_where_columns_with_gaps_bend_a_pair_starts_from_the_data_only_if_asked_to(caplog) -> None:
+    table = Table.from_frame(bent())
+    pair = GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3, seed=0)
+    before = values_of(*pair)
+    with caplog.at_level("INFO", logger="pyro_mnar"):
+        assert not begin(*pair, table, CPU, None)
+    assert "start: at random (columns with gaps bend" in caplog.text
+    check_same(before, values_of(*pair))
+    assert begin(*pair, table, CPU, "data")
+    straight = Table.from_frame(bent().drop(columns="a"))
+    assert begin(GINA(straight, mechanism=Constant, seed=0), ZeroImpute(straight, 2, seed=0), straight, CPU, None)
+    complete = Table.from_frame(bent().dropna(subset=["a"]))  # it bends, but nothing of it has to be imputed
+    assert begin(GINA(complete, mechanism=Constant, seed=0), ZeroImpute(complete, 3, seed=0), complete, CPU, None)
+
+
+def test_what_bends_because_values_mask_themselves_is_no_bend() -> None:
+    """Seen values of a line lie on a curve: without the mechanism, nine nats or more speak for a square."""
+    random = np.random.default_rng(0)
+    line = random.normal(size=4000)
+    x = line + 0.7 * random.normal(size=4000)
+    seen = random.random(4000) < 1 / (1 + np.exp(-(1 - 4 * x)))
+    law = Expected(line[:, None], np.full((4000, 1), 0.49))
+    told, untold = (OwnLogOdds(np.array([a]), np.array([s])) for a, s in ((1.0, -4.0), (0.0, 0.0)))
+    assert nats_of_squares(x[:, None], seen[:, None], law, untold) > 9
+    assert nats_of_squares(x[:, None], seen[:, None], law, told) == 0
 
 
 def test_fit_starts_where_it_is_asked_to() -> None:
