@@ -18,6 +18,7 @@ from pyro_mnar.capture.tracing import MODES
 from pyro_mnar.imputation.applicability import Applicability
 from pyro_mnar.imputation.deltas import Deltas, DeltaScale, scales_of
 from pyro_mnar.imputation.imputations import Imputations
+from pyro_mnar.imputation.ranges import far_beyond_seen
 from pyro_mnar.imputation.row_conditions import Conditions, Declared
 from pyro_mnar.imputation.row_keys import keys_of_columns, keys_of_content
 from pyro_mnar.imputation.sampler import Sampler
@@ -192,4 +193,6 @@ def impute(
         return CellImputations.of_fits(found) if fit.bootstrap else found[0]
     all_gaps = [impute_gaps(table, sampler, device, compile) for sampler in samplers]
     imputations = Imputations.of_fits(all_gaps) if fit.bootstrap else all_gaps[0]
+    for said in far_beyond_seen(table.schema.columns, imputations.cells, imputations.draws):
+        log.warning("%s", said)
     return imputations.shifted(delta, scale=delta_scale, seed=seed) if delta else imputations

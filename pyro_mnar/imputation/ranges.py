@@ -29,13 +29,13 @@ def beyond_seen(
     rows = {}
     for position in np.unique(cells[1]).tolist():
         column = columns[position]
-        if column.kind.has_levels or not np.isfinite([column.least, column.greatest]).all():
+        if not _has_range(column):
             continue
         own = draws[:, cells[1] == position]
         slack = 1e-9 * max(abs(column.least), abs(column.greatest))
         below, above = (own < column.least - slack).mean(), (own > column.greatest + slack).mean()
         if below or above:
-            said = _negative(column, own) or _said(column, below, above)
+            said = _negative(column, own) or _far(column, own) or _said(column, below, above)
             rows[column.name] = (below, above, column.least, column.greatest, said)
     index = pd.Index(list(rows), name="column", tupleize_cols=False)
     return pd.DataFrame(
@@ -57,6 +57,46 @@ def negative_where_none_was(
     return [one for one in said if one]
 
 
+def far_beyond_seen(
+    columns: Sequence[Column], cells: Int[NDArray, "2 cells"], draws: Float[NDArray, "draws cells"]
+) -> list[str]:
+    """Columns whose mean imputed value lies farther outside the range seen than that is wide, one sentence each.
+
+    Args:
+        columns: Those of the schema.
+        cells: Row and column position of each cell.
+        draws: In the user's units.
+    """
+    ranged = [at for at in np.unique(cells[1]).tolist() if _has_range(columns[at])]
+    said = [_far(columns[at], draws[:, cells[1] == at]) for at in ranged]
+    return [one for one in said if one]
+
+
+def _has_range(column: Column) -> bool:
+    return not column.kind.has_levels and bool(np.isfinite([column.least, column.greatest]).all())
+
+
+def _far(column: Column, draws: Float[NDArray, "draws cells"]) -> str:
+    """Of a mean far outside the range seen, in a sentence; else nothing."""
+    width = column.greatest - column.least
+    there_are = ~np.isnan(draws)
+    mean = draws[there_are].mean() if there_are.any() else column.least
+    if not width or column.least - width <= mean <= column.greatest + width:
+        return ""
+    is_above = mean > column.greatest
+    end, most = (column.greatest, "greatest") if is_above else (column.least, "least")
+    return (
+        f"{column.name}'s imputations average {_told(column, mean)}, farther {'above' if is_above else 'below'}"
+        f" {_told(column, end)}, the {most} value seen, than all values seen lie apart: nothing seen says how its law"
+        " goes on out there, so declare what you know of it (bounds, another kind), or mechanism=Constant if its own"
+        " values do not cause its gaps"
+    )
+
+
+def _told(column: Column, value: float) -> str:
+    return str(column.labelled(np.array([value]))[0]) if isinstance(column.kind, Datetime) else f"{value:.4g}"
+
+
 def _negative(column: Column, draws: Float[NDArray, "draws cells"]) -> str:
     """Of a column's negative draws where a kind would keep them away, in a sentence; else nothing."""
     kind, share = column.kind, (draws < 0).mean()
@@ -75,5 +115,4 @@ def _said(column: Column, below: float, above: float) -> str:
     """Of draws outside the range seen, in a sentence."""
     what = f"of {column.name}'s imputations are"
     end, side, most = (column.least, "below", "least") if below >= above else (column.greatest, "above", "greatest")
-    limit = str(column.labelled(np.array([end]))[0]) if isinstance(column.kind, Datetime) else f"{end:g}"
-    return f"{max(below, above):.0%} {what} {side} {limit}, the {most} value seen"
+    return f"{max(below, above):.0%} {what} {side} {_told(column, end)}, the {most} value seen"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pyro_mnar.diagnostics.identifiability import graph_of_fit
 from pyro_mnar.imputation.imputations import Imputations
-from pyro_mnar.imputation.ranges import negative_where_none_was
+from pyro_mnar.imputation.ranges import far_beyond_seen, negative_where_none_was
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.reports.rendering import Block, Listing, Picture, Section
 from pyro_mnar.tables.table import Table
@@ -156,10 +156,8 @@ def imputed_values(imputations: Imputations) -> Section:
     ]
     if numbers:
         blocks.append(pd.DataFrame.from_dict(numbers, orient="index").rename_axis("column"))
-    blocks += [
-        f"Caution: {said}."
-        for said in negative_where_none_was(table.schema.columns, imputations.cells, imputations.draws)
-    ]
+    of_cells = table.schema.columns, imputations.cells, imputations.draws
+    blocks += [f"Caution: {said}." for said in (*negative_where_none_was(*of_cells), *far_beyond_seen(*of_cells))]
     if levels:
         blocks.append(pd.DataFrame(levels).set_index("column"))
     effective = imputations.effective_sample_size[np.unique(imputations.cells[0])]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from pyro_mnar import Imputations, Table, fit, impute
+from pyro_mnar import Fit, Imputations, Table, fit, impute
 from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.imputation.ranges import negative_where_none_was
+from pyro_mnar.imputation.ranges import far_beyond_seen, negative_where_none_was
 from pyro_mnar.kinds import Bounded, Continuous, Positive
+from pyro_mnar.mechanisms import Constant
 from pyro_mnar.models import GINA
 
 ROWS = 120
@@ -135,6 +138,28 @@ def test_values_outside_the_range_ever_seen_are_counted(made_up: Imputations) ->
     of_cells = made_up.table.schema.columns, made_up.cells, made_up.draws
     assert negative_where_none_was(*of_cells) == [found.loc["weight", "said"]]
     assert found.loc["score", "said"] == "33% of score's imputations are above 9, the greatest value seen"
+
+
+@pytest.mark.parametrize(("mean", "said"), [(7.7, ""), (8.0, "average 8, farther above 4"), (-4.0, "below 0.25")])
+def test_means_far_outside_the_range_ever_seen_are_said(made_up: Imputations, mean: float, said: str) -> None:
+    draws = made_up.draws.copy()
+    draws[:, :2] = mean + np.array([[-1.0, 1.0], [0.5, -0.5], [np.nan, np.nan]])
+    found = far_beyond_seen(made_up.table.schema.columns, made_up.cells, draws)
+    assert [said in one for one in found] == ([True] if said else [])
+
+
+def test_imputing_says_what_lies_far_outside(caplog: pytest.LogCaptureFixture) -> None:
+    """Values above a threshold go missing, and a factor of e³ is between the highest seen and what is imputed."""
+    frame = pd.DataFrame({"a": np.exp(np.linspace(-3.0, 0.0, 40)), "b": np.linspace(0.0, 1.0, 40)})
+    frame.loc[30:, "a"] = np.nan
+    table = Table.from_frame(frame, kinds={"a": "positive"}, auxiliary=["b"])
+    model = GINA(table, mechanism=Constant, latent_dim=1, seed=0)
+    with torch.no_grad():
+        model.decoder.likelihood.log_noise.fill_(-2.0)  # pyright: ignore
+        model.decoder.network.linear.bias.fill_(8.0)  # pyright: ignore
+    with caplog.at_level(logging.WARNING, logger="pyro_mnar"):
+        impute(Fit(model, ZeroImpute(table, 1, seed=0), table.schema), table, num_draws=2, num_particles=5)
+    assert "a's imputations average" in caplog.text and "mechanism=Constant" in caplog.text
 
 
 def test_columns_whose_draws_stay_inside_are_not_named(made_up: Imputations) -> None:
