@@ -128,7 +128,7 @@ def start_from_data(
     return LatentStart(
         torch.as_tensor(found.mean + copies).to(batch.x),
         torch.as_tensor(scale).to(batch.x),
-        float(bends[gaps.any(0)].sum()),
+        float(bends[~seen.all(0)].sum()),
     )
 
 

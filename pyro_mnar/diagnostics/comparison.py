@@ -6,6 +6,8 @@ refused. And the bound cannot tell graphs apart that agree on the law of what is
 
 from __future__ import annotations
 
+import html
+import logging
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from pyro_mnar.diagnostics.probe import scores_mask
+from pyro_mnar.graphs.nodes import listed
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import columns_of, holds_columns, mechanism_weights, sample_sites
@@ -26,10 +29,18 @@ from pyro_mnar.training.evidence import log_evidence, mean_and_error, row_weight
 from pyro_mnar.training.fitted import Fit
 
 LEAST_PARTICLES = 1000
+
+log = logging.getLogger(__name__)
+
 CAUTION = (
     "Held-out log p(x_o outside U, r | u), nats per row in standardised units.  The bound alone cannot tell graphs"
     " apart that agree on the law of what is observed: two of them can reach the same number and impute differently."
     "  Where the difference is within two of its standard errors, choose by what is known of how values went missing."
+)
+
+UNLIKE = (
+    "Fits that start alike compare: {} started from the data and stayed near a linear law, {} did not, so that their"
+    ' difference may be that of their training; fit all with start="random".'
 )
 
 
@@ -43,11 +54,13 @@ class Comparison:
             is loose and the ranking with it).
         per_row: The bounds of every row of the table; ``(rows, fits)``.
         weight: How often each row counts in the means and their errors, 1 on average; None where every row counts once.
+        unlike: What makes the fits compare badly, in a sentence; nothing if they were trained alike.
     """
 
     bounds: pd.DataFrame
     per_row: pd.DataFrame
     weight: Float[NDArray, " rows"] | None = None
+    unlike: str = ""
 
     def to_frame(self) -> pd.DataFrame:
         """One row a fit: ``bounds``."""
@@ -61,10 +74,11 @@ class Comparison:
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index=["fit", "other"])
 
     def __repr__(self) -> str:
-        return f"{self.bounds.round(4).to_string()}\n\n{CAUTION}"
+        return "\n\n".join([self.bounds.round(4).to_string(), *([self.unlike] if self.unlike else []), CAUTION])
 
     def _repr_html_(self) -> str:
-        return f"{self.bounds.round(4).to_html(notebook=True)}<p>{CAUTION}</p>"
+        unlike = f"<p>{html.escape(self.unlike)}</p>" if self.unlike else ""
+        return f"{self.bounds.round(4).to_html(notebook=True)}{unlike}<p>{CAUTION}</p>"
 
 
 def compare(
@@ -124,7 +138,16 @@ def compare(
             "difference_error": of_best["error"],
             "gain_of_2k": np.average(found[name].gain, weights=weight),
         }
-    return Comparison(pd.DataFrame.from_dict(rows, orient="index"), per_row[order], weight)
+    unlike = _unlike(fits)
+    if unlike:
+        log.warning("%s", unlike)
+    return Comparison(pd.DataFrame.from_dict(rows, orient="index"), per_row[order], weight, unlike)
+
+
+def _unlike(fits: Mapping[str, Fit]) -> str:
+    near = [name for name, fit in fits.items() if fit.from_data]
+    others = [name for name, fit in fits.items() if not fit.from_data]
+    return UNLIKE.format(listed(near), listed(others)) if near and others else ""
 
 
 def _check_same(first: str, one: Fit, second: str, other: Fit) -> None:

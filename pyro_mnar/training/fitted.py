@@ -50,6 +50,7 @@ class Fit:
         bootstrap: After ``fit(bootstrap=M)``, a fit to each of M sets of bootstrap weights of the rows, from which
             :func:`~pyro_mnar.impute` draws; their spread is the uncertainty of the parameters.
         interrupted: Whether Ctrl-C ended the training early.
+        from_data: Whether training started from the data, near a linear law, and not at random or from another fit.
         notes: Plain data to keep with the fit, as JSON has it: the command line notes how it read the table.
         num_rows: Rows that were trained on, 0 if nobody noted it.
         table: These rows, as long as the fit lives; not saved.
@@ -65,6 +66,7 @@ class Fit:
     bootstrap: list[Fit] = field(default_factory=list, repr=False)
     particle_gain: ParticleGain | None = field(default=None, repr=False)
     interrupted: bool = field(default=False, repr=False)
+    from_data: bool = field(default=False, repr=False)
     notes: dict[str, Any] = field(default_factory=dict, repr=False)
     num_rows: int = field(default=0, repr=False)
     table: Table | None = field(default=None, repr=False, compare=False)
@@ -198,6 +200,7 @@ class Fit:
             "restarts": self.restarts.to_dict("list"),
             "particle_gain": None if self.particle_gain is None else asdict(self.particle_gain),
             "interrupted": self.interrupted,
+            "from_data": self.from_data,
             "notes": self.notes,
             "num_rows": self.num_rows,
         }

@@ -127,10 +127,14 @@ def _told(data: Mapping[str, Any]) -> dict[str, Any]:
     interrupted, num_rows = data.get("interrupted", False), data.get("num_rows", 0)
     if not isinstance(interrupted, bool) or isinstance(num_rows, bool) or not isinstance(num_rows, int):
         raise ValueError(f"interrupted, num_rows: expected yes or no, and a number, got {interrupted!r}, {num_rows!r}")
+    from_data = data.get("from_data", False)
+    if not isinstance(from_data, bool):
+        raise ValueError(f"from_data: expected yes or no, got {from_data!r}")
     return {
         "particle_gain": particle_gain,
         "interrupted": interrupted,
         "num_rows": num_rows,
+        "from_data": from_data,
         "notes": dict(data.get("notes", {})),
     }
 

@@ -217,7 +217,7 @@ def fit(
             point, interrupted = plan.run(Start(model, guide, seed))
         else:
             point, interrupted = best_of(restarts, plan.run_all, model, guide, table, validation or table, seed)
-        point.table, point.num_rows = table, len(table)
+        point.table, point.num_rows, point.from_data = table, len(table), is_near
         if len(point.history) and not interrupted:
             point.particle_gain = particle_gain(
                 point.model,

@@ -113,7 +113,29 @@ def test_a_comparison_has_paired_differences_and_a_caution():
     assert bounds.loc[best, "difference"] == 0.0
     assert found.paired().loc[(best, other), "difference"] == pytest.approx(-difference.mean())
     assert "cannot tell graphs apart" in " ".join(repr(found).split())
-    assert "cannot tell graphs" in found._repr_html_()
+    assert "cannot tell graphs" in found._repr_html_() and "start alike" not in repr(found)
+
+
+def test_fits_that_did_not_start_alike_are_compared_with_a_warning(caplog: pytest.LogCaptureFixture):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(100, 1)) + 0.5 * random.normal(size=(100, 4))
+    x[random.random(x.shape) < [0.3, 0.3, 0.0, 0.0]] = np.nan
+    table = Table.from_frame(pd.DataFrame(x, columns=list("abuv")))
+    fits = {
+        start: fit(
+            GINA(table, mechanism=mechanisms.Constant, seed=0),
+            ZeroImpute(table, 3, seed=0),
+            table,
+            start=start,
+            epochs=1,
+            progress=False,
+        )
+        for start in ("data", "random")
+    }
+    with caplog.at_level("WARNING", logger="pyro_mnar"):
+        found = compare(fits, table)
+    said = "data started from the data and stayed near a linear law, random did not"
+    assert said in caplog.text and said in " ".join(repr(found).split()) and said in found._repr_html_()
 
 
 def test_a_frame_is_encoded_in_the_units_of_the_training_rows():

@@ -229,6 +229,12 @@ def test_where_columns_with_gaps_bend_a_pair_starts_from_the_data_only_if_asked_
     assert "start: at random (columns with gaps bend" in caplog.text
     check_same(before, values_of(*pair))
     assert begin(*pair, table, CPU, "data")
+    page = bent().assign(c=lambda frame: 2 * frame["b"])  # one event, whose gaps no mechanism of columns has to explain
+    page.loc[page["b"].isna(), "a"] = np.nan
+    page.loc[page["a"].isna(), ["b", "c"]] = np.nan
+    together = Table.from_frame(page)
+    assert together.schema.blocks
+    assert not begin(GINA(together, blocks=True, seed=0), ZeroImpute(together, 4, seed=0), together, CPU, None)
     straight = Table.from_frame(bent().drop(columns="a"))
     assert begin(GINA(straight, mechanism=Constant, seed=0), ZeroImpute(straight, 2, seed=0), straight, CPU, None)
     complete = Table.from_frame(bent().dropna(subset=["a"]))  # it bends, but nothing of it has to be imputed
