@@ -58,8 +58,8 @@ def start_from_data(
 ) -> LatentStart | None:
     """Set the parameters of a model's parts from rows; None, and nothing is set, where these do not tell all of them.
 
-    Rows tell them where all columns are normal, the latents are enough to copy U, and the mechanism has neither
-    networks nor slopes in latents.
+    Rows tell them where all columns are normal, the latents are enough to copy U beside the factors of what it leaves,
+    and the mechanism has neither networks nor slopes in latents.
 
     Args:
         batch: The rows.
@@ -82,7 +82,9 @@ def start_from_data(
     for noise, positions in noises:
         log_noise = noise.fixed_log_noise.masked_fill(noise.learned, torch.nan)
         fixed[positions] = np.exp(2 * log_noise.double().cpu().numpy())
-    count = number_of_factors(x, seen, u, latents - width)
+    count = number_of_factors(x, seen, u, latents)
+    if width and count > latents - width:
+        return None  # copies of U would take the latents of what it leaves unexplained
 
     def fitted(of_own: OwnLogOdds, rounds: int, first: tuple[Factors, Cells] | None) -> tuple[Factors, Cells]:
         return fit_factors(

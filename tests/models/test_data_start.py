@@ -241,6 +241,18 @@ def test_where_columns_with_gaps_bend_a_pair_starts_from_the_data_only_if_asked_
     assert begin(GINA(complete, mechanism=Constant, seed=0), ZeroImpute(complete, 3, seed=0), complete, CPU, None)
 
 
+def test_a_pair_whose_latents_do_not_hold_u_and_what_it_leaves_starts_at_random() -> None:
+    """z = 0.8 u + 0.6 e: one latent that copied u would leave e to the noise, 0.2 nats a row worse than at random."""
+    random = np.random.default_rng(0)
+    u = random.normal(size=500)
+    x = (0.8 * u + 0.6 * random.normal(size=500))[:, None] + 0.4 * random.normal(size=(500, 3))
+    x[random.random(x.shape) < 0.3] = np.nan
+    table = Table.from_frame(pd.DataFrame(x, columns=list("abc")).assign(u=u), auxiliary=["u"])
+    for latents in (1, 2):
+        pair = GINA(table, latent_dim=latents, mechanism=Constant, seed=0), ZeroImpute(table, latents, seed=0)
+        assert start_pair(*pair, table, CPU) == (latents == 2)
+
+
 def test_what_bends_because_values_mask_themselves_is_no_bend() -> None:
     """Seen values of a line lie on a curve: without the mechanism, nine nats or more speak for a square."""
     random = np.random.default_rng(0)
