@@ -220,7 +220,7 @@ def test_the_true_graph_wins_where_the_data_can_tell():
         "ignorable": Ignorable(table, latent_dim=1, seed=0),
     }.items():
         guide = ZeroImpute(table, 1, hidden=[32], seed=1)
-        fits[name] = fit(model, guide, table, epochs=12, learning_rate=1e-2, progress=False)
+        fits[name] = fit(model, guide, table, epochs=40, learning_rate=1e-2, progress=False)
     found = compare(fits, table.new_rows(frame.iloc[2000:])).to_frame()
     assert found.index[0] == "self"
     assert found.loc["ignorable", "difference"] < -4 * found.loc["ignorable", "difference_error"]
