@@ -63,7 +63,10 @@ class GapEvidence(NamedTuple):
 
 
 def gap_evidence(
-    y: Vector, seen: Bool[NDArray, " rows"], predictors: Predictors, groups: Predictors | None = None
+    y: Vector,
+    seen: Bool[NDArray, " rows"],
+    predictors: Predictors,
+    groups: Float[NDArray, "rows groups"] | None = None,
 ) -> GapEvidence:
     """Compare the three laws.
 
