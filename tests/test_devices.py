@@ -63,6 +63,7 @@ def batch_of(dtype: torch.dtype, device: str) -> Batch:
     return Batch(**{**vars(batch), **moved}).to(device)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["meta", "cpu", CUDA])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("mechanism", MECHANISMS)

@@ -42,6 +42,7 @@ def as_a_reader_has_it(float64: None, monkeypatch: pytest.MonkeyPatch, tmp_path:
     torch.set_default_dtype(torch.float64)
 
 
+@pytest.mark.slow
 @pages([page for page in PAGES if page.name not in LONG])
 def test_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With training cut short."""

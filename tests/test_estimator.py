@@ -288,6 +288,7 @@ def test_corrects_a_mean_that_self_masking_bends() -> None:
     assert abs(completed.income.mean() - truth) < 0.25 * abs(seen - truth)
 
 
+@pytest.mark.slow
 def test_weights_of_rows_are_those_of_a_table() -> None:
     frame = survey().drop(columns="id")
     weight = np.random.default_rng(3).uniform(0.5, 2, len(frame))

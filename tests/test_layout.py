@@ -203,6 +203,7 @@ def test_type_checkers_see_the_public_names_where_python_finds_them() -> None:
         pyro_mnar.imputed  # noqa: B018
 
 
+@pytest.mark.slow
 def test_the_package_and_its_command_line_load_nothing_heavy() -> None:
     assert not _under(_loaded()["root"], ("numpy", "pandas", "pyro", "torch"))
 

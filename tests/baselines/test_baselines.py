@@ -79,6 +79,7 @@ def table() -> Table:
     return Table.from_frame(frame, auxiliary=["u"], dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imputer", FILLERS + PAIRS, ids=lambda imputer: imputer.name)
 def test_imputers_fill_gaps_and_nothing_else(imputer: baselines.Imputer, table: Table) -> None:
     assert isinstance(imputer, baselines.Imputer)

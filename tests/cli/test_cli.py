@@ -73,6 +73,7 @@ def test_same_seed_same_tables(survey, tmp_path):
     assert a == b != c
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mechanism", ["self-masking-high", "self-masking-low", "latent-dependent", "general", "mcar"])
 def test_every_mechanism_can_be_named(survey, tmp_path, mechanism):
     assert (

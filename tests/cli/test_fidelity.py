@@ -87,6 +87,7 @@ FILES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FILES)
 @pytest.mark.filterwarnings(
     "ignore:carried through", "ignore:no auxiliary columns were named", "ignore:words that look like codes"

@@ -38,6 +38,7 @@ def run(*arguments):
     return main([str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_a_draft_declares_what_the_options_did(survey, tmp_path, capsys):
     assert run("describe", survey, *OPTIONS, "--write", tmp_path / "schema.toml") == 0
     said = capsys.readouterr().out

@@ -141,6 +141,7 @@ YAHOO_SPOILED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", YAHOO_SPOILED)
 def test_yahoo_r3_names_the_file_and_the_line(case: str, tmp_path: Path, yahoo_lines: dict[str, np.ndarray]) -> None:
     part, line, number, message = YAHOO_SPOILED[case]

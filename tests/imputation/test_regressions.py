@@ -173,6 +173,7 @@ def fit_at_truth(table: Table, **options: bool):
     return Fit(model_of(self_masked=True, **options), nothing, table.schema, store=store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [True, False], ids=["by name", "by position"])
 @pytest.mark.parametrize("compile_", ["eager", "graph"])
 def test_imputations_and_evidence_at_given_parameters_are_those_of_quadrature(names: bool, compile_: str) -> None:

@@ -91,6 +91,7 @@ LAWS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odds", [None, ODDS], ids=["", "mask"])
 @pytest.mark.parametrize("formula", LAWS)
 def test_a_formula_leaves_the_law_on_its_surface(formula: str, odds: Any) -> None:

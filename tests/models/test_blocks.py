@@ -81,6 +81,7 @@ def test_a_page_that_is_missing_at_random_is_imputed_without_bias():
     assert share == pytest.approx(frame[BLOCK[0]].isna().mean(), abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:columns that go missing together")
 def test_a_fit_with_events_is_captured_and_comes_back_from_its_file(tmp_path):
     table = Table.from_frame(wine_without_a_page()[0])

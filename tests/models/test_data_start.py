@@ -55,6 +55,7 @@ def bound_of(model: object, guide: object, table: Table) -> float:
     return float(log_evidence(fitted, table, num_particles=100, seed=0).log_p.mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_the_first_bound_is_far_above_that_of_a_random_start(seed: int) -> None:
     table = Table.from_frame(shadowed(seed))
@@ -130,6 +131,7 @@ def test_heavy_tails_and_a_scale_in_common_keep_the_random_start(noise: str) -> 
     assert GINA(table, mechanism=Constant, seed=0).start_from(table.batch()) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"mechanism": OwnValue}, {}])
 def test_the_start_is_the_same_whatever_the_parameters_were(options: dict[str, type]) -> None:
     table = Table.from_frame(shadowed(0, rows=150))

@@ -152,6 +152,7 @@ def test_no_more_than_a_buffer_and_a_row_group_is_in_memory(folder, monkeypatch)
     assert max(held) <= 200 + 130 and len(held) >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_ranks_and_workers_share_the_rows(folder, monkeypatch, ranks, num_workers):
@@ -192,6 +193,7 @@ def test_a_damaged_row_group_is_named_and_nothing_is_written(tmp_path, capsys):
         parquet_schema(path, auxiliary=[])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", ["snappy", None])
 def test_damage_without_checksums_is_named_where_it_can_be_noticed(tmp_path, compression):
     """No other error comes of it, nor of what pandas leaves in the footer; compressed pages hide the least."""

@@ -211,6 +211,7 @@ def test_published_conditional_mean_under_jump_to_reference(antidepressant: pd.D
 
 
 # Published with 5,000 draws (150 for the first), drug minus placebo and standard errors; ours has 2,000.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("covariates", "options", "published", "error", "draws"),
     [

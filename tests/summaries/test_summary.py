@@ -78,6 +78,7 @@ def maximum_likelihood(table: Table) -> tuple[np.ndarray, np.ndarray]:
     return best, np.sqrt(np.diag(np.linalg.inv(np.array(hessian) / 4e-6)))
 
 
+@pytest.mark.slow
 def test_slope_and_standard_error_of_self_masking_are_those_of_exact_maximum_likelihood() -> None:
     """Five times the error that the slope has with mean and scale held: within 6 % by 1,000 particles a row."""
     table = self_masked()

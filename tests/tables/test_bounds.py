@@ -158,6 +158,7 @@ class Regression(PyroModule):
             partially_observed("y", dist.Normal(self.line(batch.aux), self.log_noise.exp()), batch)
 
 
+@pytest.mark.slow
 def test_a_regression_on_a_left_censored_response_is_tobits_maximum_likelihood() -> None:
     rng = np.random.default_rng(0)
     u = rng.normal(size=400)
@@ -237,6 +238,7 @@ def imputed(request: pytest.FixtureRequest, mixed: Any) -> tuple[Fit, Imputation
         torch.set_default_dtype(before)
 
 
+@pytest.mark.slow
 def test_draws_and_means_of_every_kind_lie_inside_in_the_frames_own_dtypes(mixed: Any, imputed: Any) -> None:
     frame, lower, upper = mixed
     _, imputations = imputed

@@ -146,6 +146,7 @@ MARKS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in CASES])
 def test_the_same_numbers_come_whenever_training_was_killed(
     name: str, kill: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -8,6 +8,7 @@ from checks import gina_pair, table_with_gaps
 from pyro_mnar import fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compile_", ["eager", "graph"])
 def test_noise_moves_on_between_epochs(compile_: str) -> None:
     # The same row forty times: of different ones another order would make another bound of the same noise.

@@ -131,6 +131,7 @@ def test_members_draw_noise_and_rows_of_their_own():
     assert abs(steps.mean()) < 0.05 and abs(steps.std() - 1) < 0.05
 
 
+@pytest.mark.slow
 def test_samplers_that_stay_inside_a_graph_send_members_in_turn(caplog):
     class WithGamma(Factor):
         def forward(self, batch: Batch):
@@ -147,6 +148,7 @@ def test_samplers_that_stay_inside_a_graph_send_members_in_turn(caplog):
     assert len(result.members) == 3
 
 
+@pytest.mark.slow
 def test_auto_trains_them_at_once_where_a_capture_pays(caplog):
     table = table_with_gaps()
     with caplog.at_level(logging.INFO, logger="pyro_mnar"):
