@@ -50,6 +50,7 @@ SEPARATION, GRAPHS = "pyro_mnar/graphs/separation.py", "tests/graphs"
 DELTAS, SHIFTED = "pyro_mnar/imputation/deltas.py", "tests/imputation/test_deltas.py"
 CAPTURED, STEPS = "pyro_mnar/training/captured_steps.py", "tests/training/test_captured.py"
 RUN, KEPT = "pyro_mnar/training/run.py", "tests/training/test_checkpoint.py"
+SLOW = " -m slow"  # in place of the quick tests
 BOOTSTRAP, BOOTSTRAPPED = "pyro_mnar/training/bootstrap.py", "tests/training/test_bootstrap.py"
 SESSION, ISOLATED = "pyro_mnar/infer/session.py", "tests/infer/test_isolation.py tests/training/test_svi.py"
 LEVELS, NUMBERS, KINDS = "pyro_mnar/kinds/levels.py", "pyro_mnar/kinds/numbers.py", "tests/kinds/test_kinds.py"
@@ -337,7 +338,7 @@ MUTANTS = [
         "pyro_mnar/tables/derived_arguments.py",
         "log_slope = np.log(2 * step) - np.log(np.abs(after - before))",
         "log_slope = 0 * (after - before)",
-        "tests/imputation/test_seen_formulas.py",
+        "tests/imputation/test_seen_formulas.py" + SLOW,
     ),
     # Pooling
     Mutant(
@@ -520,21 +521,21 @@ MUTANTS = [
         RUN,
         'self.session.put_random_state(state["random"])',
         "pass",
-        KEPT,
+        KEPT + SLOW,
     ),
     Mutant(
         "training: a resumed run forgets its best epoch",
         RUN,
         'self._best, self._monitored = state["best"], state["monitored"]',
         "pass",
-        KEPT,
+        KEPT + SLOW,
     ),
     Mutant(
         "training: a resumed optimiser forgets its moments",
         "pyro_mnar/training/stepper.py",
         "            if memory is not None:\n                device",
         "            if False:\n                device",
-        KEPT,
+        KEPT + SLOW,
     ),
     Mutant(
         "training: another call's checkpoint is gone on from",
@@ -576,7 +577,7 @@ MUTANTS = [
         SESSION,
         "                self._states = self._random_states()\n\n    def random_state",
         "                pass\n\n    def random_state",
-        "tests/training/test_noise.py",
+        "tests/training/test_noise.py" + SLOW,
     ),
     # Diagnostics
     Mutant(
