@@ -50,6 +50,7 @@ SEPARATION, GRAPHS = "pyro_mnar/graphs/separation.py", "tests/graphs"
 DELTAS, SHIFTED = "pyro_mnar/imputation/deltas.py", "tests/imputation/test_deltas.py"
 CAPTURED, STEPS = "pyro_mnar/training/captured_steps.py", "tests/training/test_captured.py"
 RUN, KEPT = "pyro_mnar/training/run.py", "tests/training/test_checkpoint.py"
+START = "tests/models/test_data_start.py"
 SLOW = " -m slow"  # in place of the quick tests
 BOOTSTRAP, BOOTSTRAPPED = "pyro_mnar/training/bootstrap.py", "tests/training/test_bootstrap.py"
 SESSION, ISOLATED = "pyro_mnar/infer/session.py", "tests/infer/test_isolation.py tests/training/test_svi.py"
@@ -578,6 +579,27 @@ MUTANTS = [
         "                self._states = self._random_states()\n\n    def random_state",
         "                pass\n\n    def random_state",
         "tests/training/test_noise.py" + SLOW,
+    ),
+    Mutant(
+        "training: a start from the data although columns bend",
+        "pyro_mnar/training/data_start.py",
+        "start is None or start.bend <= most_bend",
+        "True",
+        START,
+    ),
+    Mutant(
+        "training: a start from the data where latents do not hold U and the rest",
+        "models/data_start.py",
+        "if width and count > latents - width:",
+        "if False:",
+        START,
+    ),
+    Mutant(
+        "graphs: groups of rows are no part of the regression",
+        "pyro_mnar/graphs/likely.py",
+        "groups = groups_of_rows(predictors.values)",
+        "groups = None",
+        "tests/graphs/test_likely.py",
     ),
     # Diagnostics
     Mutant(
