@@ -100,7 +100,8 @@ class Roles(NamedTuple):
         named = [] if auxiliary is None or uses_mask else list(auxiliary)
         if not isinstance(kinds, Mapping):
             kinds = {name: kinds for name in names if name not in named and name not in [o.name for o in others]}
-        absent = [name for name in (*named, *kinds, *(other.name for other in others)) if name not in names]
+        known = set(names)  # pandas' NA, asked whether it is one of a list, raises
+        absent = [name for name in (*named, *kinds, *(other.name for other in others)) if name not in known]
         if absent:
             raise ValueError(f"column {absent[0]!r}: expected one of {list(names)!r}")
         repeated = [name for at, name in enumerate(named) if name in named[:at]]
