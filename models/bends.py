@@ -1,7 +1,7 @@
 """Whether columns bend: whether the square of what a linear model expects of a cell says more of it than that model.
 
-For each column, the seen values' distances from what the rest of their row says of them, less what selection by the own
-value makes of these, are regressed on that expectation and on its square.
+For each column with gaps, the seen values' distances from what the rest of their row says of them, less what selection
+by the own value makes of these, are regressed on that expectation and on its square.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pyro_mnar.models.factor_em import Expected, OwnLogOdds
 LEAST_SEEN = 10
 
 
-def nats_of_squares(
+def nats_of_bends(
     x: Float[NDArray, "rows columns"],
     seen: Bool[NDArray, "rows columns"],
     expected: Expected,
     of_own: OwnLogOdds,
-) -> Float[NDArray, " columns"]:
-    """Nats by which squares make the seen values of each column likelier, less the price of a slope; 0 if they do not.
+) -> float:
+    """Nats by which squares make seen values likelier, each column that they do counted, less the price of a slope.
 
     Args:
         x: Any number in the gaps.
@@ -31,7 +31,7 @@ def nats_of_squares(
         expected: The law of each cell given the rest of its row under a linear model.
         of_own: How own values decide on gaps under that model.
     """
-    return np.array([
+    return sum(
         _nats(
             x[seen[:, at], at],
             expected.mean[seen[:, at], at],
@@ -39,8 +39,8 @@ def nats_of_squares(
             float(of_own.intercept[at]),
             float(of_own.slope[at]),
         )
-        for at in range(x.shape[1])
-    ])  # fmt: skip
+        for at in np.flatnonzero(~seen.all(0)).tolist()
+    )
 
 
 Values = Float[NDArray, " seen"]

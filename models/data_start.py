@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pyro_mnar.infer.data_start import LatentStart
-from pyro_mnar.models.bends import nats_of_squares
+from pyro_mnar.models.bends import nats_of_bends
 from pyro_mnar.models.factor_count import number_of_factors
 from pyro_mnar.models.factor_em import (
     Cells,
@@ -126,11 +126,10 @@ def start_from_data(
     copies[:, :width], variance[:width] = u, WIDTH_OF_COPY**2
     found = posterior(loadings, copies @ loadings.T + factors.offset, factors.variance, cells, variance)
     scale = np.sqrt(np.einsum("nii->ni", found.covariance))
-    bends = nats_of_squares(x, seen, expected_without_own(factors, u, cells), of_own)
     return LatentStart(
         torch.as_tensor(found.mean + copies).to(batch.x),
         torch.as_tensor(scale).to(batch.x),
-        float(bends[~seen.all(0)].sum()),
+        nats_of_bends(x, seen, expected_without_own(factors, u, cells), of_own),
     )
 
 

@@ -35,9 +35,24 @@ class Score(NamedTuple):
 
 
 def run(
-    out: Path, seed: int = 0, *, epochs: int | None = None, particles: int = 20, progress: bool = True
+    out: Path,
+    seed: int = 0,
+    *,
+    epochs: int | None = None,
+    particles: int = 20,
+    per_draw: int = 100,
+    progress: bool = True,
 ) -> list[Score]:
-    """Compare on the breast-cancer table: print a table, write a figure and GINA's completed tables to ``out``."""
+    """Compare on the breast-cancer table: print a table, write a figure and GINA's completed tables to ``out``.
+
+    Args:
+        out: The folder.
+        seed: Of all methods.
+        epochs: Of each fit; by default those of :func:`~pyro_mnar.fit`.
+        particles: K, of each fit.
+        per_draw: Particles of each draw.
+        progress: Show a bar.
+    """
     masked = self_masked(breast_cancer())
     observed, truth = masked
     table = Table.from_frame(observed)
@@ -67,7 +82,7 @@ def run(
             trained = fit(model, guide, table, epochs=epochs, num_particles=particles, seed=seed, progress=progress)
             if trained.interrupted:
                 raise KeyboardInterrupt("interrupted; nothing was written")
-            imputations = impute(trained, table, num_draws=20, num_particles=100, seed=seed)
+            imputations = impute(trained, table, num_draws=20, num_particles=per_draw, seed=seed)
             return imputations.mean()
 
         report(method.__name__, complete)

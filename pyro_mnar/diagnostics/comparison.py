@@ -29,19 +29,17 @@ from pyro_mnar.training.evidence import log_evidence, mean_and_error, row_weight
 from pyro_mnar.training.fitted import Fit
 
 LEAST_PARTICLES = 1000
-
-log = logging.getLogger(__name__)
-
 CAUTION = (
     "Held-out log p(x_o outside U, r | u), nats per row in standardised units.  The bound alone cannot tell graphs"
     " apart that agree on the law of what is observed: two of them can reach the same number and impute differently."
     "  Where the difference is within two of its standard errors, choose by what is known of how values went missing."
 )
-
 UNLIKE = (
     "Fits that start alike compare: {} started from the data and stayed near a linear law, {} did not, so that their"
     ' difference may be that of their training; fit all with start="random".'
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -53,8 +53,7 @@ def negative_where_none_was(
         cells: Row and column position of each cell.
         draws: In the user's units.
     """
-    said = [_negative(columns[at], draws[:, cells[1] == at]) for at in np.unique(cells[1]).tolist()]
-    return [one for one in said if one]
+    return _said_by(_negative, columns, cells, draws)
 
 
 def far_beyond_seen(
@@ -67,8 +66,17 @@ def far_beyond_seen(
         cells: Row and column position of each cell.
         draws: In the user's units.
     """
-    ranged = [at for at in np.unique(cells[1]).tolist() if _has_range(columns[at])]
-    said = [_far(columns[at], draws[:, cells[1] == at]) for at in ranged]
+    return _said_by(_far, columns, cells, draws)
+
+
+def _said_by(
+    say: Callable[[Column, Float[NDArray, "draws cells"]], str],
+    columns: Sequence[Column],
+    cells: Int[NDArray, "2 cells"],
+    draws: Float[NDArray, "draws cells"],
+) -> list[str]:
+    """What is to be said of each column that has cells, where there is something."""
+    said = [say(columns[at], draws[:, cells[1] == at]) for at in np.unique(cells[1]).tolist()]
     return [one for one in said if one]
 
 
@@ -78,6 +86,8 @@ def _has_range(column: Column) -> bool:
 
 def _far(column: Column, draws: Float[NDArray, "draws cells"]) -> str:
     """Of a mean far outside the range seen, in a sentence; else nothing."""
+    if not _has_range(column):
+        return ""
     width = column.greatest - column.least
     there_are = ~np.isnan(draws)
     mean = draws[there_are].mean() if there_are.any() else column.least

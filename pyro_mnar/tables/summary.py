@@ -19,7 +19,7 @@ from pyro_mnar.kinds.choice import Choice
 from pyro_mnar.kinds.identifiers import check_levels
 from pyro_mnar.kinds.reading import levels_of, numbers_of
 from pyro_mnar.kinds.registry import named
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import is_one_of, shown
 from pyro_mnar.tables.columns import Auxiliary, Column, OtherColumn
 from pyro_mnar.tables.moments import Moments
 from pyro_mnar.tables.outliers import Outlier, outlier_of
@@ -98,12 +98,12 @@ class Roles(NamedTuple):
         """
         uses_mask = isinstance(auxiliary, str)  # not `==`, which a pandas Index answers entry by entry
         named = [] if auxiliary is None or uses_mask else list(auxiliary)
-        if not isinstance(kinds, Mapping):
-            kinds = {name: kinds for name in names if name not in named and name not in [o.name for o in others]}
-        known = set(names)  # pandas' NA, asked whether it is one of a list, raises
-        absent = [name for name in (*named, *kinds, *(other.name for other in others)) if name not in known]
+        given, known = [*named, *(kinds if isinstance(kinds, Mapping) else ()), *(o.name for o in others)], set(names)
+        absent = [name for name in given if not is_one_of(name, known)]
         if absent:
             raise ValueError(f"column {absent[0]!r}: expected one of {list(names)!r}")
+        if not isinstance(kinds, Mapping):
+            kinds = {name: kinds for name in names if name not in named and name not in [o.name for o in others]}
         repeated = [name for at, name in enumerate(named) if name in named[:at]]
         if repeated:
             raise ValueError(

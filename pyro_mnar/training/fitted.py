@@ -50,7 +50,8 @@ class Fit:
         bootstrap: After ``fit(bootstrap=M)``, a fit to each of M sets of bootstrap weights of the rows, from which
             :func:`~pyro_mnar.impute` draws; their spread is the uncertainty of the parameters.
         interrupted: Whether Ctrl-C ended the training early.
-        from_data: Whether training started from the data, near a linear law, and not at random or from another fit.
+        from_data: Whether training started from the data and stayed near; not so of restarts and where there is a
+            bootstrap, which train in full.
         notes: Plain data to keep with the fit, as JSON has it: the command line notes how it read the table.
         num_rows: Rows that were trained on, 0 if nobody noted it.
         table: These rows, as long as the fit lives; not saved.

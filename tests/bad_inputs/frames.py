@@ -242,6 +242,13 @@ CASES: list[Case] = [
     refused("weights of words", lambda: of_frame({"w": list("wxyz"), "a": GAP}, weights="w"), "'w'"),
     refused("weights that are not there", lambda: of_frame(FRAME, weights="w"), "'w'"),
     refused("clusters with gaps", lambda: of_frame(FRAME, cluster="income"), "'income'", "row 1"),
+    refused("pandas' NA for the column of clusters", lambda: of_frame(FRAME, cluster=pd.NA), "<NA>", "expected one of"),
+    refused(
+        "the same for U, beside one kind for all columns",
+        lambda: of_frame(FRAME, auxiliary=[pd.NA], kinds="continuous"),
+        "<NA>",
+        "expected one of",
+    ),
     refused("a dtype of whole numbers", lambda: of_frame(FRAME, dtype=torch.int64), "dtype", "torch.int64"),
     refused("a dtype of NumPy's", lambda: of_frame(FRAME, dtype=np.float32), "dtype"),
     refused("a dtype as text", lambda: of_frame(FRAME, dtype="float32"), "dtype", "'float32'"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +14,6 @@ from pyro_mnar.cli import main
 from pyro_mnar.cli.declarations import Declarations
 from pyro_mnar.cli.option_words import in_options
 from pyro_mnar.cli.verbs import parsed
-from pyro_mnar.diagnostics import diagnosis
 from pyro_mnar.kinds import Ordinal
 
 QUICK = ["--epochs", "1", "--draws", "2", "--quiet", "--particles", "2"]
@@ -119,8 +117,7 @@ def test_the_shell_says_options(case, tmp_path, capfd):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("always")
-def test_check_and_report_say_options(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(diagnosis, "ignorable_fit", partial(diagnosis.ignorable_fit, steps=10))
+def test_check_and_report_say_options(tmp_path, capfd):
     (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{at % 7 if at % 3 else ''},{at % 5}.5\n" for at in range(60)))
     data, fit, page = str(tmp_path / "t.csv"), str(tmp_path / "t.fit"), tmp_path / "page.md"
     assert main(["fit", data, "--out", fit, "--auxiliary", "mask", *QUICK[:2], *QUICK[4:]]) == 0

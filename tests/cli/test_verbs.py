@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ import pytest
 
 from pyro_mnar import Fit, pool_frames
 from pyro_mnar.cli import main
-from pyro_mnar.diagnostics import diagnosis
 
 FORMULA = "income ~ age"
 RUNNING = ["--quiet", "--seed", "1"]
@@ -167,9 +165,8 @@ def test_a_report_is_written_once(folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_check_ends_with_status_one_where_there_is_a_problem(folder, capsys, monkeypatch):
+def test_a_check_ends_with_status_one_where_there_is_a_problem(folder, capsys):
     """Two epochs leave a model whose values and gaps are not those that were seen."""
-    monkeypatch.setattr(diagnosis, "ignorable_fit", partial(diagnosis.ignorable_fit, steps=10))
     found = json_of(
         capsys, "check", folder / "survey.csv", "--fit", folder / "own.fit", "--no-twins", "--draws", 3, *RUNNING
     )

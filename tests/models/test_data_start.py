@@ -18,7 +18,7 @@ from pyro_mnar.kinds.numbers import Continuous, HeavyTailed
 from pyro_mnar.mechanisms import Constant, General
 from pyro_mnar.mechanisms import SelfMasking as OwnValue
 from pyro_mnar.models import GINA, LatentDependent, PartialVAE, SelfMasking
-from pyro_mnar.models.bends import nats_of_squares
+from pyro_mnar.models.bends import nats_of_bends
 from pyro_mnar.models.factor_em import Expected, OwnLogOdds
 from pyro_mnar.training.data_start import begin, start_pair
 from pyro_mnar.training.evidence import log_evidence
@@ -263,8 +263,8 @@ def test_what_bends_because_values_mask_themselves_is_no_bend() -> None:
     seen = random.random(4000) < 1 / (1 + np.exp(-(1 - 4 * x)))
     law = Expected(line[:, None], np.full((4000, 1), 0.49))
     told, untold = (OwnLogOdds(np.array([a]), np.array([s])) for a, s in ((1.0, -4.0), (0.0, 0.0)))
-    assert nats_of_squares(x[:, None], seen[:, None], law, untold) > 9
-    assert nats_of_squares(x[:, None], seen[:, None], law, told) == 0
+    assert nats_of_bends(x[:, None], seen[:, None], law, untold) > 9
+    assert nats_of_bends(x[:, None], seen[:, None], law, told) == 0
 
 
 def test_fit_starts_where_it_is_asked_to() -> None:
