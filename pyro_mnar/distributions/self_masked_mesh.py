@@ -29,7 +29,9 @@ class SelfMaskedByMesh(SelfMasked):
     @cached_property
     def _mesh(self) -> Mesh:
         line = self.predictor if isinstance(self.predictor, Line) else None
-        made = mesh_of(self.fn, self.log_missing_at, line)
+        # A draw, which has no gradient, may be the first that asks for it; others differentiate what it keeps.
+        with torch.enable_grad():
+            made = mesh_of(self.fn, self.log_missing_at, line)
         if made is None:
             raise ValueError(f"expected a distribution that can be integrated, got {type(self.fn).__name__}")
         return made
@@ -37,7 +39,8 @@ class SelfMaskedByMesh(SelfMasked):
     def likely(self) -> Tensor:
         """The centre of the distribution."""
         with torch.no_grad():
-            return self.fn.mean if isinstance(self._mesh, Panels) else self._mesh.block(self._first).x[0]
+            # A normal distribution's mean is its parameter itself.
+            return self.fn.mean.detach() if isinstance(self._mesh, Panels) else self._mesh.block(self._first).x[0]
 
     def _log_missing(self) -> Tensor:
         return torch.stack([mass.logsumexp(0) for _, mass in self._weighed()]).logsumexp(0)

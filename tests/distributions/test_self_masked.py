@@ -232,3 +232,24 @@ class TestMesh:
         expected = torch.autograd.grad(integrated(found, -200.0, 200.0, 0.5)[0].sum(), [loc, slope])
         got = torch.autograd.grad(found.log_missing.sum(), [loc, slope])
         torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
+
+    @pytest.mark.parametrize("made", [dist.Normal, lambda loc, scale: dist.StudentT(4.0, loc, scale), None])
+    def test_gradients_do_not_depend_on_whether_a_value_was_drawn_before(self, made: Callable | None) -> None:
+        """Nor is there one in a likely value, through which a weight would have it that does not depend on values."""
+        loc = cell(0.4).requires_grad_()
+        found = []
+        for is_drawn in (False, True):
+            fn = (
+                made(loc, cell(0.7))
+                if made is not None
+                else StandardizedCounts(dist.Poisson(loc.exp()), cell(3.0)[0], cell(2.0)[0])
+            )
+            masked = given_missing(fn, OwnValueMechanism(lambda x: 0.5 - 1.2 * x), cell(0.0), (0,), CELL)
+            assert isinstance(masked, SelfMaskedByMesh)
+            if is_drawn:
+                masked.sample()
+                assert not masked.likely().requires_grad
+            (slope,) = torch.autograd.grad(masked.log_ratio(cell(0.1)).sum(), loc)
+            found.append(slope)
+        torch.testing.assert_close(*found)
+        assert found[0].abs() > 0.1
