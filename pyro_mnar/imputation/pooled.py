@@ -21,7 +21,8 @@ _TITLES = {
     "rubin": "degrees of freedom of Rubin (1987)",
 }
 
-GREATEST = 1e150  # of estimates and variances
+GREATEST = 1e150  # of estimates, variances and degrees of freedom: their squares are numbers
+LEAST_DF = 0.01  # of which a 95 % interval is some 1e158 standard errors wide
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +54,18 @@ class Pooled:
             raise ValueError(f"rule: expected one of {list(RULES)}, got {shown(self.rule)}")
         if not (is_real(self.confidence) and 0 < self.confidence < 1):
             raise ValueError(f"confidence: expected a number between 0 and 1, got {shown(self.confidence)}")
-        if not (is_real(self.dfcom) and self.dfcom > 0):
-            raise ValueError(f"dfcom: expected a number above 0, infinity included, got {shown(self.dfcom)}")
+        if not (is_real(self.dfcom) and (0 < self.dfcom <= GREATEST or self.dfcom == math.inf)):
+            raise ValueError(
+                f"dfcom: expected a number above 0 and up to {GREATEST:g}, or infinity, got {shown(self.dfcom)}"
+            )
+        if (few := self.df < LEAST_DF).any():
+            at = int(few.argmax())
+            raise ValueError(
+                f"coefficient {shown(self.names[at])}: expected at least {LEAST_DF} degrees of freedom, got"
+                f" {self.df[at]:.2g} from variance {self.within[at]:.3g} within draws, {self.between[at]:.3g} between"
+                f" them and dfcom={self.dfcom:g}: give each draw's squared standard errors, a larger dfcom, or"
+                " rule='rubin'"
+            )
 
     @property
     def num_draws(self) -> int:
@@ -127,7 +138,7 @@ class Pooled:
         """Lower and upper ends of the intervals."""
         from scipy import stats
 
-        half = stats.t.ppf(0.5 + self.confidence / 2, self.df) * self.standard_errors
+        half = stats.t.isf((1 - self.confidence) / 2, self.df) * self.standard_errors
         return np.stack([self.estimates - half, self.estimates + half], axis=1)
 
     @property
@@ -231,7 +242,8 @@ def pool_scalar(
         names: Of the coefficients; numbered by default.
 
     Raises:
-        ValueError: If shapes differ, there are fewer than two draws, or a number is not finite or a variance negative.
+        ValueError: If shapes differ, there are fewer than two draws, a number is not finite, a variance is negative, or
+            a coefficient is left without degrees of freedom.
 
     Example:
         >>> pooled = pool_scalar([1.5, 2, 2.5, 1.8, 2.2], [0.36, 0.44, 0.40, 0.38, 0.42], dfcom=96)

@@ -112,7 +112,7 @@ def degrees_of_freedom(
     if rule == "rubin" or math.isinf(dfcom):
         return old
     observed = (dfcom + 1) / (dfcom + 3) * dfcom * (1 - lambda_)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         return 1 / (1 / old + 1 / observed)
 
 

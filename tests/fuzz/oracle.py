@@ -22,7 +22,7 @@ from pyro_mnar.cli import main
 
 HOMES = tuple(str(Path(package.__file__).parent) for package in (pyro_mnar, models, guides))
 REFUSALS = (ValueError, TypeError, OSError)
-LONGEST = 30  # seconds; what takes longer hangs
+LONGEST = 30  # seconds of the processor; what takes longer hangs
 TRIED: Counter[str] = Counter()  # calls, by how they were answered
 
 
@@ -70,18 +70,23 @@ def check_refusal(error: Exception, also: str | None = None) -> None:
 
 @contextlib.contextmanager
 def limited(seconds: int = LONGEST) -> Iterator[None]:
-    """Raise Hangs in what takes longer."""
+    """Raise Hangs in what takes longer: of the processor's time, as others may be busy; ten times as long of a clock's."""
 
-    def hangs(*_: Any) -> None:
-        raise Hangs(f"more than {seconds} s")
+    def hangs(number: int, _: Any) -> None:
+        raise Hangs(
+            f"more than {seconds} s of the processor" if number == signal.SIGPROF else f"more than {10 * seconds} s"
+        )
 
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(seconds)
+    clocks = {signal.SIGPROF: signal.ITIMER_PROF, signal.SIGALRM: signal.ITIMER_REAL}
+    before = {number: signal.signal(number, hangs) for number in clocks}
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 10 * seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for number, clock in clocks.items():
+            signal.setitimer(clock, 0)
+            signal.signal(number, before[number])
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.internal.conjecture import engine
@@ -38,18 +38,19 @@ EXAMPLES = 100  # of a round: then the next target has its turn
 
 
 def tried(
-    name: str, target: Target, seed: int, examples: int = EXAMPLES, *, is_kept: bool = True
+    name: str, target: Target, seed: int, examples: int = EXAMPLES, *, is_kept: bool = True, begins: bool = True
 ) -> list[BaseException]:
-    """A round; what was found, shrunk."""
+    """A round; what was found, shrunk.  What was found before is tried where the run begins."""
 
-    @hypothesis.seed(seed)
     @hypothesis.settings(
+        phases=[phase for phase in Phase if begins or phase is not Phase.reuse],
         max_examples=examples,
         deadline=None,
         database=DirectoryBasedExampleDatabase(KEPT / "examples" / name) if is_kept else None,
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
+    @hypothesis.seed(seed)  # below the settings, whose database it would take away
     @hypothesis.given(st.data())
     def run(data: st.DataObject) -> None:
         try:
@@ -97,7 +98,7 @@ def main(arguments: list[str]) -> int:
             if time.monotonic() >= ends:
                 break
             began, before = time.monotonic(), dict(TRIED)
-            for error in tried(name, target, seed):
+            for error in tried(name, target, seed, begins=seed == given.seed + 1):
                 if place(error) not in found:
                     found[place(error)] = told(name, error)
                     print(found[place(error)], flush=True)

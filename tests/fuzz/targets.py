@@ -240,8 +240,16 @@ def pooling(data: st.DataObject) -> None:
             {"dfcom": options.NUMBERS, "confidence": options.NUMBERS, "rule": options.JUNKS, "names": options.JUNKS}
         )
     )
-    estimates, variances = data.draw(numbers), data.draw(numbers)
-    judged(lambda: pool_scalar(estimates, variances, **given))
+    draws = data.draw(st.integers(2, 20))
+    right = st.tuples(*[st.lists(st.floats(0, 1e6), min_size=draws, max_size=draws)] * 2)  # or nearly all are refused
+    estimates, variances = data.draw(right | st.tuples(numbers, numbers))
+    pooled = judged(lambda: pool_scalar(estimates, variances, **given))
+    if pooled is not None:
+        table = judged(lambda: (str(pooled), pooled.wald(), pooled.to_frame())[-1])
+        assert pooled.standard_errors.min(initial=0.0) >= 0, table
+        assert (pooled.interval[:, 0] <= pooled.estimates).all(), table
+        assert (pooled.estimates <= pooled.interval[:, 1]).all(), table
+        assert ((pooled.fmi >= 0) & (pooled.fmi <= 1)).all(), table
 
 
 def graphs(data: st.DataObject) -> None:
