@@ -89,7 +89,7 @@ def _of_objects(values: pd.Series) -> pd.Series:
     _refuse_signals(values)
     what = pd.api.types.infer_dtype(values, skipna=True)
     if what in ("date", "datetime"):
-        return _at(values, pd.Series([_naive(value) for value in values.tolist()], dtype="datetime64[us]"))
+        return _of_dates(values)
     if what in ("timedelta", "timedelta64"):
         return _at(values, pd.Series(pd.to_timedelta(values.tolist())) / DAY)
     if what in ("decimal", "mixed", "mixed-integer"):
@@ -101,19 +101,30 @@ def _of_objects(values: pd.Series) -> pd.Series:
     return values
 
 
+def _of_dates(values: pd.Series) -> pd.Series:
+    """Objects that are dates, by the clock of their zone, which has to be one for all."""
+    dates = [None if pd.isna(value) else value for value in values.tolist()]
+    zones = [None if date is None else str(getattr(date, "tzinfo", None)) for date in dates]
+    first = next(at for at, date in enumerate(dates) if date is not None)
+    other = next((at for at, zone in enumerate(zones) if zone not in (None, zones[first])), None)
+    if other is not None:
+        told = " and ".join(f"{zones[at]} in row {row_label(values, at)!r}" for at in (first, other))
+        raise ValueError(
+            f"column {values.name!r}: expected dates of one time zone or none, got {told.replace('None', 'no zone')}"
+            f" (dates of one zone: pandas.to_datetime(frame[{values.name!r}], utc=True))"
+        )
+    if (zone := getattr(dates[first], "tzinfo", None)) is not None:
+        return _at(values, pd.Series(dates, dtype=pd.DatetimeTZDtype("us", zone)))
+    moments = [None if date is None else np.datetime64(date.isoformat(), "us") for date in dates]
+    return _at(values, pd.Series(moments, dtype="datetime64[us]"))
+
+
 def _refuse_signals(values: pd.Series) -> None:
     """A Decimal that signals is an error in whatever touches it."""
     for at, value in enumerate(values.tolist()):
         if isinstance(value, Decimal) and value.is_snan():
             label = row_label(values, at)
             raise ValueError(f"column {values.name!r}: expected numbers, got Decimal('sNaN') in row {label!r}")
-
-
-def _naive(value: Any) -> Any:
-    """A date without a zone; one with a zone stays, and is refused by pandas."""
-    if pd.isna(value):
-        return None
-    return value if getattr(value, "tzinfo", None) else np.datetime64(value.isoformat(), "us")
 
 
 def _at(values: pd.Series, read: pd.Series) -> pd.Series:

@@ -197,6 +197,16 @@ CASES: list[Case] = [
     refused("a value among no level", lambda: of_frame({"a": ["x", "y", None]}, kinds={"a": Categorical(("x", "z"))}), "'a'", "'y'"),
     refused("dates declared as counts", lambda: of_frame({"a": pd.to_datetime(["2020-01-01", None])}, kinds={"a": "count"}), "'a'"),
     refused("words declared continuous", lambda: of_frame({"a": ["x", "y", None]}, kinds={"a": "continuous"}), "'a'", "'x'"),
+    refused(
+        "objects of dates of two time zones",
+        lambda: of_frame({"a": pd.Series([pd.Timestamp("2020-01-01", tz=zone) for zone in ("UTC", "Europe/Berlin")])}),
+        "'a'", "UTC in row 0", "Europe/Berlin in row 1", "to_datetime",
+    ),
+    refused(
+        "objects of dates with and without a time zone",
+        lambda: of_frame({"a": pd.Series([pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-01", tz="UTC")])}),
+        "'a'", "no zone in row 0", "UTC in row 1",
+    ),
     refused("numbers declared dates", lambda: of_frame(FRAME, kinds={"age": "datetime"}), "'age'", "dates"),
     refused("words declared ordinal without an order", lambda: of_frame({"a": ["x", "y", None]}, kinds={"a": "ordinal"}), "'a'", "order"),
     refused("codes of a column that is not there", lambda: of_frame(FRAME, na_values={"sex": -9}), "'sex'"),
@@ -273,6 +283,11 @@ CASES: list[Case] = [
     refused("a batch size of a half", lambda: of_frame(FRAME).batches(0.5), "batch_size", "0.5"),
     taken("dates beside gaps", lambda: imputed({"a": pd.to_datetime(["2020-01-01", None, "2021-01-01"])}), "dates",
           lambda f: bool(f["a"].notna().all())),
+    taken(
+        "objects of dates with a time zone beside gaps",
+        lambda: imputed({"a": pd.Series([pd.Timestamp("2020-01-01", tz="UTC"), None], dtype=object)}), "dates of the zone",
+        lambda f: all(date.tzinfo is not None for date in f["a"]),
+    ),
     taken("dates of the year 9999", lambda: imputed({"a": pd.Series([dt.date(9999, 12, 31), None, dt.date(1, 1, 1)])}),
           "dates", lambda f: bool(f["a"].notna().all())),
     taken("booleans beside gaps", lambda: imputed({"a": [True, None, False]}), "probabilities or levels",

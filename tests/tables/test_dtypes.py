@@ -58,6 +58,12 @@ COLUMNS: dict[str, tuple[list[Any], Any, Any]] = {
     "timedelta64[us]": ([dt.timedelta(hours=h) for h in WHOLE], "timedelta64[us]", None),
     "objects of dates": (DATES, object, None),
     "objects of dates before nanoseconds": ([d.replace(year=1021) for d in DATES], object, None),
+    "objects of dates with a zone": (SYDNEY, object, None),
+    "objects of times of an offset": (
+        [dt.datetime(1021, 3, day, 1, tzinfo=dt.timezone(dt.timedelta(hours=2))) for day in (1, 2, 5, 9)],
+        object,
+        None,
+    ),
     "objects of decimals": (AMOUNTS, object, None),
     "objects of fractions": ([Fraction(1, 3), Fraction(2, 3), Fraction(7, 5), Fraction(1, 7)], object, None),
     "arrow double": (NUMBERS, arrow(pa.float64()), None),
