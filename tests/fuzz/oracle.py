@@ -69,12 +69,12 @@ def check_refusal(error: Exception, also: str | None = None) -> None:
 
 
 @contextlib.contextmanager
-def limited(seconds: int = LONGEST) -> Iterator[None]:
+def limited(seconds: float = LONGEST) -> Iterator[None]:
     """Raise Hangs in what takes longer: of the processor's time, as others may be busy; ten times as long of a clock's."""
 
     def hangs(number: int, _: Any) -> None:
         raise Hangs(
-            f"more than {seconds} s of the processor" if number == signal.SIGPROF else f"more than {10 * seconds} s"
+            f"more than {seconds:g} s of the processor" if number == signal.SIGPROF else f"more than {10 * seconds:g} s"
         )
 
     clocks = {signal.SIGPROF: signal.ITIMER_PROF, signal.SIGALRM: signal.ITIMER_REAL}
