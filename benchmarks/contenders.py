@@ -50,7 +50,8 @@ class Captured:
     """What ``fit(compile=mode)`` runs."""
 
     def __init__(self, problem: Problem, mode: str, *, rate: float = RATE, seed: int = 0) -> None:
-        self.problem, self.mode, self.session, self._pair = problem, mode, Session(seed), problem.pair(seed)
+        self.problem, self.mode, self._pair = problem, mode, problem.pair(seed)
+        self.session = Session(seed, problem.device)
         self.loss, self.parameters = problem.loss(self.session, self._pair)
         self.rates = torch.full((MOST_STEPS,), rate, dtype=torch.float64)
         self.steps: Steps | None = None
@@ -65,7 +66,7 @@ class Captured:
             raise RuntimeError(f"expected mode {self.mode!r}, got {self.steps.mode!r}")
 
     def _steps(self, size: int) -> Steps:
-        table = self.problem.table.batch()
+        table = self.problem.batch()
         return Steps(Optimisation(self.loss, self.parameters, table, size, self.rates), self.mode)
 
     def pair(self) -> Pair:
@@ -76,7 +77,7 @@ class PlainPyro:
     """Pyro's ``SVI`` with ``RenyiELBO``, particles vectorised; its guide has to propose the missing values."""
 
     def __init__(self, problem: Problem, *, rate: float = RATE, seed: int = 0) -> None:
-        self.batch, self.session, self._pair = problem.table.batch(), Session(seed), problem.pair(seed)
+        self.batch, self._pair, self.session = problem.batch(), problem.pair(seed), Session(seed, problem.device)
         model, guide = self._pair
 
         def proposing(batch: Batch) -> None:
@@ -117,7 +118,7 @@ class HandWritten(nn.Module):
         observed = mask.to(x.dtype)
         mean, raw = self.encoder(torch.cat([x, observed, aux], -1)).chunk(2, -1)
         scale = softplus(raw + UNIT)
-        noise = torch.randn(PARTICLES, len(x), self.latent_dim)
+        noise = torch.randn(PARTICLES, len(x), self.latent_dim, dtype=x.dtype, device=x.device)
         z = mean + scale * noise
         prior_mean, prior_raw = self.prior(aux).chunk(2, -1)
         prior_scale = softplus(prior_raw + UNIT)
@@ -137,9 +138,9 @@ class ByHand:
     """PyTorch by hand, with fused Adam."""
 
     def __init__(self, problem: Problem, *, rate: float = RATE, seed: int = 0) -> None:
-        batch, self._pair = problem.table.batch(), problem.pair(seed)
+        batch, self._pair = problem.batch(), problem.pair(seed)
         self.fields = batch.x, batch.mask, batch.aux
-        self.model, self.session = HandWritten(*self._pair), Session(seed)
+        self.model, self.session = HandWritten(*self._pair), Session(seed, problem.device)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
 
     def train(self, order: Tensor) -> None:
@@ -156,13 +157,13 @@ class ByHand:
 
 def whole(contender: Contender, problem: Problem) -> Run:
     """Steps of which each takes the whole table."""
-    everything = torch.arange(len(problem.table))
+    everything = torch.arange(len(problem.table), device=problem.device)
     return lambda count: contender.train(everything.expand(count, -1))
 
 
 def restarts(problem: Problem, members: int, mode: str) -> Run:
     """What ``fit(restarts=members, compile=mode)`` runs: one step of every member."""
-    batch, sessions, own = problem.table.batch(), [Session(seed) for seed in range(members)], []
+    batch, sessions, own = problem.batch(), [Session(seed, problem.device) for seed in range(members)], []
     for seed, session in enumerate(sessions):
         loss, parameters = problem.loss(session, problem.pair(seed))
         rates = torch.full((MOST_STEPS,), RATE, dtype=torch.float64)
@@ -170,10 +171,9 @@ def restarts(problem: Problem, members: int, mode: str) -> Run:
     steps = VectorisedSteps(own, sessions)
     if mode == "inductor":
         steps.compile()
-    everything = torch.arange(len(batch))
+    everything = torch.arange(len(batch), device=problem.device)
 
     def run(count: int) -> None:
-        for losses in steps.run(everything.expand(count, members, -1)):
-            losses.tolist()
+        torch.stack(list(steps.run(everything.expand(count, members, -1)))).tolist()
 
     return run

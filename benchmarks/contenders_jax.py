@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from dataclasses import replace
 
 import torch
 from contenders import LEAST_NOISE, RATE, UNIT, Run
@@ -23,7 +24,7 @@ def jax_scan(problem: Problem) -> Run:
 
     batch = problem.table.batch()
     table = [jnp.asarray(value.numpy()) for value in (batch.x, batch.mask, batch.aux)]
-    model, guide = problem.pair()
+    model, guide = replace(problem, device="cpu").pair()
     dtype, latent = table[0].dtype, problem.latent_dim
 
     def dense(layer: nn.Linear) -> tuple[jax.Array, jax.Array]:

@@ -29,25 +29,39 @@ class Problem:
         table: One auxiliary column beside the modelled ones.
         latent_dim: H.
         hidden: Widths of the encoder; the decoder is linear plus a network of width 10.
+        device: Where to compute.
     """
 
     table: Table
     latent_dim: int
     hidden: tuple[int, ...]
+    device: str = "cpu"
 
     @classmethod
-    def of(cls, num_rows: int = 100, columns: int = 3, latent_dim: int = 2, hidden: Sequence[int] = (10,)) -> Problem:
+    def of(
+        cls,
+        num_rows: int = 100,
+        columns: int = 3,
+        latent_dim: int = 2,
+        hidden: Sequence[int] = (10,),
+        device: str = "cpu",
+    ) -> Problem:
         """Noise, three in ten values missing by chance: time does not depend on what the numbers are."""
         random = np.random.default_rng(0)
         values = random.normal(size=(num_rows, columns + 1)).astype(np.float32)
         values[:, :columns][random.random((num_rows, columns)) < 0.3] = np.nan
         frame = pd.DataFrame(values, columns=[*(f"x{d}" for d in range(columns)), "u"])
-        return cls(Table.from_frame(frame, auxiliary=["u"]), latent_dim, tuple(hidden))
+        return cls(Table.from_frame(frame, auxiliary=["u"]), latent_dim, tuple(hidden), device)
 
     def pair(self, seed: int = 0) -> tuple[GINA, ZeroImpute]:
         """Model and guide with starting values."""
         model = GINA(self.table, latent_dim=self.latent_dim, mechanism=SelfMasking, seed=seed)
-        return model, ZeroImpute(self.table, self.latent_dim, hidden=self.hidden, seed=seed + 1)
+        guide = ZeroImpute(self.table, self.latent_dim, hidden=self.hidden, seed=seed + 1)
+        return model.to(self.device), guide.to(self.device)
+
+    def batch(self) -> Batch:
+        """All rows, where they are computed with."""
+        return self.table.batch(self.device)
 
     def loss(self, session: Session, pair: tuple[GINA, ZeroImpute]) -> tuple[Callable[[Batch], Tensor], list[Tensor]]:
         """-L / N of a pair, and its parameters."""
@@ -57,7 +71,7 @@ class Problem:
             return objective.differentiable_loss(*pair, batch) / batch.size
 
         with session.running():
-            loss(self.table.batch())
+            loss(self.batch())
             return loss, trainable_parameters(*pair)
 
 

@@ -39,6 +39,7 @@ PYRO_HINTS = "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning"
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", beartype.roar.BeartypeDecorHintPep585DeprecationWarning)
     from pyro_mnar import *  # noqa: F403  (each name loads its room: now, so that no test is the one that pays for it)
+    from pyro_mnar.infer.session import random_numbers_kept
 gc.collect()
 gc.freeze()  # what was imported stays: the collector need not look at it again, half a million objects each time
 
@@ -114,7 +115,7 @@ def float64() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def fixed_seed() -> Iterator[None]:
     """Tests draw from torch's global generator, from one seed; it is put back afterwards."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with random_numbers_kept():
         torch.manual_seed(SEED)
         yield
 

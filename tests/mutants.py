@@ -485,7 +485,7 @@ MUTANTS = [
     Mutant(
         "training: a step is taken where the loss is no number",
         CAPTURED,
-        "theta.sub_(torch.where(loss.isfinite().unsqueeze(-1), change, 0.0))",
+        "theta.sub_(torch.where(is_finite, change, 0.0))",
         "theta.sub_(change)",
         STEPS,
     ),

@@ -183,3 +183,13 @@ def test_an_interrupted_run_goes_on(run: Any, script: Any, tmp_path: Path, capsy
     with pytest.raises(SystemExit):
         run.main(["three"], sections, tmp_path)
     assert "section 'three': expected one of ['one', 'two']" in capsys.readouterr().err
+
+
+def test_sizes_of_the_gpus_tables_are_named_before_anything_runs(script: Any, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        script("gpu").main(["gpu_tiny"])
+    assert "section 'gpu_tiny': expected one of ['gpu_small'," in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit):
+            script("gpu").main([])
+        assert "torch sees no CUDA card here" in capsys.readouterr().err

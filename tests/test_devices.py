@@ -6,6 +6,7 @@ indexing); a dispatch mode raises on those.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pyro
@@ -16,9 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from checks import own_store, table_with_gaps
-from pyro_mnar import Batch, ImportanceWeightedELBO, fit, mechanisms
+from pyro_mnar import Batch, Fit, ImportanceWeightedELBO, fit, impute, mechanisms
 from pyro_mnar.guides import FromModel, ZeroImpute
+from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA, NormalMixture, NotMIWAE, PartialVAE
+from pyro_mnar.training import TrainingRun
+from pyro_mnar.training.fitted import copied_modules, copied_store
 
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here"))
 MOVES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
@@ -130,3 +134,42 @@ def test_fit_moves_model_and_guide_to_the_device_asked_for() -> None:
 def test_a_step_of_whole_rows_stays_on_its_device(device: str, dtype: torch.dtype) -> None:
     model = NormalMixture(table_with_gaps(num_auxiliaries=0), num_classes=2, seed=0)
     assert step(model, FromModel(), batch_of(dtype, device)).device.type == device
+
+
+def test_tensors_of_ones_own_elsewhere_are_named() -> None:
+    """As a function's are, of which ``fit`` cannot know: here on the processor, the rows on the meta device."""
+    table, elsewhere = table_with_gaps(), torch.zeros(2)
+
+    class Elsewhere(ZeroImpute):
+        def forward(self, batch: Batch) -> None:
+            pyro.deterministic("moved", batch.x[:, :2] + elsewhere)
+            super().forward(batch)
+
+    pair = Fit(GINA(table, latent_dim=2).to("meta"), Elsewhere(table, 2).to("meta"), table.schema)
+    options = {"learning_rate": 0.1, "num_steps": 1, "batch_size": 8}
+    with pytest.raises(ValueError, match=r"device: model or guide holds tensors that are not on 'meta': let modules"):
+        TrainingRun(pair, ImportanceWeightedELBO(2), table.source("meta"), None, Session(0, "meta"), **options)
+
+
+def test_a_fit_on_another_device_is_a_copy_with_all_it_holds() -> None:
+    def shifted(batch: Batch) -> None:
+        pyro.param("shift", lambda: batch.x.new_zeros(3))
+        GINA.forward(model, batch)
+
+    table = table_with_gaps()
+    model, guide = GINA(table, latent_dim=2, seed=0), ZeroImpute(table, 2, seed=0)
+    here = fit(model, guide, table, epochs=1, bootstrap=2, start="random", progress=False)
+    there = here.on("meta")
+    assert there.device.type == "meta" and all(one.device.type == "meta" for one in there.bootstrap)
+    assert here.device.type == "cpu" and here.model is model and here.on("cpu") is here
+    assert any("encoder" in name for name in here.store["params"]) and not there.store["params"]  # mirrored, not owned
+    copy = copied_modules(model, guide), copied_store(here.store, model, guide, device="cpu")
+    copied = replace(here.without_bootstrap(), model=copy[0][0], guide=copy[0][1], store=copy[1])
+    drawn = [impute(one, table, num_draws=2, num_particles=5).draws for one in (here.without_bootstrap(), copied)]
+    assert (drawn[0] == drawn[1]).all()
+    with pyro.get_param_store().scope():
+        shifted(table.batch())
+        of_store = Fit.from_svi(shifted, guide, table).on("meta").store["params"]["shift"]
+    assert of_store.device.type == "meta" and of_store.requires_grad and of_store.is_leaf
+    with pytest.raises(ValueError, match="device: cannot use 'cuda:99'"):
+        here.on("cuda:99")

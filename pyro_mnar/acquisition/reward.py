@@ -32,7 +32,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_mnar.imputation.sampler import DEFAULT_LIMITS, Chunk, Limits, Sampler
+from pyro_mnar.imputation.sampler import Chunk, Limits, Sampler
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
@@ -179,7 +179,7 @@ class Predictive:
         num_particles: K, particles for each sample.
         seed: Of the samples.
         device: Where to compute; by default where the parameters are.
-        limits: How much is in memory at once.
+        limits: How much is in memory at once; by default what suits the device.
 
     Raises:
         ValueError: If a number is below 1, or U is the mask.
@@ -194,19 +194,20 @@ class Predictive:
         seed: int,
         device: torch.device | str | None,
         *,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: Limits | None = None,
     ) -> None:
         for name, value in (("num_samples", num_samples), ("num_particles", num_particles)):
             if value < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
         if table.schema.auxiliary_source == "mask":
             raise ValueError("auxiliary='mask': U would change with every question, so none can be compared")
-        self.device = torch.device(device) if device is not None else fit.device
+        fit = fit if device is None else fit.on(device)
+        self.device = fit.device
         self.session = Session(seed, self.device, fit.store)
         self.sampler = Sampler(fit, num_samples, num_particles, Target.WITHOUT_MASK, self.session, limits=limits)
         self.table, self.batch = table, table.batch()
         self.rows_at_once = max(
-            1, limits.elements // (max(num_particles, num_samples) * self.sampler.averages.num_features)
+            1, self.sampler.limits.elements // (max(num_particles, num_samples) * self.sampler.averages.num_features)
         )
 
     def chunks(self, positions: Int[NDArray, " rows"]) -> Iterator[tuple[NDArray[np.intp], Batch, Chunk]]:

@@ -27,7 +27,7 @@ def compiled(function: OfTensors, inputs: Sequence[Tensor], **options: Any) -> C
     Args:
         function: Made of tensor operations only; may change its inputs in place.
         inputs: An example, which stays as it is.
-        options: Inductor's own, for the CPU.
+        options: Inductor's own.
 
     Returns:
         The code; it may empty the list of inputs that it is given.
@@ -35,14 +35,13 @@ def compiled(function: OfTensors, inputs: Sequence[Tensor], **options: Any) -> C
     Raises:
         CannotCapture: If there is no compiler, or it fails; says why.
     """
-    if inputs[-1].device.type != "cpu":
-        return _compiled_for_gpu(function)
-    if (reason := no_compiler()) is not None:
+    if inputs[-1].device.type == "cpu" and (reason := no_compiler()) is not None:
         raise CannotCapture(reason)
     try:
         with warnings.catch_warnings(), _deep_recursion(), sources_forgotten():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, about its own parts
-            return _compiled_for_cpu(function, inputs, options)
+            warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)  # advice that costs digits
+            return _compiled(function, inputs, options)
     except CannotCapture:
         raise
     except Exception as error:  # inductor's inside has many ways to fail, none of which need stop what Python can do
@@ -67,7 +66,7 @@ def _deep_recursion() -> Iterator[None]:
         sys.setrecursionlimit(before)
 
 
-def _compiled_for_cpu(function: OfTensors, inputs: Sequence[Tensor], options: dict[str, Any]) -> Code:
+def _compiled(function: OfTensors, inputs: Sequence[Tensor], options: dict[str, Any]) -> Code:
     compile_fx_inner = internal("torch._inductor.compile_fx", "compile_fx_inner")
     config = internal("torch._inductor", "config")
     context, tracing = (internal("torch._guards", name) for name in ("TracingContext", "tracing"))
@@ -84,14 +83,3 @@ def _compiled_for_cpu(function: OfTensors, inputs: Sequence[Tensor], options: di
             # option of a wrapper in C++ would be read from the options.
             code: Any = compile_fx_inner(graph, examples, cpp_wrapper=config.cpp_wrapper)
     return code.current_callable
-
-
-def _compiled_for_gpu(function: OfTensors) -> Code:
-    """By torch.compile with CUDA graphs, which launch all kernels at once."""
-    code = torch.compile(function, fullgraph=True, dynamic=False, mode="reduce-overhead")
-
-    def run(inputs: list[Tensor]) -> Sequence[Tensor]:
-        with torch.no_grad():
-            return [tensor.clone() for tensor in code(*inputs)]  # the next replay overwrites its outputs
-
-    return run

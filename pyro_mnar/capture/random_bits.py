@@ -19,17 +19,28 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+CPU = torch.device("cpu")
 MANTISSA = {torch.float32: 24, torch.float64: 53}  # bits of a number, by the types that are known
 _WORD = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
-def random_bits(count: int, seed: Sequence[int], dtype: torch.dtype) -> Int[Tensor, " count"]:
-    """Words of random bits, one for a number of a type; independent from seed to seed."""
-    word, whole = _WORD[dtype], np.iinfo(np.int64)
-    generator = np.random.Generator(np.random.SFC64(np.random.SeedSequence(list(seed))))
+def random_bits(
+    count: int, seed: Sequence[int], dtype: torch.dtype, device: torch.device = CPU
+) -> Int[Tensor, " count"]:
+    """Words of random bits, one for a number of a type; independent from seed to seed.
+
+    A GPU makes its own, which are others than a processor's of the same seed: handed over, they would take longer than
+    all that is computed from them.
+    """
+    word, whole, sequence = _WORD[dtype], np.iinfo(np.int64), np.random.SeedSequence(list(seed))
     count_of_64 = -(-count * word.itemsize // 8)
-    bits = generator.integers(whole.min, whole.max, count_of_64, dtype=np.int64, endpoint=True)
-    return torch.from_numpy(bits).view(word)[:count]
+    if device.type == "cpu":
+        generator = np.random.Generator(np.random.SFC64(sequence))
+        bits = torch.from_numpy(generator.integers(whole.min, whole.max, count_of_64, dtype=np.int64, endpoint=True))
+    else:
+        own = torch.Generator(device).manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
+        bits = torch.empty(count_of_64, dtype=torch.int64, device=device).random_(whole.min, None, generator=own)
+    return bits.view(word)[:count]
 
 
 def uniform_of(bits: Int[Tensor, " count"], dtype: torch.dtype) -> Float[Tensor, " count"]:

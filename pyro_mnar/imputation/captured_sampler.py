@@ -95,7 +95,7 @@ class CapturedSampler:
             return self._of_bits(*(number != 0 if given.dtype is torch.bool else number for number, given in pairs))
 
         # One thread, since chunks are many; the wrapper in C++ lets go of Python's lock, and others run theirs.
-        options = {"cpp.threads": 1, "cpp_wrapper": True}
+        options = {"cpp.threads": 1, "cpp_wrapper": True} if example.device.type == "cpu" else {}
         self._code = compiled(of_numbers, _without_booleans(inputs), **options)
 
     def __call__(self, batch: Batch, seed: Sequence[int]) -> Resampled:
@@ -124,7 +124,7 @@ class CapturedSampler:
     def bits(self, batch: Batch, seed: Sequence[int]) -> Int[Tensor, " words"]:
         """What the random numbers of a chunk are made of."""
         normal, uniform = self.captured.num_random
-        return random_bits(normal + normal % 2 + uniform, seed, batch.dtype).to(batch.device)
+        return random_bits(normal + normal % 2 + uniform, seed, batch.dtype, batch.device)
 
     def numbers(
         self, bits: Int[Tensor, " words"], dtype: torch.dtype

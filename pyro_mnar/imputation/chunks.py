@@ -81,7 +81,9 @@ def imputation_mode(elements: int, device: torch.device) -> tuple[str, str]:
         return "eager", f"{elements:,} particle cells are too few to pay for a capture"
     if elements < ELEMENTS_TO_COMPILE:
         return "graph", f"{elements:,} particle cells pay for a capture, not for compiling"
-    if device.type == "cpu" and (reason := no_compiler()) is not None:
+    if device.type != "cpu":
+        return "graph", f"{elements:,} particle cells take a GPU less time than compiling"
+    if (reason := no_compiler()) is not None:
         return "graph", reason
     return "inductor", f"{elements:,} particle cells pay for compiling"
 

@@ -131,16 +131,15 @@ def impute(
     if not isinstance(fit, Fit):
         cure = ": Fit.load reads a file" if isinstance(fit, (str, PathLike)) else ", as fit(model, guide, table) gives"
         raise TypeError(f"fit: expected a Fit{cure}, got {type(fit).__name__}")
-    fits = fit.bootstrap or [fit]
     num_draws = (len(fit.bootstrap) or DEFAULT_DRAWS) if num_draws is None else num_draws
     num_draws, num_particles = whole_number("num_draws", num_draws), whole_number("num_particles", num_particles)
     check_boolean("use_mechanism", use_mechanism)
     check_boolean("keep_mechanism_weight", keep_mechanism_weight)
     if not isinstance(compile, str) or compile not in MODES:
         raise ValueError(f"compile: expected one of {list(MODES)}, got {shown(compile)}")
-    if fit.bootstrap and num_draws > len(fits):
+    if fit.bootstrap and num_draws > (most := len(fit.bootstrap)):
         raise ValueError(
-            f"num_draws: expected at most {len(fits)}, one from each bootstrap fit, got {num_draws}: train more,"
+            f"num_draws: expected at most {most}, one from each bootstrap fit, got {num_draws}: train more,"
             f" fit(..., bootstrap={num_draws}), or hold the parameters fixed, impute(fit.without_bootstrap(), ...)"
         )
     if fit.interrupted:
@@ -153,6 +152,7 @@ def impute(
     row_keys = None if key is None else keys_of_content(table) if key is True else keys_of_columns(table, key)
     device = device_of(device) if device is not None else fit.device
     check_holds_numbers(device)
+    fit = fit.on(device)
     target = Target.of(use_mechanism=use_mechanism, keep_mechanism_weight=keep_mechanism_weight)
     if device.type == "cpu":
         gaps = 1 if cells is not None else max(1, int((~table.mask & table.applicable).sum()))
@@ -173,7 +173,7 @@ def impute(
     if cells is not None and compile not in ("auto", "eager"):
         log.warning("imputation: eager (not captured: rows have different numbers of the cells that were asked for)")
     samplers: list[Sampler] = []
-    for member, one in enumerate(fits[:num_draws]):
+    for member, one in enumerate((fit.bootstrap or [fit])[:num_draws]):
         sampler = Sampler(
             one,
             1 if fit.bootstrap else num_draws,

@@ -30,7 +30,7 @@ from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.coverage import check_drawn
 from pyro_mnar.infer.level_dependence import rows_that_nothing_sees, sites_that_move_weights
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
-from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.session import Session, random_numbers_kept
 from pyro_mnar.infer.shared import is_point, refuse_joint, rows_are_given, shared_part
 from pyro_mnar.infer.sites import columns_of, is_summed_out, is_whole_row, missing_sites, sample_sites
 from pyro_mnar.tables.batch import Batch
@@ -55,6 +55,13 @@ class Limits(NamedTuple):
 
 
 DEFAULT_LIMITS = Limits()
+# A GPU is idle between kernels of fewer; that of a graph is 268 MB a tensor in float32.
+LIMITS_ON_A_GPU = Limits(elements=2**24, elements_of_a_graph=2**26)
+
+
+def limits_on(device: torch.device) -> Limits:
+    """How much is in memory at once; the same on any GPU, since random numbers hang on it."""
+    return LIMITS_ON_A_GPU if device.type == "cuda" else DEFAULT_LIMITS
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class Sampler:
         with_gaps: Positions of columns that have gaps, beside those that had some in training: the model draws each.
         row_keys: A word for each row of the table, from which and the seed its random numbers come; ``(rows,)``.
         seed: Of these.
-        limits: How much is in memory at once.
+        limits: How much is in memory at once; by default what suits the device.
         alike: The sampler of another fit of the same pair, which may have found out what does not depend on parameters.
     """
 
@@ -104,12 +111,13 @@ class Sampler:
         with_gaps: Iterable[int] = (),
         row_keys: Int[NDArray, " rows"] | None = None,
         seed: int = 0,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: Limits | None = None,
         alike: Sampler | None = None,
     ) -> None:
         self.fit, self.model, self.target, self.session = fit, target.model(fit.model), target, session
         self.num_draws, self.num_particles = num_draws, num_particles
-        self.conditions, self.applicability, self.limits = conditions, applicability, limits
+        self.conditions, self.applicability = conditions, applicability
+        self.limits = limits or limits_on(session.device)
         self.row_keys, self.seed, self.alike = row_keys, seed, alike
         self.averages = Averages(fit.schema)
         incomplete = {at for at, column in enumerate(fit.schema.columns) if column.incomplete}
@@ -214,7 +222,7 @@ class Sampler:
         """
         refuse_joint(self.fit.guide)
         objective = ImportanceWeightedELBO(1)
-        with torch.random.fork_rng(), torch.no_grad():
+        with random_numbers_kept(), torch.no_grad():
             check_drawn(poutine.trace(self.fit.model).get_trace(rows), rows, self.with_gaps)
             run = objective.particles(self.model, self.fit.guide, rows)
             objective.check_rows(self.fit.model, self.fit.guide, rows)

@@ -30,7 +30,7 @@ def impute_gaps(table: Table, sampler: Sampler, device: torch.device, mode: str)
         for rows, chunk in parts:
             here = wanted[rows]
             stop = done + int(here.sum())
-            draws[:, done:stop] = chunk.draws.cpu().numpy()[:, here]
+            draws[:, done:stop] = chunk.draws[:, torch.from_numpy(here).to(device)].cpu().numpy()
             found, levels = averages.decode(chunk.mean.cpu().double().numpy())
             means[done:stop] = found[here]
             for at, share in shares.items():

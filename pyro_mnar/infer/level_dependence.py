@@ -22,6 +22,7 @@ from torch import Tensor
 from pyro_mnar.distributions import Levels
 from pyro_mnar.distributions.densities import log_density
 from pyro_mnar.infer.parameters import buffers_kept, perturbed, trainable_parameters
+from pyro_mnar.infer.session import random_numbers_kept
 from pyro_mnar.infer.sites import (
     Site,
     columns_of,
@@ -89,7 +90,7 @@ def _moved(
     def meant(trace: Trace) -> dict[str, Site]:
         return {name: site for name, site in sample_sites(trace).items() if is_meant(site)}
 
-    with torch.no_grad(), torch.random.fork_rng(), poutine.block(), buffers_kept(model, guide):
+    with torch.no_grad(), random_numbers_kept(), poutine.block(), buffers_kept(model, guide):
         sites = meant(_trace(model, guide, args, kwargs))
         if not sites:
             return {}

@@ -12,6 +12,7 @@ import pyro.poutine as poutine
 import torch
 from pyro.poutine import Trace
 
+from pyro_mnar.infer.session import random_numbers_kept
 from pyro_mnar.infer.shared import refuse_left_out
 from pyro_mnar.infer.sites import is_shared, part_of, sample_sites
 from pyro_mnar.messages import shown
@@ -72,7 +73,7 @@ def explain(error: Exception, model: Callable, guide: Callable, plate: str, args
     Raises:
         ValueError: Names the site, and the cure.
     """
-    with torch.no_grad(), torch.random.fork_rng(), poutine.block():
+    with torch.no_grad(), random_numbers_kept(), poutine.block():
         traces = [_trace_of(one, args, kwargs) for one in (model, guide)]
     try:
         shared = [site for site in sample_sites(traces[0]).values() if is_shared(site, plate)]

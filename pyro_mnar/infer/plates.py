@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pyro.poutine as poutine
-import torch
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
 from pyro.poutine.util import prune_subsample_sites
@@ -15,6 +14,7 @@ from pyro.util import check_site_shape
 
 from pyro_mnar.infer.coverage import check_claims, check_proposals
 from pyro_mnar.infer.pair import check_shapes, explain
+from pyro_mnar.infer.session import random_numbers_kept
 from pyro_mnar.infer.sites import stochastic_sites
 from pyro_mnar.tables.batch import Batch
 
@@ -28,7 +28,7 @@ def plate_nesting(model: Callable, guide: Callable, plate: str, args: Any, kwarg
             enabled).
     """
     try:
-        with poutine.block(), torch.random.fork_rng():
+        with poutine.block(), random_numbers_kept():
             guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
             model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
     except Exception as error:

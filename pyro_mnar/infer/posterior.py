@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pyro_mnar.infer.session import random_numbers_kept
 from pyro_mnar.infer.sites import is_shared, missing_sites, stochastic_sites
 from pyro_mnar.primitives import rows
 from pyro_mnar.tables.batch import Batch
@@ -53,7 +54,7 @@ class PosteriorDraws(nn.Module):
             ValueError: If there are none, a shape is another than the model's, a site is no latent of it, or a latent
                 that all rows share has no samples; names the site.
         """
-        with torch.no_grad(), torch.random.fork_rng(), poutine.block():
+        with torch.no_grad(), random_numbers_kept(), poutine.block():
             trace = poutine.trace(model).get_trace(batch)
         latents = {name: site for name, site in stochastic_sites(trace).items() if not site["is_observed"]}
         counts = {len(values) for values in samples.values()}

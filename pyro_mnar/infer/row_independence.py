@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from pyro_mnar.distributions.densities import log_density
 from pyro_mnar.infer.parameters import buffers_kept, perturbed, trainable_parameters
+from pyro_mnar.infer.session import random_numbers_kept
 from pyro_mnar.infer.shared import OverParticles, is_shared
 from pyro_mnar.infer.sites import Site, sample_sites, stochastic_sites
 from pyro_mnar.infer.trial_runs import differ, opened
@@ -70,7 +71,7 @@ def check_rows_alone(
     few = batch.take(torch.arange(min(len(batch), MOST_ROWS), device=batch.device))
     runs = _Runs(model, guide, args, kwargs, plate, over)
     with ExitStack() as stack:
-        for context in (torch.no_grad(), torch.random.fork_rng(), poutine.block(), pyro.validation_enabled(False)):
+        for context in (torch.no_grad(), random_numbers_kept(), poutine.block(), pyro.validation_enabled(False)):
             stack.enter_context(context)
         stack.enter_context(buffers_kept(model, guide))
         stack.enter_context(_as_imputing(model, guide))

@@ -186,6 +186,15 @@ class Session:
             torch.cuda.set_rng_state(states[1], self.device)
 
 
+def random_numbers_kept() -> contextlib.AbstractContextManager[None]:
+    """Put torch's generators back afterwards: the processor's, and those of GPUs if this process uses any.
+
+    ``torch.random.fork_rng()`` by itself would begin to use every GPU of the machine, which takes memory of each, warns
+    where there are several, and fails in a forked child.
+    """
+    return torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else [])
+
+
 @contextlib.contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
     """Draw initial parameters from a seed of their own; with None, from torch's global generator."""

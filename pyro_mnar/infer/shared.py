@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyro_mnar.distributions.densities import log_density
+from pyro_mnar.infer.session import random_numbers_kept
 from pyro_mnar.infer.sites import Site, is_shared, sample_sites, stochastic_sites
 from pyro_mnar.primitives import ROWS
 from pyro_mnar.tables.batch import Batch
@@ -170,7 +171,7 @@ def check_sizes(model: Callable[..., Any], batch: Batch, fewer: Batch, plate: st
     Raises:
         ValueError: If a shared latent has another shape in each; its terms would count once for any minibatch.
     """
-    with torch.no_grad(), torch.random.fork_rng():
+    with torch.no_grad(), random_numbers_kept():
         first = _shared_shapes(model, batch, plate)
         other = _shared_shapes(model, fewer, plate) if first else {}
     for name, shape in first.items():

@@ -20,11 +20,14 @@ from torch import Tensor
 from pyro_mnar.capture.gradient import loss_and_gradient
 from pyro_mnar.capture.inductor import compiled
 from pyro_mnar.capture.internals import CannotCapture
+from pyro_mnar.capture.replay import Replayed
 from pyro_mnar.capture.tracing import Captured, differ, flat
 from pyro_mnar.tables.batch import Batch, RowSource
 from pyro_mnar.training.stepper import BETAS, EPSILON, AdamState, EagerSteps, Optimisation, clipped, limits
 
 STEPS_BETWEEN_CHECKS = 200  # at least, where an epoch is shorter; a check takes about as long as ten captured steps
+CHECKS_APART_ON_A_GPU = 10  # as many times: Python takes as long there as fifty captured steps
+STEPS_OF_A_REPLAY = 16  # that one CUDA graph holds, so that what Python does between two replays is spread over them
 CHUNK_BYTES = 2**24  # of rows and noise laid out at a time
 
 Numbers = tuple[Float[Tensor, "..."], Float[Tensor, "..."]]  # normal and uniform ones
@@ -110,6 +113,8 @@ class CapturedAdam:
         state: Parameters and moments, as they are now.
         done: Steps taken so far.
         mode: ``"graph"``, or ``"inductor"`` once compiled.
+        step: Takes one step.
+        several: Takes :data:`STEPS_OF_A_REPLAY` of them, where that is faster.
     """
 
     def __init__(
@@ -122,11 +127,12 @@ class CapturedAdam:
         clip: float | None,
         weights: Float[Tensor, "members rows"] | None = None,
     ) -> None:
-        self.captured, self.table, self.steps_between_checks = captured, table, steps_between_checks
-        self.weights = weights
+        self.captured, self.table, self.weights = captured, table, weights
+        self.steps_between_checks = steps_between_checks * (CHECKS_APART_ON_A_GPU if theta.is_cuda else 1)
         self.state = AdamState(theta, torch.zeros_like(theta), torch.zeros_like(theta))
         self.factors = torch.cat([bias_corrected(rates), limits(clip, len(rates))[:, None]], dim=1).to(theta)
-        self.mode, self.step = "graph", interpreted(captured)
+        self.mode, self.several = "graph", None
+        self.step = self._launched(interpreted(captured))
         self.done = self.next_check = 0
 
     def compile(self, size: int) -> None:
@@ -139,7 +145,8 @@ class CapturedAdam:
         rows = torch.arange(size, device=self.table.device).expand(1, *members, size)
         # Zeros for noise: no generator moves.
         noise = [self.state.parameters.new_zeros(1, *members, count) for count in self.captured.num_random]
-        self.step = as_machine_code(self.captured, next(self._inputs(rows, noise)))
+        example = [tensor[0] for tensor in self._inputs(rows, noise)]
+        self.step = self._launched(as_machine_code(self.captured, self._of_step(example)))
         self.mode = "inductor"
 
     def run(
@@ -160,14 +167,23 @@ class CapturedAdam:
         """
         is_due = self.done >= self.next_check
         for chunk in rows.split(self._steps_per_chunk(rows)):
-            for chosen, inputs in zip(chunk, self._inputs(chunk, noise(len(chunk))), strict=True):
-                if is_due:
-                    is_due, self.next_check = False, self.done + self.steps_between_checks
-                    loss = self._checked(inputs, by_python(chosen, inputs[4], inputs[5]))
+            varying = self._inputs(chunk, noise(len(chunk)))
+            of_steps = list(zip(*(tensor.unbind() for tensor in varying), strict=True))
+            at = 0
+            while at < len(chunk):
+                if not is_due and self.several is not None and at + STEPS_OF_A_REPLAY <= len(chunk):
+                    some = [tensor[at : at + STEPS_OF_A_REPLAY] for tensor in varying]
+                    losses = self.several(self._of_step(some)).unbind()
                 else:
-                    loss = self.step(inputs)
-                self.done += 1
-                yield loss
+                    inputs = self._of_step(of_steps[at])
+                    if is_due:
+                        is_due, self.next_check = False, self.done + self.steps_between_checks
+                        losses = [self._checked(inputs, by_python(chunk[at], inputs[4], inputs[5]))]
+                    else:
+                        losses = [self.step(inputs)]
+                self.done += len(losses)
+                at += len(losses)
+                yield from losses
 
     def memory(self) -> dict[str, Any]:
         """All that the next step depends on: copies of parameters and moments, and how far it came."""
@@ -180,6 +196,15 @@ class CapturedAdam:
         for name, tensor in self.state._asdict().items():
             tensor.copy_(memory[name])
 
+    def _launched(self, step: Step) -> Step:
+        """The step as it is called; on a GPU as a CUDA graph, and so several in turn, if it draws no random numbers."""
+        if not self.state.parameters.is_cuda or self.captured.others:
+            return step
+        fields = self.table.take(torch.arange(1, device=self.table.device)).of_rows()
+        num_varying = 1 + len(self.captured.num_random) + len(fields)
+        self.several = Replayed(in_turn(step, len(self.state), num_varying), self.state, num_varying)
+        return Replayed(step, self.state, num_varying)
+
     def _steps_per_chunk(self, rows: Int[Tensor, "batches *members size"]) -> int:
         one = self.table.take(rows.flatten()[:1]).of_rows().values()
         numbers = sum(value.numel() for value in one) * rows.shape[-1]
@@ -187,16 +212,18 @@ class CapturedAdam:
 
     def _inputs(
         self, rows: Int[Tensor, "steps *members size"], noise: Sequence[Float[Tensor, "steps *members _"]]
-    ) -> Iterator[list[Tensor]]:
-        """The inputs of the next steps, in the order in which a step takes them."""
+    ) -> list[Tensor]:
+        """What changes from step to step, in the order in which a step takes it; the first dimension is the steps'."""
         of_rows = self.table.take(rows.flatten()).of_rows()
         fields = {name: value.unflatten(0, rows.shape) for name, value in of_rows.items()}
         if self.weights is not None:
             member = torch.arange(len(self.weights), device=rows.device)[:, None]
             fields["weight"] = self.weights[member, rows]
-        stacked = [self.factors[self.done : self.done + len(rows)], *noise, *fields.values()]
-        for varying in zip(*(tensor.unbind() for tensor in stacked), strict=True):
-            yield [*self.state, *varying, *self.captured.constants]
+        return [self.factors[self.done : self.done + len(rows)], *noise, *fields.values()]
+
+    def _of_step(self, varying: Sequence[Tensor]) -> list[Tensor]:
+        """All that a step takes."""
+        return [*self.state, *varying, *self.captured.constants]
 
     def _checked(self, inputs: list[Tensor], expected: LossAndGradient) -> Float[Tensor, "*members"]:
         """Take a step whose loss and gradient are known."""
@@ -253,6 +280,17 @@ def interpreted(captured: Captured) -> Step:
     return step
 
 
+def in_turn(step: Step, num_state: int, num_varying: int) -> Step:
+    """Several steps: what changes from one to the next has a first dimension of steps, and so have the losses."""
+
+    def steps(inputs: list[Tensor]) -> Tensor:
+        state, constants = inputs[:num_state], inputs[num_state + num_varying :]
+        of_steps = zip(*(tensor.unbind() for tensor in inputs[num_state : num_state + num_varying]), strict=True)
+        return torch.stack([step([*state, *varying, *constants]) for varying in of_steps])
+
+    return steps
+
+
 def as_machine_code(captured: Captured, inputs: list[Tensor]) -> Step:
     """The step compiled for inputs of these shapes.
 
@@ -275,9 +313,12 @@ def _adam_step(
     captured: Captured, theta: Tensor, first: Tensor, second: Tensor, factors: Tensor, *inputs: Tensor
 ) -> Float[Tensor, "*members"]:
     loss, gradient = captured.graph(theta, *inputs)
+    is_finite = loss.isfinite().unsqueeze(-1)
     gradient = clipped(gradient, second, factors[2])
+    if theta.is_cuda:  # steps go on there until somebody reads the losses
+        gradient = torch.where(is_finite, gradient, 0.0)
     first.lerp_(gradient, 1 - BETAS[0])
     second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
     change = factors[0] * first / (second.sqrt() * factors[1] + EPSILON)
-    theta.sub_(torch.where(loss.isfinite().unsqueeze(-1), change, 0.0))
+    theta.sub_(torch.where(is_finite, change, 0.0))
     return loss

@@ -79,7 +79,8 @@ def log_evidence(
     if num_particles < 1:
         raise ValueError(f"num_particles: expected at least 1, got {num_particles}")
     table = fit.encoded(table)
-    device = torch.device(device) if device is not None else fit.device
+    fit = fit if device is None else fit.on(device)
+    device = fit.device
     session = Session(seed, device, fit.store)
     in_u = torch.tensor([column.is_auxiliary for column in table.schema.columns], device=device)
     model = _OutsideU(in_u)(fit.model) if outside_u and bool(in_u.any()) else fit.model

@@ -14,8 +14,9 @@ import torch
 from pyro.infer.autoguide import AutoGuide
 from torch import nn
 
+from pyro_mnar.infer.arguments import device_of
 from pyro_mnar.infer.pair import check_callable
-from pyro_mnar.infer.parameters import module_parameters
+from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
 from pyro_mnar.infer.posterior import PosteriorDraws, flat_samples
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.native_frames import is_frame
@@ -161,6 +162,25 @@ class Fit:
         parameters = [*module_parameters(self.model, self.guide), *self.store["params"].values()]
         return parameters[0].device if parameters else torch.device("cpu")
 
+    def on(self, device: torch.device | str) -> Fit:
+        """The same fit with its parameters on a device: itself where they are there, else a copy.
+
+        Tensors that a function keeps for itself stay where they are.
+
+        Raises:
+            ValueError: If there is no such device on this machine.
+        """
+        device = torch.empty(0, device=device_of(device)).device  # 'cuda' is the current one of them
+        if self.device == device:
+            return self
+        pair = copied_modules(self.model, self.guide)
+        for module in pair:
+            if isinstance(module, nn.Module):
+                module.to(device)
+        store = copied_store(self.store, self.model, self.guide, device=device)
+        bootstrap = [one.on(device) for one in self.bootstrap]
+        return replace(self, model=pair[0], guide=pair[1], store=store, bootstrap=bootstrap)
+
     @property
     def dtype(self) -> torch.dtype:
         """Floating type of the parameters."""
@@ -275,3 +295,16 @@ def copied_modules(model: Any, guide: Any) -> tuple[Any, Any]:
     if of_guide is not None:  # Pyro's guides lose their model, original and copy both, when they are copied
         guide._model, copied[1]._model = of_guide, copy.deepcopy(of_guide, memo)
     return copied
+
+
+def copied_store(store: dict[str, Any], *owners: Any, device: torch.device | str | None = None) -> dict[str, Any]:
+    """A parameter store without what it only mirrors; its tensors are new leaves, by default where they were."""
+    mirrored = {name for module in owners for name in mirrored_parameters(module)}
+    own = {name: value for name, value in store["params"].items() if name.replace("$$$", ".") not in mirrored}
+    return {
+        "params": {
+            n: v if isinstance(v, nn.Parameter) else v.detach().to(device, copy=True).requires_grad_()
+            for n, v in own.items()
+        },
+        "constraints": {name: store["constraints"][name] for name in own},
+    }

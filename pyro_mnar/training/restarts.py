@@ -16,12 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pyro_mnar.infer.parameters import mirrored_parameters
 from pyro_mnar.infer.session import Session, seeded
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.evidence import log_evidence, mean_and_error, row_weights
-from pyro_mnar.training.fitted import Fit, copied_modules
+from pyro_mnar.training.fitted import Fit, copied_modules, copied_store
 
 PARTICLES = 100  # of the bounds by which initialisations are compared
 
@@ -171,18 +170,6 @@ def _run_once(model: Any, guide: Any, table: Table) -> None:
     with torch.no_grad(), poutine.block():  # within a handler, for Pyro warns of what is observed outside of all
         guide(few)
         model(few)
-
-
-def copied_store(store: dict[str, Any], *owners: Any) -> dict[str, Any]:
-    """A parameter store without what it only mirrors; its tensors are new leaves."""
-    mirrored = {name for module in owners for name in mirrored_parameters(module)}
-    own = {name: value for name, value in store["params"].items() if name.replace("$$$", ".") not in mirrored}
-    return {
-        "params": {
-            n: v if isinstance(v, nn.Parameter) else v.detach().clone().requires_grad_() for n, v in own.items()
-        },
-        "constraints": {name: store["constraints"][name] for name in own},
-    }
 
 
 def _noise(value: torch.Tensor) -> torch.Tensor:

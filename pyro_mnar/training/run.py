@@ -18,7 +18,7 @@ from pyro_mnar.infer.coverage import check_claims
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.parameters import buffers_kept, module_parameters, trainable_parameters
 from pyro_mnar.infer.row_scales import warn_of_row_scales
-from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.session import Session, random_numbers_kept
 from pyro_mnar.infer.shared import check_sizes, refuse_joint
 from pyro_mnar.tables.batch import Batch, RowSource, shuffled
 from pyro_mnar.training.fitted import Fit
@@ -28,6 +28,7 @@ from pyro_mnar.training.stepper import CLIP, Optimisation
 from pyro_mnar.training.telling_rows import telling_rows
 
 _OF_SHAPES = re.compile("size of tensor|cannot be multiplied|cannot broadcast|shape mismatch")  # torch's words
+_OF_DEVICES = re.compile("on the same device|on the expected device")
 SHOWN_ROWS = 5  # that a message names
 _WORDS = {"parameters": "parameters", "others": "buffers and frozen parameters"}
 
@@ -67,7 +68,8 @@ class TrainingRun:
         epochs_since_best: Epochs since the monitored bound was best.
 
     Raises:
-        ValueError: If the table's type is not the model's, there is nothing to train, or Pyro finds a wrong shape.
+        ValueError: If the table's type is not the model's, there is nothing to train, Pyro finds a wrong shape, or
+            tensors of model or guide are on another device than the rows.
     """
 
     def __init__(
@@ -193,6 +195,12 @@ class TrainingRun:
             try:
                 run = self.objective.particles(self.fit.model, self.fit.guide, few)
             except RuntimeError as error:
+                if _OF_DEVICES.search(str(error)):
+                    raise ValueError(
+                        f"device: model or guide holds tensors that are not on {str(self.table.device)!r}: let modules"
+                        " hold them as parameters or buffers, and make others where the rows are, such as by"
+                        f" batch.x.new_zeros(3) ({in_one_line(error)})"
+                    ) from error
                 if not _OF_SHAPES.search(str(error)):
                     raise
                 raise ValueError(
@@ -215,7 +223,7 @@ class TrainingRun:
             return
         once = ImportanceWeightedELBO(1, max_plate_nesting=self.objective.max_plate_nesting)
         kept = buffers_kept(self.fit.model, self.fit.guide)
-        with kept, self.session.running(validate=True), torch.random.fork_rng():
+        with kept, self.session.running(validate=True), random_numbers_kept():
             first = torch.arange(min(len(self.table), 8), device=self.table.device)  # a batch norm needs two rows
             chosen = torch.cat([first, telling_rows(self.table)]).unique()
             for rows in chosen.tensor_split(-(-len(chosen) // self.batch_size)):

@@ -35,25 +35,30 @@ class Thresholds:
         steps_to_compile: From so many steps on, compiling pays, where a step computes next to nothing;
         numbers_to_halve: from half as many on where its graph computes so many numbers, and so forth.
         steps_between_checks: Of captured steps, by Python; at least so many.
+        steps_to_capture_on_a_gpu: The same as ``steps_to_capture``; kernels of a captured step are launched at once.
+        steps_to_compile_on_a_gpu: From so many steps on, however many numbers they compute.
     """
 
     steps_to_capture: int = 500
     steps_to_compile: int = 15_000
     numbers_to_halve: int = 3_000_000
     steps_between_checks: int = STEPS_BETWEEN_CHECKS
+    steps_to_capture_on_a_gpu: int = 100
+    steps_to_compile_on_a_gpu: int = 30_000
 
     def before_capture(self, steps: int, device: torch.device) -> Choice:
         """Whether a capture pays for a run of so many steps."""
         if device.type == "meta":
             return Choice("eager", "nothing is computed on the meta device")
-        if steps < self.steps_to_capture:
+        if steps < (self.steps_to_capture_on_a_gpu if device.type == "cuda" else self.steps_to_capture):
             return Choice("eager", f"{steps} steps are too few to pay for a capture")
         return Choice("graph", f"{steps} steps pay for a capture")
 
     def after_capture(self, steps: int, device: torch.device, captured: Captured) -> Choice:
         """Whether compiling pays too."""
         numbers = captured.num_results
-        if steps < self.steps_to_compile / (1 + numbers / self.numbers_to_halve):
+        least = self.steps_to_compile / (1 + numbers / self.numbers_to_halve)
+        if steps < (self.steps_to_compile_on_a_gpu if device.type == "cuda" else least):
             return Choice("graph", f"{steps} steps of {numbers:,} numbers pay for a capture, not for compiling")
         if device.type == "cpu" and (reason := no_compiler()) is not None:
             return Choice("graph", reason)

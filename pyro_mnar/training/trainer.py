@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -74,15 +75,17 @@ class Trainer:
 
     def epoch_on(self, rows: Int[Tensor, "batches size"]) -> float:
         """One pass in a given order."""
-        start, losses = time.perf_counter(), []
+        start, taken = time.perf_counter(), []
         with self.run.session.running():
             for loss in self.steps.run(rows):
-                losses.append(loss.item())
-                if not math.isfinite(losses[-1]):
+                taken.append(loss)
+                if not loss.is_cuda and not loss.isfinite():
                     break
             self.steps.synchronise()
-        if not math.isfinite(losses[-1]):
-            self.run.fail(rows[len(losses) - 1], len(losses) - 1, losses[-1])
+        losses = torch.stack(taken).tolist()  # at once: a GPU is not waited for at every step
+        for number, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                self.run.fail(rows[number], number, loss)
         self._capture_held_out()
         bound = -sum(losses) / len(rows)
         self.run.record(bound, start)

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from pyro_mnar.tables.table import Table
-from pyro_mnar.training.fitted import Fit
-from pyro_mnar.training.restarts import copied_store
+from pyro_mnar.training.fitted import Fit, copied_store
 
 
 def take_over(start: Fit, model: Any, guide: Any, table: Table) -> dict[str, Any]:

@@ -223,10 +223,12 @@ def test_a_table_without_gaps_is_imputed_too():
 
 
 def test_auto_counts_particles(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
     assert imputation_mode(ELEMENTS_TO_CAPTURE - 1, CPU)[0] == "eager"
     assert imputation_mode(ELEMENTS_TO_CAPTURE, CPU)[0] == "graph"
     monkeypatch.setattr(shutil, "which", lambda name: "there")
     assert imputation_mode(ELEMENTS_TO_COMPILE, CPU)[0] == "inductor"
+    assert imputation_mode(ELEMENTS_TO_COMPILE, torch.device("cuda"))[0] == "graph"
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert imputation_mode(ELEMENTS_TO_COMPILE, CPU) == ("graph", "no C++ compiler: looked for g++ and clang++")
 
@@ -321,6 +323,7 @@ def test_unusable_weights_are_named_as_by_python():
 
 def test_no_compiler_leaves_the_graph(caplog, monkeypatch):
     fit, table = of_plain_columns()
+    monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with caplog.at_level(logging.WARNING):
         found = impute(fit, table, num_draws=2, num_particles=3, compile="inductor")

@@ -32,6 +32,7 @@ from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA
 from pyro_mnar.tables.batch import shuffled
 from pyro_mnar.training import Trainer, TrainingError, TrainingRun
+from pyro_mnar.training.captured_steps import STEPS_OF_A_REPLAY, in_turn
 from pyro_mnar.training.plan import TrainingPlan
 from pyro_mnar.training.restarts import Start
 from pyro_mnar.training.stepper import Optimisation
@@ -259,6 +260,25 @@ def test_captured_steps_are_torchs_adam_on_the_models_own_gradients():
     assert steps.mode == "graph"
     assert losses == pytest.approx(expected, rel=1e-9)
     torch.testing.assert_close(parameters_of(model, guide), flat(parameters), rtol=1e-8, atol=1e-9)
+
+
+def test_several_steps_at_a_time_are_the_steps_one_by_one():
+    """As a CUDA graph holds them, here without a GPU; the step that Python checks, and those left over, are single."""
+    table, order = table_with_gaps(), ROWS.repeat(4, 1)
+    got = []
+    for at_once in (False, True):
+        model, guide = gina_pair(table)
+        steps = steps_of(model, guide, table, "graph", len(order))
+        adam, calls = steps.stepper.adam, []
+        if at_once:
+            several = in_turn(adam.step, 3, len(adam._inputs(order[:1], adam.captured.noise(1, table.x))))
+            adam.several = lambda inputs, several=several, calls=calls: calls.append(1) or several(inputs)
+        with Session(1).running():
+            losses = torch.stack(list(steps.run(order)))
+            steps.synchronise()
+        got.append((losses, parameters_of(model, guide)))
+        assert len(calls) == at_once * (len(order) - 1) // STEPS_OF_A_REPLAY
+    torch.testing.assert_close(*got, rtol=0, atol=0)
 
 
 @pytest.mark.slow
@@ -568,6 +588,9 @@ def test_auto_counts_the_steps_ahead_and_the_numbers_of_one(monkeypatch):
     assert limits.before_capture(limits.steps_to_capture - 1, cpu).mode == "eager"
     assert limits.before_capture(limits.steps_to_capture, cpu).mode == "graph"
     assert limits.before_capture(limits.steps_to_capture, torch.device("meta")).mode == "eager"
+    there = torch.device("cuda")
+    assert limits.before_capture(limits.steps_to_capture_on_a_gpu - 1, there).mode == "eager"
+    assert limits.before_capture(limits.steps_to_capture_on_a_gpu, there).mode == "graph"
     table = table_with_gaps()
     pair = gina_pair(table)
     with Session(0).running():
@@ -576,6 +599,8 @@ def test_auto_counts_the_steps_ahead_and_the_numbers_of_one(monkeypatch):
     assert limits.after_capture(limits.steps_to_compile, cpu, few).mode == "inductor"
     assert limits.after_capture(limits.steps_to_compile // 2, cpu, few).mode == "graph"
     assert limits.after_capture(limits.steps_to_compile // 2, cpu, many).mode == "inductor"
+    assert limits.after_capture(limits.steps_to_compile_on_a_gpu - 1, there, many).mode == "graph"
+    assert limits.after_capture(limits.steps_to_compile_on_a_gpu, there, few).mode == "inductor"
     monkeypatch.setattr(shutil, "which", lambda name: None)
     mode, reason = limits.after_capture(limits.steps_to_compile, cpu, many)
     assert mode == "graph" and reason.startswith("no C++ compiler")
