@@ -616,6 +616,27 @@ MUTANTS = [
         "chosen = means",
         "tests/diagnostics",
     ),
+    Mutant(
+        "companion: gaps still tell it of the values behind them",
+        "pyro_mnar/diagnostics/without_mechanism.py",
+        "return model(batch.without_mechanism())",
+        "return self.inner(batch)",
+        "tests/diagnostics/test_ignorable.py",
+    ),
+    Mutant(
+        "companion: its R may not see complete columns",
+        "pyro_mnar/diagnostics/seen_causes.py",
+        "b[:, near][:, chosen]",
+        "b[:, near][:, []]",
+        "tests/diagnostics/test_ignorable.py",
+    ),
+    Mutant(
+        "companion: the slopes of the fit cost nothing",
+        "pyro_mnar/diagnostics/preference.py",
+        "- price + law.price",
+        "+ law.price",
+        "tests/diagnostics/test_ignorable.py",
+    ),
     # Isolation and files
     Mutant(
         "isolation: the caller's generator moves",

@@ -18,6 +18,7 @@ from pyro_mnar.cli.option_words import in_options
 from pyro_mnar.cli.outcome import Outcome
 from pyro_mnar.cli.output_folder import OutputFolder
 from pyro_mnar.cli.training import held_out_rows, interrupted, prepare, refuse_training_options
+from pyro_mnar.diagnostics import AgainstIgnorable, against_ignorable
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.imputation.imputing import DEFAULT_DRAWS
 from pyro_mnar.imputation.ranges import negative_where_none_was
@@ -54,10 +55,12 @@ def fit_file(options: argparse.Namespace) -> Outcome:
     if result.interrupted:
         raise interrupted(options, result)
     inputs.save(options.out, result, source, {"seed": options.seed, "held_out": out, "decided": prepared.decided})
-    print(f"\n{told(result)}\n{options.out}: the fit")
+    beside = against_ignorable(result, seed=options.seed) if not options.no_ignorable else None
+    print(f"\n{told(result, beside)}\n{options.out}: the fit")
     print(f"next: pyro-mnar check {options.data} --fit {options.out}")
     print(f"      pyro-mnar impute {options.data} --fit {options.out} --out FOLDER")
-    return Outcome({"fit": str(options.out), **prepared.decided, "epochs": result.epochs_done, **last_bound(result)})
+    found = {"fit": str(options.out), **prepared.decided, "epochs": result.epochs_done, **last_bound(result)}
+    return Outcome({**found, **_plain(beside)})
 
 
 def complete_file(options: argparse.Namespace) -> Outcome:
@@ -96,12 +99,15 @@ def complete_file(options: argparse.Namespace) -> Outcome:
     names += [KEPT_FIT] if result is None else []
     folder = OutputFolder(options.out, names, options.data)
     decided: dict[str, Any] = {"fit": str(options.fit)}
+    beside: AgainstIgnorable | None = None
     if result is None:
         prepared = prepare(options, source)
         decided = prepared.decided
         print("\n".join(prepared.lines))
         result = prepared.train()
-        print(f"\n{told(result)}\n")
+        if not (options.no_ignorable or result.interrupted):
+            beside = against_ignorable(result, seed=options.seed)
+        print(f"\n{told(result, beside)}\n")
     else:
         print("\n".join(inputs.described(source)))
     if result.interrupted and not options.keep_interrupted:
@@ -122,7 +128,7 @@ def complete_file(options: argparse.Namespace) -> Outcome:
     print(f"      pyro-mnar sensitivity {options.data} 'OUTCOME ~ COLUMN' --fit {kept} --delta COLUMN=-0.5,0,0.5")
     print(f"      pyro-mnar report {options.data} --fit {kept} --out report.html")
     written = {"folder": str(options.out), "files": names, "cells": imputations.cells.shape[1], "draws": num_draws}
-    return Outcome({**decided, **written, "epochs": result.epochs_done, **last_bound(result)})
+    return Outcome({**decided, **written, "epochs": result.epochs_done, **last_bound(result), **_plain(beside)})
 
 
 def existing(folder: Path) -> Path:
@@ -136,17 +142,34 @@ def last_bound(result: Fit) -> dict[str, float]:
     return {name: float(result.history[name].iloc[-1]) for name in columns}
 
 
-def told(result: Fit) -> str:
-    """How a training ended, and the first lines of what it found: how strongly being missing depends on what."""
+def told(result: Fit, beside: AgainstIgnorable | None) -> str:
+    """How a training ended, and the first lines of what it found: how strongly being missing depends on what, and what
+    that moves against an ignorable fit.
+    """
     reached = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in last_bound(result).items())
     bootstrap = f"; {len(result.bootstrap)} bootstrap fits" if result.bootstrap else ""
-    summary = summarise(result, with_intervals=bool(result.bootstrap))  # those from curvature would take seconds
+    # Intervals from curvature would take seconds.
+    summary = summarise(result, with_intervals=bool(result.bootstrap), with_ignorable=False)
     sentences = [f"warning: {warning}" for warning in summary.warnings] + summary.sentences()
-    more = (
-        [f"and {len(sentences) - MOST_SENTENCES} lines more (Fit.summary)"] if len(sentences) > MOST_SENTENCES else []
-    )
-    lines = [f"trained for {result.epochs_done} epochs: {reached} nats per row{bootstrap}"]
-    return in_options("\n".join([*lines, *sentences[:MOST_SENTENCES], *more]))
+    lines = [f"trained for {result.epochs_done} epochs: {reached} nats per row{bootstrap}", *_first(sentences)]
+    if beside is not None:
+        lines += ["against an ignorable fit:", *_first(list(beside.lines()))]
+    return in_options("\n".join(lines))
+
+
+def _first(sentences: list[str]) -> list[str]:
+    """The first few, and how many more there are."""
+    more = len(sentences) - MOST_SENTENCES
+    return [*sentences[:MOST_SENTENCES], *([f"and {more} lines more (Fit.summary)"] if more > 0 else [])]
+
+
+def _plain(beside: AgainstIgnorable | None) -> dict[str, Any]:
+    """The fit beside an ignorable one, for machines."""
+    if beside is None:
+        return {}
+    columns = {str(name): dict(line) for name, line in beside.columns.iterrows()}
+    found = {"nats": beside.nats, "nats_error": beside.nats_error, "weight": beside.weight, "columns": columns}
+    return {"against_ignorable": {**found, "why": beside.why}}
 
 
 def _files(

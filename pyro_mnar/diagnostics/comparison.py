@@ -198,20 +198,28 @@ def _check_same_data(first: str, one: dict[Hashable, bool], second: str, other: 
 
 def _check_scores_mask(name: str, fit: Fit, table: Table) -> None:
     """Refuse a fit whose weights do not hold p(x_o, r | u)."""
+    why = why_no_evidence(fit, table)
+    if why:
+        raise ValueError(f"fit {name!r}: {why}")
+
+
+def why_no_evidence(fit: Fit, table: Table) -> str:
+    """Why a fit's weights do not hold p(x_o, r | u), in a sentence; nothing where they do."""
     if fit.schema.auxiliary_source == "mask":
-        raise ValueError(f"fit {name!r}: U is the mask itself, so its number bounds no log p(x_o, r | u)")
+        return "U is the mask itself, so its number bounds no log p(x_o, r | u)"
     batch = table.source().take(torch.arange(min(len(table), 8))).to(fit.device)
     with Session(0, fit.device, fit.store).running():
         trace = poutine.trace(fit.model).get_trace(batch)
         is_untempered = ImportanceWeightedELBO(2).particles(fit.model, fit.guide, batch).is_untempered
     if not is_untempered:
         weight = next((weight for weight in mechanism_weights(trace) if weight != 1), 1.0)
-        raise ValueError(f"fit {name!r}: expected a mechanism of weight β = 1, got β = {weight}: train it with β = 1")
+        return f"expected a mechanism of weight β = 1, got β = {weight}: train it with β = 1"
     if any(column.incomplete for column in fit.schema.columns) and not scores_mask(trace):
-        raise ValueError(
-            f"fit {name!r}: its model does not score the mask, so its number is log p(x_o | u) and no log p(x_o, r | u)"
+        return (
+            "its model does not score the mask, so its number is log p(x_o | u) and no log p(x_o, r | u)"
             " (models.Ignorable ignores the mechanism and scores the mask)"
         )
+    return ""
 
 
 def _difference(one: pd.Series, other: pd.Series, weight: Float[NDArray, " rows"] | None) -> dict[str, float]:

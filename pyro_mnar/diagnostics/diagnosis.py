@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pyro_mnar.diagnostics.ignorable import AgainstIgnorable, against_ignorable
 from pyro_mnar.diagnostics.importance import TRUSTED, row_weights
 from pyro_mnar.diagnostics.replicates import VALUES, Replicates, predictive_checks, replicated
 from pyro_mnar.diagnostics.spread import restart_spread
 from pyro_mnar.diagnostics.training_signs import (
-    distance_from_ignorable,
     gradient_norm,
-    ignorable_fit,
     kl_by_dimension,
     rise,
     still_rises,
@@ -22,6 +21,7 @@ from pyro_mnar.diagnostics.training_signs import (
 from pyro_mnar.imputation import Imputations
 from pyro_mnar.training.fitted import Fit
 
+LEAST_FAR = 0.2  # observed standard deviations by which means may move without a word
 PROBLEM, LOOK, FINE = "problem", "look", "nothing seen"
 _ORDER = (PROBLEM, LOOK, FINE)
 CAUTION = (
@@ -58,8 +58,8 @@ class Diagnosis:
         checks: Predictive checks of the missingness and of observed values, with p-values
             (:func:`~pyro_mnar.diagnostics.replicates.predictive_checks`).
         kl: KL of each latent dimension from its prior, in nats.
-        distances: By column, imputed means of the fit and of an ignorable one, and their distance in observed standard
-            deviations.
+        against_ignorable: The fit beside an ignorable one: imputed means of both by column, and which of the two the
+            data prefer.
         replicates: Tables drawn from the fitted model, by which the predictive checks are made.
         imputations: What was diagnosed.
     """
@@ -69,7 +69,7 @@ class Diagnosis:
     columns: pd.Series
     checks: pd.DataFrame
     kl: pd.Series
-    distances: pd.DataFrame
+    against_ignorable: AgainstIgnorable
     replicates: Replicates = field(repr=False)
     imputations: Imputations = field(repr=False)
 
@@ -119,13 +119,12 @@ def diagnose(
         imputations: Of a table by this fit.
         num_particles: K of the pass over importance weights, at least 500.
         replicates: Tables drawn for the predictive checks.
-        ignorable: A fit that ignores the mechanism, to compare imputed means with; by default the same model is fitted
-            anew without its mechanism (1,000 steps).
+        ignorable: A fit that ignores the mechanism, to compare with; by default the same model is fitted anew without
+            its mechanism (:func:`~pyro_mnar.diagnostics.against_ignorable`).
         seed: Same seed, same numbers.
 
     Raises:
         ValueError: If there are fewer than 500 particles, or the imputations' table is not the fit's.
-        TypeError: If the model is a plain function and no ``ignorable`` fit is given.
     """
     table = fit.encoded(imputations.table)
     rows = row_weights(fit, table, num_particles=num_particles, seed=seed)
@@ -134,22 +133,19 @@ def diagnose(
     drawn = replicated(fit, table, replicates, seed=seed)
     checks = predictive_checks(drawn)
     kl = kl_by_dimension(fit, table, seed=seed)
-    distances = pd.DataFrame(columns=["imputed", "ignorable", "distance_in_sd"])
-    if imputations.cells.size:
-        ignoring = ignorable if ignorable is not None else ignorable_fit(fit, table, seed=seed)
-        distances = distance_from_ignorable(fit, ignoring, table, seed=seed)
+    beside = against_ignorable(fit, table, ignorable=ignorable, seed=seed)
     found = [
         _weights(rows, columns, num_particles),
         _repeats(imputations),
         *_predictive(checks),
         _rising(fit, gradient_norm(fit, table, seed=seed)),
         _collapse(kl),
-        _distance(distances),
+        _distance(beside),
     ]
     if fit.members and imputations.cells.size:
         found.append(_restarts(fit, imputations, seed))
     found.sort(key=lambda finding: _ORDER.index(finding.verdict))
-    return Diagnosis(tuple(found), rows, columns, checks, kl, distances, drawn, imputations)
+    return Diagnosis(tuple(found), rows, columns, checks, kl, beside, drawn, imputations)
 
 
 def _columns_to_distrust(imputations: Imputations, rows: pd.DataFrame) -> pd.Series:
@@ -233,15 +229,19 @@ def _collapse(kl: pd.Series) -> Finding:
     return Finding(LOOK if len(idle) else FINE, subject, evidence, advice)
 
 
-def _distance(distances: pd.DataFrame) -> Finding:
+def _distance(beside: AgainstIgnorable) -> Finding:
     subject = "distance from what an ignorable fit imputes"
+    if beside.columns.empty:
+        return Finding(FINE, subject, beside.why, "")
     advice = "this much rests on the mechanism: report it, vary the mechanism, and ask how values went missing"
-    if distances.empty:
-        return Finding(FINE, subject, "no column of numbers is imputed", advice)
-    order = distances.distance_in_sd.abs().sort_values(ascending=False).index[:5]
-    told = ", ".join(f"{name} {distances.distance_in_sd[name]:+.2f}" for name in order)
-    far = float(distances.distance_in_sd.abs().max())
-    return Finding(LOOK if far > 0.2 else FINE, subject, f"imputed means, in observed sd: {told}", advice)
+    moves = beside.columns.distance_in_sd
+    order = moves.abs().sort_values(ascending=False).index[:5]
+    told = ", ".join(f"{name} {moves[name]:+.2f}" for name in order)
+    evidence = f"imputed means, in observed sd: {told}; {beside.evidence}"
+    far = list(beside.warnings())
+    if far:
+        return Finding(PROBLEM, subject, evidence, far[0])
+    return Finding(LOOK if float(moves.abs().max()) > LEAST_FAR else FINE, subject, evidence, advice)
 
 
 def _restarts(fit: Fit, imputations: Imputations, seed: int) -> Finding:

@@ -79,7 +79,7 @@ def gap_evidence(
     r = seen.astype(np.float64)
     price = 0.5 * np.log(len(y))
     nothing = logistic_regression(r, predictors[:, :0]).log_likelihood
-    causes, given = _causes(r, predictors, nothing)
+    causes, given = seen_causes(r, predictors, nothing)
     design = _with_squares(predictors)
     if groups is not None:
         design = np.concatenate([design, groups], axis=1)
@@ -267,7 +267,7 @@ def _with_squares(predictors: Predictors) -> Float[NDArray, "rows twice"]:
     return np.concatenate([predictors, bent], axis=1)
 
 
-def _causes(r: Vector, predictors: Predictors, nothing: float) -> tuple[list[int], float]:
+def seen_causes(r: Vector, predictors: Predictors, nothing: float) -> tuple[list[int], float]:
     """Predictors taken in one after the other as long as they pay, and the log-likelihood less their price.
 
     The price of one is that of a slope and of the choice among all (the extended criterion of Chen & Chen 2008).

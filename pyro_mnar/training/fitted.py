@@ -124,14 +124,19 @@ class Fit:
         lines = [*training_lines(self), *(f"Warning: {warning}" for warning in training_warnings(self))]
         return "\n".join([*lines, "summary() says what being missing depends on, and how strongly"])
 
-    def summary(self, table: Table | pd.DataFrame | None = None, *, seed: int = 0) -> FitSummary:
-        """What the fit says, in words: how strongly being missing depends on what, noise, latents, bound, warnings.
+    def summary(
+        self, table: Table | pd.DataFrame | None = None, *, ignorable: bool = True, seed: int = 0
+    ) -> FitSummary:
+        """What the fit says, in words: how strongly being missing depends on what, how far that moves what is imputed,
+        and on what evidence; noise, latents, bound, warnings.
 
         Takes seconds where intervals come from the curvature of the bound; they come from the bootstrap if there is
         one.  :func:`~pyro_mnar.summaries.summarise` says how all is measured.
 
         Args:
             table: The rows that were trained on, which a loaded fit does not have.
+            ignorable: Whether to fit the model without its mechanism too, to compare with: as long as a fit from the
+                data took, else about a third of one; nothing where all gaps are taken for ignorable.
             seed: Same seed, same summary.
 
         Raises:
@@ -139,7 +144,7 @@ class Fit:
         """
         from pyro_mnar.summaries.fit_summary import summarise
 
-        return summarise(self, table, seed=seed)
+        return summarise(self, table, with_ignorable=ignorable, seed=seed)
 
     def plot(self, ax: Any = None) -> Any:
         """The bound by epoch: :func:`pyro_mnar.plots.bound_curve`; returns the Axes."""

@@ -82,12 +82,35 @@ def test_every_mechanism_can_be_named(survey, tmp_path, mechanism):
     )
 
 
+@pytest.mark.slow
+def test_what_the_cause_of_gaps_moves_is_told_with_its_evidence(tmp_path, capsys):
+    """High values of income go missing, so strongly that the table tells: measured 12 nats and +1.5 sd."""
+    random = np.random.default_rng(1)
+    years = random.normal(size=300)
+    frame = pd.DataFrame({"years": years, "income": 0.8 * years + random.normal(size=300)})
+    frame["income"] = frame["income"].mask(frame["income"] > 0.6)
+    frame.to_csv(tmp_path / "people.csv", index=False)
+    arguments = ["impute", tmp_path / "people.csv", "--draws", 2, "--quiet"]
+    assert run(*arguments, "--out", tmp_path / "a", "--json") == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)["against_ignorable"]
+    assert found["nats"] > 3 and found["weight"] > 0.95 and found["columns"]["income"]["distance_in_sd"] > 0.8
+    assert f"the data prefer this fit by {found['nats']:.1f} nats" in captured.err
+    assert f"income: imputed mean {found['columns']['income']['imputed']:.4g}, ignorable" in captured.err
+    assert run(*arguments, "--out", tmp_path / "b", "--no-ignorable") == 0
+    assert "ignorable" not in capsys.readouterr().out
+    assert (tmp_path / "a" / "draw_01.csv").read_bytes() == (tmp_path / "b" / "draw_01.csv").read_bytes()
+    assert run(*arguments, "--out", tmp_path / "c", "--fit", tmp_path / "a" / "model.fit", "--no-ignorable") == 2
+    assert "--no-ignorable: expected no option of a training beside --fit" in capsys.readouterr().err
+
+
 def test_a_graph_comes_by_name_or_from_a_file(survey, tmp_path):
     named = ["--auxiliary", "age,sex", "--graph", "latent-dependent"]
-    assert run("impute", survey, *named, "--out", tmp_path / "a", *QUICK) == 0
+    assert run("impute", survey, *named, "--out", tmp_path / "a", "--no-ignorable", *QUICK) == 0
     file = tmp_path / "graph.json"
     file.write_text(json.dumps({"edges": [["income", "R[income]", {"sign": "high"}], ["Z", "R[kids]"]]}))
-    assert run("impute", survey, "--auxiliary", "age,sex", "--graph", file, "--out", tmp_path / "b", *QUICK) == 0
+    named = ["--auxiliary", "age,sex", "--graph", file, "--no-ignorable"]
+    assert run("impute", survey, *named, "--out", tmp_path / "b", *QUICK) == 0
     assert (tmp_path / "a" / "mean.csv").read_text() != (tmp_path / "b" / "mean.csv").read_text()
 
 

@@ -44,8 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
     (here / "survey.csv").write_text(text)
     declared = ["--sep", ";", "--decimal", ",", "--carry", "id", "--auxiliary", "age", "--not-applicable", "rooms=-97"]
     for name, mechanism in (("own", "self-masking"), ("latent", "latent-dependent")):
-        options = ["--mechanism", mechanism, "--epochs", 2, "--held-out", 0.25, "--out", here / f"{name}.fit", *RUNNING]
-        assert run("fit", here / "survey.csv", *declared, *options) == 0
+        options = ["--mechanism", mechanism, "--epochs", 2, "--held-out", 0.25, "--no-ignorable", *RUNNING]
+        assert run("fit", here / "survey.csv", *declared, *options, "--out", here / f"{name}.fit") == 0
     fit = ["--fit", here / "own.fit", "--draws", 4]
     assert run("impute", here / "survey.csv", *fit, "--out", here / "done", *RUNNING) == 0
     return here

@@ -13,7 +13,8 @@ from checks import gina_pair, table_with_gaps
 from pyro_mnar import Fit, Table, compare, diagnose, fit, impute, observe_mask, partially_observed, rows
 from pyro_mnar.diagnostics.importance import pareto_k, row_weights
 from pyro_mnar.diagnostics.replicates import predictive_checks, replicated
-from pyro_mnar.diagnostics.training_signs import gradient_norm, ignorable_fit, kl_by_dimension, rise
+from pyro_mnar.diagnostics.training_signs import gradient_norm, kl_by_dimension, rise
+from pyro_mnar.diagnostics.without_mechanism import ignorable_companion
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.models import GINA
 
@@ -123,7 +124,7 @@ def found():
     torch.set_default_dtype(torch.float64)
     try:
         result, table = fitted(False, 0)
-        ignorable = ignorable_fit(result, table, steps=100)
+        ignorable = ignorable_companion(result, table, steps=100).ignorable
         return diagnose(result, impute(result, table), num_particles=500, replicates=50, ignorable=ignorable)
     finally:
         torch.set_default_dtype(before)
@@ -135,7 +136,7 @@ def test_a_diagnosis_says_worst_first_what_to_do(found):
     assert frame.iloc[0].subject == "missingness that the model makes"
     assert "let R depend on these columns" in repr(found) and "agree on the law of what is observed" in repr(found)
     # The mechanism knows nothing of y, so an ignorable fit imputes the same.
-    assert abs(found.distances.loc["y", "distance_in_sd"]) < 0.1
+    assert abs(found.against_ignorable.columns.loc["y", "distance_in_sd"]) < 0.1
 
 
 def test_a_diagnosis_lands_in_one_object_of_arviz(found):

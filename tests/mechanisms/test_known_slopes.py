@@ -150,7 +150,9 @@ def test_a_prior_narrows_the_interval_of_a_summary(monkeypatch: pytest.MonkeyPat
     widths = []
     for slope in (dist.Normal(0.0, 0.05), dist.Normal(0.0, 1.0)):
         model = GINA(table, latent_dim=1, mechanism=partial(SelfMasking, slope=slope), seed=0)
-        summary = Fit(model, ZeroImpute(table, 1, hidden=[4], seed=1), table.schema, table=table).summary()
+        summary = Fit(model, ZeroImpute(table, 1, hidden=[4], seed=1), table.schema, table=table).summary(
+            ignorable=False
+        )
         widths.append([(one.upper - one.lower) / 2 / 1.96 for one in summary.dependences])
     assert np.all(np.array(widths[0]) == pytest.approx(0.05, rel=0.1))
     assert np.all(np.array(widths[1]) > 0.2)

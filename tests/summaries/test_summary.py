@@ -83,7 +83,7 @@ def test_slope_and_standard_error_of_self_masking_are_those_of_exact_maximum_lik
     """Five times the error that the slope has with mean and scale held: within 6 % by 1,000 particles a row."""
     table = self_masked()
     best, errors = maximum_likelihood(table)
-    summary = Fit(OneColumn(best), nothing, table.schema, table=table, num_rows=len(table)).summary()
+    summary = Fit(OneColumn(best), nothing, table.schema, table=table, num_rows=len(table)).summary(ignorable=False)
     (of_income,) = summary.dependences
     assert of_income.change == pytest.approx(best[3])
     assert of_income.is_same_in_all_rows
@@ -95,7 +95,9 @@ def test_slope_and_standard_error_of_self_masking_are_those_of_exact_maximum_lik
 
 def test_a_fit_at_which_the_bound_still_rises_has_no_intervals() -> None:
     table = self_masked(400)
-    summary = Fit(OneColumn(np.array([1.0, 0.5, 0.5, 1.0])), nothing, table.schema, table=table).summary()
+    summary = Fit(OneColumn(np.array([1.0, 0.5, 0.5, 1.0])), nothing, table.schema, table=table).summary(
+        ignorable=False
+    )
     assert np.isnan(summary.dependences[0].lower)
     assert "has not converged" in summary.intervals
 
@@ -121,7 +123,7 @@ def spoken(model: nn.Module, table: Table, **options: object) -> str:
     """What a fit of these parameters says."""
     guide = ZeroImpute(table, model.latent_dim, hidden=[4], seed=1)
     fitted = Fit(model, guide, table.schema, table=table, **options)
-    return " ".join(str(summarise(fitted, with_intervals=False)).split())
+    return " ".join(str(summarise(fitted, with_intervals=False, with_ignorable=False)).split())
 
 
 def test_each_model_says_what_its_own_parameters_are() -> None:
@@ -150,7 +152,7 @@ def test_parents_come_from_graphs_latents_and_masks() -> None:
     with torch.no_grad():
         model.mechanism.raw_other_slope.fill_(0.8)
     fitted = Fit(model, ZeroImpute(table, 1, hidden=[4], seed=1), table.schema, table=table)
-    summary = summarise(fitted, with_intervals=False)
+    summary = summarise(fitted, with_intervals=False, with_ignorable=False)
     told = " ".join(str(summary).split())
     assert "income: each standard deviation of the logarithm of rent up multiplies the odds" in told
     assert "income: the latent moves the odds of being observed up or down by a factor of" in told
@@ -204,7 +206,7 @@ def test_a_function_of_a_user_is_told_in_the_words_of_its_link(link: object, wor
     with pyro.get_param_store().scope():
         model(table.batch())
         fitted = Fit.from_svi(model, nothing, table)
-    assert words in " ".join(str(summarise(fitted, with_intervals=False)).split())
+    assert words in " ".join(str(summarise(fitted, with_intervals=False, with_ignorable=False)).split())
 
 
 def test_a_bent_mechanism_says_that_its_number_is_a_mean_at_imputed_values() -> None:
@@ -215,7 +217,7 @@ def test_a_bent_mechanism_says_that_its_number_is_a_mean_at_imputed_values() -> 
             x = partially_observed("x", dist.Normal(batch.x.new_zeros(len(batch), 1), 1.0), batch)
             observe_mask("r", 1.0 - 0.5 * x**2, batch)
 
-    summary = Fit(model, nothing, table.schema, table=table).summary()
+    summary = Fit(model, nothing, table.schema, table=table).summary(ignorable=False)
     (own,) = summary.dependences
     assert not own.is_same_in_all_rows
     assert "at imputed values" in str(summary)
@@ -238,7 +240,7 @@ def test_known_slopes_have_no_interval() -> None:
                 x = partially_observed("x", dist.Normal(self.mean.expand(len(batch), 1), 1.0), batch)
                 observe_mask("r", self.mechanism(x, x), batch)
 
-    summary = Fit(Known(), nothing, table.schema, table=table).summary()
+    summary = Fit(Known(), nothing, table.schema, table=table).summary(ignorable=False)
     (own,) = summary.dependences
     assert own.change == pytest.approx(-0.4)
     assert np.isnan(own.lower)
@@ -282,13 +284,13 @@ def test_a_posterior_of_the_parameters_gives_the_intervals_and_a_point_none() ->
     with pyro.get_param_store().scope():
         guide(table.batch())
     location = guide.locs.slope.item()
-    (own,) = Fit(model, guide, table.schema, table=table).summary().dependences
+    (own,) = Fit(model, guide, table.schema, table=table).summary(ignorable=False).dependences
     # 100 draws: their 2.5 % quantile has an error of about 0.27 standard deviations.
     assert [own.lower, own.upper] == pytest.approx([location - Z * 0.2, location + Z * 0.2], abs=4 * 0.27 * 0.2)
     point = AutoDelta(shared_latents(model))
     with pyro.get_param_store().scope():
         point(table.batch())
-    summary = Fit(model, point, table.schema, table=table).summary()
+    summary = Fit(model, point, table.schema, table=table).summary(ignorable=False)
     assert "the guide holds the parameters at a point" in summary.intervals
 
 
@@ -306,8 +308,10 @@ def test_print_is_short_and_a_loaded_fit_asks_for_its_rows(tmp_path) -> None:
     fitted.save(tmp_path / "fit.pt")
     loaded = Fit.load(tmp_path / "fit.pt")
     assert str(loaded) == str(fitted)
-    assert "fit.summary(table)" in str(loaded.summary())
-    again, first = (summarise(one, table, with_intervals=False).to_frame() for one in (loaded, fitted))
+    assert "fit.summary(table)" in str(loaded.summary(ignorable=False))
+    again, first = (
+        summarise(one, table, with_intervals=False, with_ignorable=False).to_frame() for one in (loaded, fitted)
+    )
     pd.testing.assert_frame_equal(again, first)
 
 
@@ -336,7 +340,7 @@ def test_bootstrap_and_curvature_agree() -> None:
     fitted = fit(
         Regression(), nothing, table, epochs=300, num_particles=20, batch_size=300, bootstrap=10, progress=False
     )
-    summary, alone = fitted.summary(), fitted.without_bootstrap().summary()
+    summary, alone = fitted.summary(ignorable=False), fitted.without_bootstrap().summary(ignorable=False)
     assert "10 bootstrap fits" in summary.intervals and "observed information" in alone.intervals
     (one,), (other,) = summary.dependences, alone.dependences
     assert one.change == pytest.approx(other.change)
