@@ -58,7 +58,7 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         batch_size: Rows of a minibatch.
         num_particles: K while training.  Few of them pull the mechanism towards ignorable.
         learning_rate: Adam's, at the start; by default that of :func:`~pyro_mnar.fit`.
-        num_draws: Sets of 100 particles behind a mean, and completed tables of :meth:`impute`.
+        num_draws: Completed tables of :meth:`impute`; a mean is that of their particles.
         sample_posterior: Whether ``transform`` fills gaps with one joint draw instead of means.
         add_indicator: Whether to append a column of ones and zeros for each column that had gaps in training.
         keep_empty_features: Whether columns without any value in training are kept, filled with 0, or dropped.

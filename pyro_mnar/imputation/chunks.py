@@ -23,7 +23,9 @@ from pyro_mnar.capture.inductor import no_compiler
 from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.imputation.averages import Weighted
 from pyro_mnar.imputation.captured_sampler import CapturedSampler, Resampled
-from pyro_mnar.imputation.sampler import Chunk, Sampler, keep_freed_memory, refuse_unusable
+from pyro_mnar.imputation.common_particles import POINTS_OF_A_ROW, CommonParticles
+from pyro_mnar.imputation.sampler import Chunk, Sampler, refuse_unusable
+from pyro_mnar.infer.memory import keep_freed_memory
 from pyro_mnar.infer.session import threads
 from pyro_mnar.tables.batch import Batch
 
@@ -56,6 +58,11 @@ def imputed(
     Raises:
         ValueError: As :meth:`~pyro_mnar.imputation.sampler.Sampler.particle_sets`.
     """
+    if sampler.is_free and mode in ("auto", "eager"):
+        common = _common_parts(sampler, batch, rows, device)
+        if common is not None:
+            log.info("imputation: eager (draws of a row have particles in common, near its own mode)")
+            return common
     particles = sampler.num_draws * sampler.num_particles * sampler.averages.num_features
     wanted, reason = mode, "as asked for"
     if sampler.row_keys is not None:
@@ -86,6 +93,32 @@ def imputation_mode(elements: int, device: torch.device) -> tuple[str, str]:
     if (reason := no_compiler()) is not None:
         return "graph", reason
     return "inductor", f"{elements:,} particle cells pay for compiling"
+
+
+def _common_parts(
+    sampler: Sampler, batch: Batch, rows: Int[NDArray, " rows"], device: torch.device
+) -> Generator[Part, None, None] | None:
+    """None where draws cannot have particles in common."""
+    at_once = max(1, sampler.limits.elements // (POINTS_OF_A_ROW * sampler.averages.num_features))
+    blocks = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+
+    def taken(here: Int[NDArray, " rows"]) -> Batch:
+        return batch.take(torch.from_numpy(here)).to(device)
+
+    common = CommonParticles.of(sampler, taken(blocks[0])) if blocks else None
+    if common is None:
+        return None
+
+    def parts() -> Generator[Part, None, None]:
+        keep_freed_memory()
+        for here in blocks:
+            done = 0
+            for chunk in common.chunks(taken(here)):
+                stop = done + len(chunk.mean)
+                yield Part(here[done:stop], chunk)
+                done = stop
+
+    return parts()
 
 
 def _eager_parts(

@@ -34,6 +34,7 @@ from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.restarts import member_seed
 
 DEFAULT_DRAWS = 20
+DEFAULT_PARTICLES = 100  # of each draw, where draws cannot have them in common
 BYTES_OF_A_DRAW = 2 * 8  # of a cell: itself, and in the user's units
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Options(TypedDict, total=False):
 
     constraints: Sequence[Declared]
     num_draws: int | None
-    num_particles: int
+    num_particles: int | None
     use_mechanism: bool
     keep_mechanism_weight: bool
     delta: Deltas | None
@@ -70,7 +71,7 @@ def impute(
     cells: CellPositions | None = None,
     constraints: Sequence[Declared] = (),
     num_draws: int | None = None,
-    num_particles: int = 100,
+    num_particles: int | None = None,
     use_mechanism: bool = True,
     keep_mechanism_weight: bool = False,
     delta: Deltas | None = None,
@@ -80,7 +81,7 @@ def impute(
     device: torch.device | str | None = None,
     compile: str = "auto",  # noqa: A002  (as for fit)
 ) -> Imputations | CellImputations:
-    """Impute by sampling-importance-resampling; every draw of a row comes from a particle set of its own.
+    """Impute by sampling-importance-resampling, twenty draws of a row from particles that they have in common.
 
     After ``fit(..., bootstrap=M)`` draw m comes from bootstrap fit m, so that the draws carry the uncertainty of the
     parameters as pooling needs it; ``impute(fit.without_bootstrap(), ...)`` draws from the fit itself.
@@ -96,7 +97,12 @@ def impute(
             :mod:`pyro_mnar.tables.constraints`, or functions of a frame of candidate rows to a boolean for each.
             Derived values that were seen hold by themselves.
         num_draws: Completed tables to draw; by default 20, or one from each bootstrap fit.
-        num_particles: K, particles for each draw of each row; means use all ``num_draws * num_particles``.
+        num_particles: K, particles of the guide's for each draw of each row, each draw with a set of its own; means use
+            all ``num_draws * num_particles``.  By default as many as a row takes: twenty draws have 252 in common (one
+            draw 100), half of them proposed near the row's own mode, or 2,000 where the effective sample size of these
+            is below two fifths (:mod:`pyro_mnar.imputation.common_particles`).  Where that cannot be (``cells``, row
+            constraints, skip patterns, latents that all rows share, a guide that is more than an independent normal law
+            of each row, a captured graph), 100 for each draw.
         use_mechanism: Draw from p(X_u | X_o, R), or else from p(X_u | X_o); when each is right stands in
             :mod:`pyro_mnar.imputation.target`.
         keep_mechanism_weight: Weigh the mask by the model's β (``mechanism_weight``) as in training. By default draws
@@ -113,9 +119,10 @@ def impute(
         device: Where to compute; by default where the parameters are.
         compile: How particles are drawn and weighed: ``"eager"``, by Python; ``"graph"``, captured once as a list of
             tensor operations; ``"inductor"``, captured and compiled; ``"auto"``, what pays for the number of particles
-            ahead.  Python takes over where nothing can be captured (as with ``cells``, row constraints, derived values
-            that were seen beside several gaps, or bounds of counts); the log (``logging``, logger ``pyro_mnar``) says
-            why.  Python draws other random numbers than the graph does, interpreted or compiled.
+            ahead, Python where draws have these in common.  Python takes over where nothing can be captured (as with
+            ``cells``, row constraints, derived values that were seen beside several gaps, or bounds of counts); the log
+            (``logging``, logger ``pyro_mnar``) says why.  Python draws other random numbers than the graph does,
+            interpreted or compiled.
 
     Returns:
         The imputations, only of cells that are missing and applicable; of ``cells``, in the order given.
@@ -132,7 +139,8 @@ def impute(
         cure = ": Fit.load reads a file" if isinstance(fit, (str, PathLike)) else ", as fit(model, guide, table) gives"
         raise TypeError(f"fit: expected a Fit{cure}, got {type(fit).__name__}")
     num_draws = (len(fit.bootstrap) or DEFAULT_DRAWS) if num_draws is None else num_draws
-    num_draws, num_particles = whole_number("num_draws", num_draws), whole_number("num_particles", num_particles)
+    num_draws, is_free = whole_number("num_draws", num_draws), num_particles is None
+    num_particles = DEFAULT_PARTICLES if num_particles is None else whole_number("num_particles", num_particles)
     check_boolean("use_mechanism", use_mechanism)
     check_boolean("keep_mechanism_weight", keep_mechanism_weight)
     if not isinstance(compile, str) or compile not in MODES:
@@ -185,6 +193,7 @@ def impute(
             with_gaps=with_gaps.tolist(),
             row_keys=row_keys,
             seed=member_seed(seed, member),
+            is_free=is_free,
             alike=samplers[0] if samplers else None,
         )
         samplers.append(sampler)

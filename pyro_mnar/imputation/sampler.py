@@ -25,10 +25,12 @@ from pyro_mnar.distributions.self_masked import SelfMaskedNormal
 from pyro_mnar.imputation.applicability import Applicability
 from pyro_mnar.imputation.averages import Averages, Given, Weighted
 from pyro_mnar.imputation.particle_sets import ParticleSet, Weighed, given_moments, missing_entries
+from pyro_mnar.imputation.resampling import of_own_sets
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.coverage import check_drawn
 from pyro_mnar.infer.level_dependence import rows_that_nothing_sees, sites_that_move_weights
+from pyro_mnar.infer.memory import keep_freed_memory
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session, random_numbers_kept
 from pyro_mnar.infer.shared import is_point, refuse_joint, rows_are_given, shared_part
@@ -95,6 +97,8 @@ class Sampler:
         row_keys: A word for each row of the table, from which and the seed its random numbers come; ``(rows,)``.
         seed: Of these.
         limits: How much is in memory at once; by default what suits the device.
+        is_free: Whether draws of a row may have particles in common instead, as many as it takes
+            (:mod:`pyro_mnar.imputation.common_particles`).
         alike: The sampler of another fit of the same pair, which may have found out what does not depend on parameters.
     """
 
@@ -112,11 +116,12 @@ class Sampler:
         row_keys: Int[NDArray, " rows"] | None = None,
         seed: int = 0,
         limits: Limits | None = None,
+        is_free: bool = False,
         alike: Sampler | None = None,
     ) -> None:
         self.fit, self.model, self.target, self.session = fit, target.model(fit.model), target, session
         self.num_draws, self.num_particles = num_draws, num_particles
-        self.conditions, self.applicability = conditions, applicability
+        self.conditions, self.applicability, self.is_free = conditions, applicability, is_free
         self.limits = limits or limits_on(session.device)
         self.row_keys, self.seed, self.alike = row_keys, seed, alike
         self.averages = Averages(fit.schema)
@@ -172,7 +177,7 @@ class Sampler:
         """
         numbers = range(first, first + num_draws)
         self.settle(batch)
-        noise = self._noise(batch, first)
+        noise = self.noise(batch, self.num_particles, first)
         with noise:
             log_weights, x, given, late = self._weighed(batch, numbers)
         if self.conditions is not None or self.applicability is not None:
@@ -183,15 +188,11 @@ class Sampler:
             total = of_draws.logsumexp(1, keepdim=True)
             log_weights = (of_draws - torch.where(total == -torch.inf, 0.0, total)).flatten(0, 1)
         of_draws = log_weights.unflatten(0, (num_draws, self.num_particles))
-        with noise, noise.rows_at(2) if isinstance(noise, RowNoise) else noise:
-            chosen = _chosen(of_draws)
+        with noise, rows_at(noise, 2):
+            chosen = of_own_sets(of_draws)
         first_particles = torch.arange(num_draws, device=x.device)[:, None] * self.num_particles
         chosen = first_particles + chosen
-        draws = x[chosen, torch.arange(x.shape[1], device=x.device)]
-        if late:
-            with noise, noise.rows_at(1) if isinstance(noise, RowNoise) else noise:
-                for columns, law in late:
-                    draws[..., columns] = law.taken(chosen).sample().to(draws.dtype)
+        draws = self.resampled(Weighed(log_weights, x, given, late), chosen, noise)
         return ParticleSet(log_weights, x, given, draws)
 
     def settle(self, batch: Batch) -> None:
@@ -237,12 +238,36 @@ class Sampler:
         self.max_plate_nesting = objective.max_plate_nesting
         return len(shared_part(run.guide_trace)) > 0
 
-    def _noise(self, batch: Batch, *seed: int) -> RowNoise | contextlib.nullcontext[None]:
-        """Where random numbers come from: of each row by itself if it has a key, else those of the session."""
+    def noise(self, batch: Batch, num_particles: int, *seed: int) -> RowNoise | contextlib.nullcontext[None]:
+        """Where random numbers come from: of each row by itself if it has a key, else those of the session.
+
+        Args:
+            batch: The rows.
+            num_particles: Of each row.
+            *seed: Of these numbers, beside the sampler's.
+        """
         if self.row_keys is None:
             return contextlib.nullcontext()
         keys = self.row_keys[batch.index.cpu().numpy()]
-        return RowNoise(keys, (self.seed, *seed), int(self.max_plate_nesting), self.num_particles)
+        return RowNoise(keys, (self.seed, *seed), int(self.max_plate_nesting), num_particles)
+
+    def resampled(
+        self, weighed: Weighed, chosen: Int[Tensor, "draws rows"], noise: RowNoise | contextlib.nullcontext[None]
+    ) -> Float[Tensor, "draws rows columns"]:
+        """Missing entries of the particles that are chosen of each row; late sites are drawn now.
+
+        Args:
+            weighed: All particles.
+            chosen: Which of them.
+            noise: As :meth:`noise` gives it.
+        """
+        x = weighed.x
+        draws = x[chosen, torch.arange(x.shape[1], device=x.device)]
+        if weighed.late:
+            with noise, rows_at(noise, 1):
+                for columns, law in weighed.late:
+                    draws[..., columns] = law.taken(chosen).sample().to(draws.dtype)
+        return draws
 
     def _late_sites(self, trace: poutine.Trace) -> frozenset[str]:
         """Sites of which neither weights nor averages need draws: normal values that are summed out."""
@@ -261,13 +286,20 @@ class Sampler:
         """Particles of some draws, one draw after the other."""
         self.settle(batch)
         if not self.shared:
-            return self._particles(batch, len(numbers) * self.num_particles, self.fit.guide)
+            return self.particles(batch, len(numbers) * self.num_particles, self.fit.guide)
         guides = (poutine.replay(self.fit.guide, trace=self.shared[number]) for number in numbers)
-        parts = (self._particles(batch, self.num_particles, guide) for guide in guides)
+        parts = (self.particles(batch, self.num_particles, guide) for guide in guides)
         log_weights, x, given, _ = zip(*parts, strict=True)
         return Weighed(torch.cat(log_weights), torch.cat(x), Given.joined(given))
 
-    def _particles(self, batch: Batch, count: int, guide: Callable) -> Weighed:
+    def particles(self, batch: Batch, count: int, guide: Callable) -> Weighed:
+        """Draw and weigh particles of each row; within a running session.
+
+        Args:
+            batch: The rows.
+            count: How many of each.
+            guide: What proposes them.
+        """
         objective = ImportanceWeightedELBO(count, max_plate_nesting=self.max_plate_nesting)
         rows = self.target.rows(batch)
         run = objective.particles(self.model, guide, rows, undrawn=self.late)
@@ -301,7 +333,7 @@ class Sampler:
                 return
             rows = dead.any(0).nonzero().squeeze(-1)
             again_rows = batch.take(rows)
-            with self._noise(again_rows, numbers.start, 1 + tried):
+            with self.noise(again_rows, self.num_particles, numbers.start, 1 + tried):
                 fresh_weights, fresh_x, *_ = self._weighed(again_rows, numbers)
             again = dead[:, rows].repeat_interleave(self.num_particles, 0)
             log_weights[:, rows] = torch.where(again, fresh_weights, log_weights[:, rows])
@@ -313,6 +345,11 @@ class Sampler:
                 law.refuse(batch.index[dead.any(0)].cpu().numpy(), MOST_TRIES * self.num_particles)
 
 
+def rows_at(noise: RowNoise | contextlib.nullcontext[None], at: int) -> contextlib.AbstractContextManager[None]:
+    """Draw with the rows in another dimension for a while, where each has numbers of its own."""
+    return noise.rows_at(at) if isinstance(noise, RowNoise) else contextlib.nullcontext()
+
+
 def refuse_unusable(log_weights: Float[Tensor, "*any"], possible: Bool[Tensor, "draws rows"]) -> None:
     """Say why nothing can be resampled: from weights, or sums of them, and whether a draw has any."""
     if log_weights.isnan().any():
@@ -321,27 +358,3 @@ def refuse_unusable(log_weights: Float[Tensor, "*any"], possible: Bool[Tensor, "
         )
     if not possible.all():
         raise ValueError("every particle of a row has weight zero: the model gives its observed values no probability")
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep the memory of one run of particles for the next.
-
-    It gives back to the system what is free at the end of the heap and more than twice the largest block that was ever
-    freed, and then gets it anew, page by page.  One block of nearly 32 MB, the largest that counts, raises the mark;
-    where the C library is another, nothing happens.  Imputing 20,000 rows of 20 columns (K = 100, two draws, a thread)
-    takes 3.6 s of the processor with it and 4.2 s without, by a captured graph 4.7 s and 5.4 s; peak memory is the same
-    to 6%.
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8)
-
-
-def _chosen(log_weights: Float[Tensor, "draws particles rows"]) -> Int[Tensor, "draws rows"]:
-    """One particle for each draw of each row, with probability as its weight: the inverse of the distribution function.
-
-    ``Categorical`` draws an exponential number for every particle instead, at four times the cost of the rest.
-    """
-    reached = log_weights.softmax(1).cumsum(1)
-    total = reached[:, -1:]
-    # Below the total even after rounding, so that what is chosen has a weight.
-    at = torch.minimum(torch.rand_like(total) * total, total.nextafter(torch.zeros_like(total)))
-    return (reached <= at).sum(1)

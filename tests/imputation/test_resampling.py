@@ -8,12 +8,12 @@ from scipy import stats
 
 from checks import FALSE_ALARM
 from pyro_mnar.imputation.averages import Weighted
-from pyro_mnar.imputation.sampler import _chosen
+from pyro_mnar.imputation.resampling import of_own_sets
 
 
 def test_rows_and_draws_are_resampled_independently() -> None:
     """One number for all rows leaves each row's law as it is, and pooled variances wrong: rows then move together."""
-    chosen = _chosen(torch.zeros(2, 10, 2_000)).numpy()  # two draws, ten like particles
+    chosen = of_own_sets(torch.zeros(2, 10, 2_000)).numpy()  # two draws, ten like particles
     for one, other in ((chosen[0], chosen[1]), (chosen[0, :-1], chosen[0, 1:])):
         counts = np.histogram2d(one, other, bins=10, range=((-0.5, 9.5), (-0.5, 9.5)))[0]
         assert stats.chisquare(counts.ravel()).pvalue > FALSE_ALARM
@@ -21,7 +21,7 @@ def test_rows_and_draws_are_resampled_independently() -> None:
 
 def test_particles_are_chosen_as_often_as_they_weigh() -> None:
     weights = torch.tensor([0.1, 0.0, 0.6, 0.3])
-    chosen = _chosen(weights.log()[None, :, None].expand(1, 4, 20_000))
+    chosen = of_own_sets(weights.log()[None, :, None].expand(1, 4, 20_000))
     counts = torch.bincount(chosen.ravel(), minlength=4)
     assert counts[1] == 0
     assert stats.chisquare(counts[[0, 2, 3]], 20_000 * weights[[0, 2, 3]]).pvalue > FALSE_ALARM
