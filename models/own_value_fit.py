@@ -3,11 +3,8 @@
     x_n ~ N(α + β t_n, s² w_n),    P(R_n = 0 | x_n) = σ(-(c + d x_n))
 
 with t_n, s² w_n mean and variance of the cell given the rest of its row, so that α = 0, β = 1 where that is right.  A
-missing value is summed out: σ is a mixture of probits (:mod:`pyro_mnar.distributions.probit_mixtures`), and
-
-    ∂/∂V E σ(m + √V ε) = ½ ∂²/∂m² E σ(m + √V ε)
-
-gives the gradient.  Where t says nothing of the column, slope and law are told apart by the form of the law alone.
+missing value is summed out (:mod:`pyro_mnar.distributions.logistic_means`).  Where t says nothing of the column, slope
+and law are told apart by the form of the law alone.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from pyro_mnar.distributions.probit_mixtures import PROBITS, mixed
+from pyro_mnar.distributions.logistic_means import value_and_slopes
 
 FIRST_SLOPES = (1.0, 4.0)  # log-odds per standard deviation, of either sign
 SPREAD_OF_SLOPE = 10.0  # standard deviation of a normal prior on d: weak, it keeps the slope of a threshold finite
@@ -126,10 +123,9 @@ class _Law:
         )
 
         gap, of_gap = mean[~self.seen] - self.middle, variance[~self.seen]
-        missing = mixed(torch.as_tensor(-(level + d * gap)), torch.as_tensor(d**2 * of_gap), PROBITS["logit"])
-        slope = missing.slope().numpy()
-        by_variance = 0.5 * (missing.curvature().numpy() + slope**2)
-        total += missing.log_mean().numpy().sum()
+        missing = value_and_slopes(torch.as_tensor(-(level + d * gap)), torch.as_tensor(d**2 * of_gap))
+        log_missing, slope, by_variance = (part.numpy() for part in missing)
+        total += log_missing.sum()
         gradient += [
             -d * slope.sum(),
             -d * slope @ self.told[~self.seen],

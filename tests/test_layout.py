@@ -220,7 +220,7 @@ def test_public_names_load_no_plots_no_learners_and_no_private_torch() -> None:
 
 
 def test_steps_by_python_load_no_compiler() -> None:
-    assert not _under(_loaded()["by python"], ("torch._dynamo", "torch._inductor"))
+    assert not _under(_loaded()["by python"], ("torch._dynamo", "torch._inductor", "sympy"))
 
 
 def test_every_module_imports_without_the_extras() -> None:

@@ -11,6 +11,8 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_mnar.distributions.shapes import broadcast
+
 
 class Columns(TorchDistribution):
     """Columns of several kinds side by side: one distribution per kind, over the columns of that kind.
@@ -40,7 +42,7 @@ class Columns(TorchDistribution):
                     " partially_observed(..., columns=[...])"
                 )
         self.parts = tuple(parts)
-        leading = torch.broadcast_shapes(*(fn.batch_shape[:-1] for _, fn in parts))
+        leading = broadcast(*(fn.batch_shape[:-1] for _, fn in parts))
         super().__init__(torch.Size([*leading, len(positions)]), torch.Size(), validate_args=validate_args)
 
     @property
@@ -90,6 +92,6 @@ def joined(positions: Sequence[Sequence[int]], values: Sequence[Tensor]) -> Tens
     """
     if len(values) == 1:
         return values[0]
-    leading = torch.broadcast_shapes(*(value.shape[:-1] for value in values))
+    leading = broadcast(*(value.shape[:-1] for value in values))
     order = sorted(range(sum(map(len, positions))), key=[p for part in positions for p in part].__getitem__)
     return torch.cat([value.expand(*leading, value.shape[-1]) for value in values], dim=-1)[..., order]

@@ -17,6 +17,7 @@ from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 
 from pyro_mnar.distributions.row_parts import RowPart
+from pyro_mnar.distributions.shapes import broadcast
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
@@ -50,4 +51,4 @@ def _normal(fn: dist.Normal, value: Tensor) -> Tensor:
     scale = without_repeats(fn.scale)
     distance = (value - without_repeats(fn.loc)) * scale.reciprocal()
     log_prob = torch.addcmul(-(scale.log() + HALF_LOG_TWO_PI), distance, distance, value=-0.5)
-    return log_prob.expand(torch.broadcast_shapes(fn.batch_shape, value.shape))
+    return log_prob.expand(broadcast(fn.batch_shape, value.shape))

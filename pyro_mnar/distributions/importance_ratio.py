@@ -10,6 +10,8 @@ from pyro.distributions import TorchDistribution
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
+from pyro_mnar.distributions.shapes import broadcast
+
 
 class ImportanceRatio(TorchDistribution):
     """p(x|z) at observed entries, p(x|z) / q(x|z) at missing ones, where q is what the missing values are drawn from.
@@ -30,7 +32,7 @@ class ImportanceRatio(TorchDistribution):
         validate_args: bool | None = None,
     ) -> None:
         self.base_dist, self.proposal, self.mask_observed = fn, proposal, mask
-        super().__init__(torch.broadcast_shapes(fn.batch_shape, mask.shape), torch.Size(), validate_args=validate_args)
+        super().__init__(broadcast(fn.batch_shape, mask.shape), torch.Size(), validate_args=validate_args)
 
     @property
     def support(self) -> Any:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pyro_mnar.distributions.densities import without_repeats
 from pyro_mnar.distributions.probit_mixtures import PROBITS, mixed
+from pyro_mnar.distributions.shapes import broadcast
 
 FAR = 12.0  # standard deviations from which on a tail is computed by its series, to 2e-8; Φ(-12) is normal in float32
 CELLS_AT_ONCE, MOST_PIECES = 50_000, 4
@@ -57,7 +58,7 @@ class _WithSlopes(torch.autograd.Function):
 
     @staticmethod
     def forward(m: Tensor, s_squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore
-        return _value_and_slopes(m, s_squared)
+        return value_and_slopes(m, s_squared)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # pyright: ignore
@@ -73,13 +74,18 @@ class _WithSlopes(torch.autograd.Function):
         return gradient * by_m, (gradient * by_s).sum_to_size(s_squared.shape)
 
 
-def _value_and_slopes(m: Tensor, s_squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Log F, and its derivatives by m and s²."""
-    if s_squared.dim() and s_squared.numel() == s_squared.shape[-1] == m.shape[-1]:  # a line for each column
+def value_and_slopes(m: Tensor, s_squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log E σ(m + s·ε), and its derivatives by m and s², without gradients of their own.
+
+    Args:
+        m: As of :func:`logistic_mean`.
+        s_squared: The same.
+    """
+    if m.dim() > 1 and s_squared.dim() and s_squared.numel() == s_squared.shape[-1] == m.shape[-1]:  # one a column
         by_column = m.movedim(-1, 0).contiguous()
         found = _of_pieces(by_column.flatten(1), s_squared.reshape(-1, 1))
         return tuple(part.reshape(by_column.shape).movedim(0, -1).contiguous() for part in found)  # pyright: ignore
-    shape = torch.broadcast_shapes(m.shape, s_squared.shape)
+    shape = broadcast(m.shape, s_squared.shape)
     if s_squared.numel() == 1:
         found = _of_pieces(m.reshape(1, -1), s_squared.reshape(1, 1))
     else:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import biject_to, constraints
 
 from pyro_mnar.distributions.levels import Levels
+from pyro_mnar.distributions.shapes import broadcast
 
 MOST_COMBINATIONS = 4_096  # of missing levels that are enumerated in a row
 
@@ -35,7 +36,7 @@ class MissingEntries(TorchDistribution):
     def __init__(
         self, fn: TorchDistributionMixin, mask: Bool[Tensor, "..."], validate_args: bool | None = None
     ) -> None:
-        shape = torch.broadcast_shapes(fn.batch_shape, mask.shape)
+        shape = broadcast(fn.batch_shape, mask.shape)
         self.fn = fn if fn.batch_shape == shape else fn.expand(shape)
         self.mask_observed = mask
         super().__init__(shape, torch.Size(), validate_args=validate_args)

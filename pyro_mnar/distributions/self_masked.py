@@ -22,6 +22,7 @@ from pyro_mnar.distributions.densities import without_repeats
 from pyro_mnar.distributions.links import Link
 from pyro_mnar.distributions.logistic_means import LogisticMean, logistic_mean
 from pyro_mnar.distributions.probit_mixtures import PROBITS, Mixed, mixed
+from pyro_mnar.distributions.shapes import broadcast
 from pyro_mnar.distributions.truncation import tails
 
 Cells = Float[Tensor, "*batch rows columns"]
@@ -50,7 +51,7 @@ class SelfMasked(TorchDistribution):
         explained: Bool[Tensor, "rows columns"],
         validate_args: bool | None = None,
     ) -> None:
-        shape = torch.broadcast_shapes(fn.batch_shape, explained.shape)
+        shape = broadcast(fn.batch_shape, explained.shape)
         self.fn = fn if fn.batch_shape == shape else fn.expand(shape)
         self.predictor, self.link, self.explained = predictor, link, explained
         super().__init__(shape, torch.Size(), validate_args=validate_args)

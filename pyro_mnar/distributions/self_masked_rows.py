@@ -26,6 +26,7 @@ from pyro_mnar.distributions.missing_entries import placeholder
 from pyro_mnar.distributions.own_value import OwnValueMechanism
 from pyro_mnar.distributions.row_covariances import DenseCovariance, cholesky_or_nan, times
 from pyro_mnar.distributions.row_laws import MixtureRows, NormalRows, RowLaw
+from pyro_mnar.distributions.shapes import broadcast
 from pyro_mnar.distributions.truncation.tails import normal_quantile
 from pyro_mnar.distributions.whole_rows import MissingRow, WholeRow
 
@@ -159,7 +160,7 @@ class _Steps:
         self.order = torch.argsort(whole.mask.int(), dim=-1, descending=True, stable=True)
         order = self.order.unsqueeze(-2)
         num_classes, columns = loc.shape[-2:]
-        rows = torch.broadcast_shapes(loc.shape[:-2], covariance.shape[:-3], whole.mask.shape[:-1])
+        rows = broadcast(loc.shape[:-2], covariance.shape[:-3], whole.mask.shape[:-1])
         self.loc = torch.take_along_dim(loc.expand(*rows, num_classes, columns), order, -1)
         full = covariance.expand(*rows, num_classes, columns, columns)
         full = torch.take_along_dim(full, order.unsqueeze(-1), -2)
@@ -252,7 +253,7 @@ def _classes(law: RowLaw) -> tuple[Tensor, Tensor, Tensor] | None:
 
 def _reordered(values: Tensor, order: Tensor) -> Tensor:
     """Values of rows in an order of each row; both of shape ``(..., rows, columns)``."""
-    shape = torch.broadcast_shapes(values.shape, order.shape)
+    shape = broadcast(values.shape, order.shape)
     return values.expand(shape).gather(-1, order.expand(shape))
 
 

@@ -18,6 +18,7 @@ from torch.distributions import constraints
 
 from pyro_mnar.distributions.missing_entries import combinations, has_few_values, placeholder
 from pyro_mnar.distributions.row_laws import GivenSeen, RowLaw, row_law
+from pyro_mnar.distributions.shapes import broadcast
 from pyro_mnar.tables.batch import Batch, listed
 
 Row = Float[Tensor, "... columns"]
@@ -70,7 +71,7 @@ class WholeRow:
         self.fn, self.mask, self.site = fn, mask, site
         self.law: RowLaw = law
         self.given: GivenSeen = law.given(mask)
-        self.shape = torch.broadcast_shapes(fn.batch_shape, mask.shape[:-1])
+        self.shape = broadcast(fn.batch_shape, mask.shape[:-1])
 
     @classmethod
     def of(cls, site: str, fn: TorchDistributionMixin, batch: Batch, columns: tuple[int, ...]) -> WholeRow:
@@ -147,7 +148,7 @@ class ObservedRow(TorchDistribution):
         log_prob = self.whole.given.log_prob(value)
         if self.beside is not None:
             log_prob = log_prob - self.whole.law.given(self.whole.mask & self.beside).log_prob(value)
-        return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
+        return log_prob.expand(broadcast(log_prob.shape, self.batch_shape))
 
 
 class MissingRow(TorchDistribution):
@@ -164,7 +165,7 @@ class MissingRow(TorchDistribution):
 
     def __init__(self, whole: WholeRow, observed: Row, shape: torch.Size | None = None) -> None:
         self.whole, self.observed, self.fn, self.mask_observed = whole, observed, whole.fn, whole.mask
-        own = torch.broadcast_shapes(whole.shape, observed.shape[:-1])
+        own = broadcast(whole.shape, observed.shape[:-1])
         super().__init__(own if shape is None else shape, whole.fn.event_shape, validate_args=False)
 
     @property

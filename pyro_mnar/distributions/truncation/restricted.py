@@ -21,6 +21,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from pyro_mnar.distributions.levels import Levels
+from pyro_mnar.distributions.shapes import broadcast
 from pyro_mnar.distributions.truncation.families import takes_all_cells, truncate
 
 FEW_COLUMNS = 64  # most columns of which all cells are computed, if the family allows
@@ -49,7 +50,7 @@ class Restricted(TorchDistribution):
         upper: Float[Tensor, "rows columns"],
         validate_args: bool | None = None,
     ) -> None:
-        shape = torch.broadcast_shapes(fn.batch_shape, lower.shape)
+        shape = broadcast(fn.batch_shape, lower.shape)
         self.fn = fn if fn.batch_shape == shape else fn.expand(shape)
         self.lower, self.upper = lower, upper
         self.bounded = lower.isfinite() | upper.isfinite()
