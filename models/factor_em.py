@@ -5,7 +5,7 @@
 Factor analysis with covariates, of rows with gaps.  Gaps that nothing in their own value causes are left out of a row;
 those that it does cause have a factor σ in the posterior of f, which expectation propagation replaces by a normal one
 (Minka 2001), so that no round draws anything.  Its moments are those of a mixture of probits
-(:mod:`pyro_mnar.distributions.probit_mixtures`).
+(:mod:`pyro_mnar.distributions.logistic_means`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from pyro_mnar.distributions.probit_mixtures import PROBITS, mixed
+from pyro_mnar.distributions.logistic_means import of_cells
 
 DAMPING = 0.7  # share of the new approximation in each round
 LEAST_VARIANCE = 2.5e-3  # of a column's noise: 0.05 standard deviations
@@ -272,9 +272,10 @@ def _sites(
         mean = (mean - own * spread * cells.value[rows, column]) / without
         total = cavity + psi
         predictor = torch.as_tensor(-(of_own.intercept[column] + slope * mean))
-        missing = mixed(predictor, torch.as_tensor(slope**2 * total), PROBITS["logit"])
-        new_mean = mean - total * slope * missing.slope().numpy()
-        shrunk = np.clip(1 + total * slope**2 * missing.curvature().numpy(), 1e-4, 1 - 1e-9)
+        _, by_mean, by_variance = (part.numpy() for part in of_cells(predictor, torch.as_tensor(slope**2 * total)))
+        curvature = 2 * by_variance - by_mean**2  # of the logarithm; ∂/∂s² is half the second derivative by m
+        new_mean = mean - total * slope * by_mean
+        shrunk = np.clip(1 + total * slope**2 * curvature, 1e-4, 1 - 1e-9)
         precision[rows, column] = (1 / shrunk - 1) / total
         value[rows, column] = (new_mean / shrunk - mean) / total
     return value, precision

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from pyro_mnar.distributions.logistic_means import value_and_slopes
+from pyro_mnar.distributions.logistic_means import of_cells
 
 FIRST_SLOPES = (1.0, 4.0)  # log-odds per standard deviation, of either sign
 SPREAD_OF_SLOPE = 10.0  # standard deviation of a normal prior on d: weak, it keeps the slope of a threshold finite
@@ -123,7 +123,7 @@ class _Law:
         )
 
         gap, of_gap = mean[~self.seen] - self.middle, variance[~self.seen]
-        missing = value_and_slopes(torch.as_tensor(-(level + d * gap)), torch.as_tensor(d**2 * of_gap))
+        missing = of_cells(torch.as_tensor(-(level + d * gap)), torch.as_tensor(d**2 * of_gap))
         log_missing, slope, by_variance = (part.numpy() for part in missing)
         total += log_missing.sum()
         gradient += [

@@ -87,7 +87,7 @@ def test_completions(script: Callable[[str], Any], capsys: pytest.CaptureFixture
     assert min(script("completion").imputed(rows=50, draws=2, particles=5)) > 0
     peers = script("peers")
     table = peers.completed_tables(num_rows=60, rounds=1, draws=2, epochs=1).table
-    assert [*table["target"]] == ["", "≤ 0.5", "≤ 3", ""]
+    assert [*table["target"]] == ["", "≤ 0.5", "≤ 3"]
     table = peers.epoch_of_peer(num_rows=100, particles=2, rounds=1, mode="graph").table
     if peers.have_notmiwae():
         assert peers.PEER in [*table["fit, graph over"]]

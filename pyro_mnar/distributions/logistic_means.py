@@ -58,7 +58,7 @@ class _WithSlopes(torch.autograd.Function):
 
     @staticmethod
     def forward(m: Tensor, s_squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore
-        return value_and_slopes(m, s_squared)
+        return _value_and_slopes(m, s_squared)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # pyright: ignore
@@ -74,14 +74,31 @@ class _WithSlopes(torch.autograd.Function):
         return gradient * by_m, (gradient * by_s).sum_to_size(s_squared.shape)
 
 
-def value_and_slopes(m: Tensor, s_squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Log E σ(m + s·ε), and its derivatives by m and s², without gradients of their own.
+def of_cells(m: Float[Tensor, " cells"], s_squared: Float[Tensor, " cells"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Log E σ(m + s·ε) of cells each of which has a variance of its own, and its derivatives by m and s².
 
     Args:
-        m: As of :func:`logistic_mean`.
-        s_squared: The same.
+        m: Predictor at the mean.
+        s_squared: Its variance.
     """
-    if m.dim() > 1 and s_squared.dim() and s_squared.numel() == s_squared.shape[-1] == m.shape[-1]:  # one a column
+    half = s_squared / 2
+    at, is_flipped = torch.maximum(m, -m - s_squared), m < -half
+    weights, variances = (torch.tensor(values, dtype=m.dtype, device=m.device) for values in PROBITS["logit"][:2])
+    scaled = (variances + s_squared.unsqueeze(-1)).rsqrt()
+    bounds = at.unsqueeze(-1) * scaled
+    if (bounds[:, -1] < -FAR).any():
+        return tuple(part.squeeze(-1) for part in _of_lines(m.unsqueeze(-1), s_squared.unsqueeze(-1)))  # pyright: ignore
+    value = torch.special.erfc(bounds * -math.sqrt(0.5)) @ (weights / 2)
+    density = torch.exp(-0.5 * bounds.square()) * scaled
+    by_m = density @ weights * ROOT / value
+    by_s = (density * scaled.square()) @ weights * at * (-0.5 * ROOT) / value
+    by_m, by_s = torch.where(is_flipped, 1 - by_m, by_m), by_s + torch.where(is_flipped, 0.5 - by_m, 0.0)
+    return value.log() + (m + half).clamp_max(0.0), by_m, by_s
+
+
+def _value_and_slopes(m: Tensor, s_squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log F, and its derivatives by m and s²."""
+    if s_squared.dim() and s_squared.numel() == s_squared.shape[-1] == m.shape[-1]:  # a line for each column
         by_column = m.movedim(-1, 0).contiguous()
         found = _of_pieces(by_column.flatten(1), s_squared.reshape(-1, 1))
         return tuple(part.reshape(by_column.shape).movedim(0, -1).contiguous() for part in found)  # pyright: ignore

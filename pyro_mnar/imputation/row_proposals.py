@@ -133,7 +133,11 @@ def site_to_sharpen(model: Callable, guide: Callable, batch: Batch) -> str | Non
                 return None
             objective, at = ImportanceWeightedELBO(1, max_plate_nesting=1), {name: fn.base_dist.loc.unsqueeze(0)}
             first, second = (objective.log_joint(at, model, batch) for _ in range(2))
-            return None if differ(first, second) or not first.isfinite().all() else name
+            return (
+                None
+                if differ(first, second) or not (first + fn.base_dist.scale.log().sum(-1)).isfinite().all()
+                else name
+            )
     return None
 
 
@@ -199,7 +203,7 @@ def _factor(
         curves, directions = torch.linalg.eigh(precision[bad].nan_to_num(0.0, 0.0, 0.0))
         least = (WIDEST * scale[bad].amax(-1, keepdim=True)).square().reciprocal()
         curves = curves.abs().maximum(least)
-        factor[bad] = torch.linalg.cholesky(directions @ torch.diag_embed(curves) @ directions.mT)
+        factor[bad] = torch.linalg.cholesky_ex(directions @ torch.diag_embed(curves) @ directions.mT).L
     return factor
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_mnar.distributions import logistic_means
-from pyro_mnar.distributions.logistic_means import logistic_mean
+from pyro_mnar.distributions.logistic_means import logistic_mean, of_cells
 from pyro_mnar.distributions.probit_mixtures import PROBITS, mixed
 
 SIZES = torch.cat([torch.zeros(1), torch.logspace(-3, 4, 30)]).double()  # s, slope times standard deviation
@@ -70,3 +70,16 @@ def test_many_cells_are_computed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> N
     whole = logistic_mean(m, s_squared)
     monkeypatch.setattr(logistic_means, "CELLS_AT_ONCE", 20)
     torch.testing.assert_close(logistic_mean(m, s_squared), whole)
+
+
+@pytest.mark.parametrize("far", [True, False])
+def test_cells_with_a_variance_each(far: bool) -> None:
+    m, s_squared = (value.flatten() for value in torch.broadcast_tensors(places(), SIZES**2))
+    is_far = -(m.maximum(-m - s_squared)) > 12 * s_squared.add(PROBITS["logit"].variances[-1]).sqrt()
+    assert is_far.any()  # beside these the others are computed another way
+    given = [value if far else value[~is_far] for value in (m, s_squared)]
+    at = [value.clone().requires_grad_() for value in given]
+    value = by_mixture(*at)
+    expected = [value.detach(), *torch.autograd.grad(value.sum(), at)]
+    for one, other in zip(of_cells(*given), expected, strict=True):
+        assert ((one - other).abs() / (1 + other.abs())).max() < 5e-9
