@@ -10,6 +10,7 @@ proposed.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -27,6 +28,8 @@ from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.sites import is_shared, stochastic_sites
 from pyro_mnar.infer.trial_runs import differ
 from pyro_mnar.tables.batch import Batch
+
+log = logging.getLogger(__name__)
 
 ROUNDS = 4  # of Newton's method, each with a matrix of second derivatives of its own
 FRACTIONS = (1.0, 0.5, 0.2, 0.05)  # of a step of Newton's that are tried
@@ -124,21 +127,24 @@ def site_to_sharpen(model: Callable, guide: Callable, batch: Batch) -> str | Non
     """
     with torch.random.fork_rng(), torch.no_grad():
         sites = stochastic_sites(poutine.trace(guide).get_trace(batch))
-        for name, site in sites.items():
-            fn = site["fn"]
-            is_normal = type(fn) is dist.Independent and type(fn.base_dist) is dist.Normal
-            if len(sites) > 1 or is_shared(site) or not is_normal or fn.batch_shape != (len(batch),):
-                return None
-            if fn.event_shape.numel() == 0 or len(fn.event_shape) != 1:
-                return None
-            objective, at = ImportanceWeightedELBO(1, max_plate_nesting=1), {name: fn.base_dist.loc.unsqueeze(0)}
-            first, second = (objective.log_joint(at, model, batch) for _ in range(2))
-            return (
-                None
-                if differ(first, second) or not (first + fn.base_dist.scale.log().sum(-1)).isfinite().all()
-                else name
-            )
-    return None
+        if len(sites) != 1:
+            return None
+        ((name, site),) = sites.items()
+        fn = site["fn"]
+        is_normal = type(fn) is dist.Independent and type(fn.base_dist) is dist.Normal
+        if not is_normal or is_shared(site) or site["infer"].get("is_auxiliary") or len(fn.event_shape) != 1:
+            return None
+        if fn.batch_shape != (len(batch),) or not fn.event_shape[0]:
+            return None
+        at = fn.base_dist.loc.unsqueeze(0)
+        try:
+            runs = [_gradient(model, name, batch, at) for _ in range(2)]
+        except RuntimeError as error:  # one that numbers go through, or nothing flows back from
+            log.info("imputation: rows have no proposals of their own (%s)", error)
+            return None
+        (first, slopes), (second, _) = runs
+        is_fine = bool((first + slopes.sum(-1) + fn.base_dist.scale.log().sum(-1)).isfinite().all())
+        return name if is_fine and not differ(first, second) else None
 
 
 def row_normals(model: Callable, guide: Callable, site: str, batch: Batch) -> RowNormals:

@@ -194,8 +194,14 @@ def test_only_pairs_that_allow_it_have_particles_in_common() -> None:
         with rows(batch):
             pyro.sample("z", dist.StudentT(3.0, torch.zeros(len(batch), 2)).to_event(1))
 
+    def in_place(batch: Batch) -> None:
+        with rows(batch):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(batch), 2), 1.0).to_event(1)).mul_(1.0)
+            partially_observed("x", dist.Normal(torch.cat([z, z[..., :1]], -1), 1.0), batch)
+
     model, guide = gina_pair(table, SelfMasking)
-    for pair, is_free in (((model, guide), True), ((drawn, guide), False), ((model, heavy), False)):
+    pairs = {(model, guide): True, (drawn, guide): False, (model, heavy): False, (in_place, guide): False}
+    for pair, is_free in pairs.items():
         assert (CommonParticles.of(sampler_of(Fit(*pair, schema)), batch) is not None) == is_free
 
 
