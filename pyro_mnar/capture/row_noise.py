@@ -7,7 +7,7 @@ and those of Gamma, Poisson, binomial and Dirichlet laws and of levels, are told
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -98,3 +98,8 @@ class RowNoise(Noise):
         share = self._take("uniform", shape, probs, {}).reshape(-1, 1)
         reached = (probs / probs.sum(-1, keepdim=True)).cumsum(-1)
         return (reached[:, :-1] <= share).sum(-1, keepdim=True)
+
+
+def rows_at(noise: RowNoise | nullcontext[None], at: int) -> AbstractContextManager[None]:
+    """Draw with the rows in another dimension for a while, where each has numbers of its own."""
+    return noise.rows_at(at) if isinstance(noise, RowNoise) else nullcontext()

@@ -20,10 +20,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_mnar.capture.row_noise import rows_at
 from pyro_mnar.imputation.averages import Weighted
 from pyro_mnar.imputation.resampling import of_strata
 from pyro_mnar.imputation.row_proposals import RowNormals, Sharpened, row_normals, site_to_sharpen
-from pyro_mnar.imputation.sampler import Chunk, Sampler, refuse_unusable, rows_at
+from pyro_mnar.imputation.sampler import Chunk, Sampler, refuse_unusable
 from pyro_mnar.tables.batch import Batch
 
 DRAWS_OF_A_SET = 20

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.infer.session import random_numbers_kept
 from pyro_mnar.infer.sites import is_shared, stochastic_sites
 from pyro_mnar.infer.trial_runs import differ
 from pyro_mnar.tables.batch import Batch
@@ -125,7 +126,7 @@ def site_to_sharpen(model: Callable, guide: Callable, batch: Batch) -> str | Non
         guide: Its guide.
         batch: Some rows.
     """
-    with torch.random.fork_rng(), torch.no_grad():
+    with random_numbers_kept(), torch.no_grad():
         sites = stochastic_sites(poutine.trace(guide).get_trace(batch))
         if len(sites) != 1:
             return None

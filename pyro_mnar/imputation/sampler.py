@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_mnar.capture.row_noise import RowNoise
+from pyro_mnar.capture.row_noise import RowNoise, rows_at
 from pyro_mnar.distributions.self_masked import SelfMaskedNormal
 from pyro_mnar.imputation.applicability import Applicability
 from pyro_mnar.imputation.averages import Averages, Given, Weighted
@@ -343,11 +343,6 @@ class Sampler:
             law = self.conditions if self.conditions is not None else self.applicability
             if law is not None:
                 law.refuse(batch.index[dead.any(0)].cpu().numpy(), MOST_TRIES * self.num_particles)
-
-
-def rows_at(noise: RowNoise | contextlib.nullcontext[None], at: int) -> contextlib.AbstractContextManager[None]:
-    """Draw with the rows in another dimension for a while, where each has numbers of its own."""
-    return noise.rows_at(at) if isinstance(noise, RowNoise) else contextlib.nullcontext()
 
 
 def refuse_unusable(log_weights: Float[Tensor, "*any"], possible: Bool[Tensor, "draws rows"]) -> None:
