@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from pyro_mnar.distributions.logistic_means import of_cells
 
 FIRST_SLOPES = (1.0, 4.0)  # log-odds per standard deviation, of either sign
+LOOKS, STEPS = 10, 1_000  # of a search: to choose between starts, and to the end
+PRECISION = 1e-5  # of the gradient a row, which moves a slope by a thousandth of its standard error
 SPREAD_OF_SLOPE = 10.0  # standard deviation of a normal prior on d: weak, it keeps the slope of a threshold finite
 SPREAD_OF_LAW = 2.0  # of those on α, β and log s about what the seen values say, so that thin data stay near
 LEAST_SLOPE, STEEPEST = 0.1, 60.0  # of a known sign; of all
@@ -63,13 +65,14 @@ def fit_own_value(
     """
     law = _Law(x, seen, told, variance)
     if slope is not None:
-        return law.maximum(slope, is_free=False)
-    starts = [s * size for s in (-1, 1) if s * sign >= 0 for size in FIRST_SLOPES] if first is None else [first]
-    best = max((law.maximum(start, is_free=True) for start in starts), key=lambda found: found.log_likelihood)
+        return law.maximum(slope)
+    sides = [[s * size for size in FIRST_SLOPES] for s in (-1, 1) if s * sign >= 0] if first is None else [[first]]
+    begun = [max((law.looked_at(start) for start in side), key=law.log_likelihood) for side in sides]
+    best = max((law.maximum_from(theta) for theta in begun), key=lambda found: found.log_likelihood)
     low, high = (-STEEPEST if sign <= 0 else LEAST_SLOPE), (STEEPEST if sign >= 0 else -LEAST_SLOPE)
     if low <= best.slope <= high:
         return best
-    return law.maximum(float(np.clip(best.slope, low, high)), is_free=False)
+    return law.maximum(float(np.clip(best.slope, low, high)))
 
 
 class _Law:
@@ -87,19 +90,39 @@ class _Law:
         rest = (self.x - self.regression @ design) / np.sqrt(self.ratio[seen])
         self.log_spread = float(np.log(max(rest.std(), 0.05)))
 
-    def maximum(self, slope: float, *, is_free: bool) -> OwnValueFit:
-        """From so steep a slope, or of it."""
-        from scipy.optimize import minimize  # BFGS, as it alone waits for no thread of BLAS with five numbers
+    def maximum(self, slope: float) -> OwnValueFit:
+        """With so steep a slope, which is held."""
+        return self._found(self._searched(self._start(slope), 4, STEPS))
 
-        start, free = np.array([*self.regression, self.log_spread, self._level(slope), slope]), 4 + is_free
+    def maximum_from(self, theta: NDArray[np.float64]) -> OwnValueFit:
+        """From all parameters."""
+        return self._found(self._searched(theta, 5, STEPS))
+
+    def looked_at(self, slope: float) -> NDArray[np.float64]:
+        """Parameters a few steps from a slope on, enough to choose between the starts of a side."""
+        return self._searched(self._start(slope), 5, LOOKS)
+
+    def log_likelihood(self, theta: NDArray[np.float64]) -> float:
+        """Of values and gaps, less the priors."""
+        return -self.loss(theta)[0]
+
+    def _start(self, slope: float) -> NDArray[np.float64]:
+        return np.array([*self.regression, self.log_spread, self._level(slope), slope])
+
+    def _searched(self, start: NDArray[np.float64], free: int, steps: int) -> NDArray[np.float64]:
+        """The first parameters searched, the others held."""
+        from scipy.optimize import minimize  # BFGS, as it alone waits for no thread of BLAS with five numbers
 
         def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             value, gradient = self.loss(np.append(theta, start[free:]))
             return value / len(self.seen), gradient[:free] / len(self.seen)
 
-        found = minimize(loss, start[:free], jac=True, method="BFGS", options={"gtol": 1e-6})
-        *_, level, d = np.append(found.x, start[free:])
-        return OwnValueFit(float(level - d * self.middle), float(d), -float(found.fun) * len(self.seen))
+        options = {"gtol": PRECISION, "maxiter": steps}
+        return np.append(minimize(loss, start[:free], jac=True, method="BFGS", options=options).x, start[free:])
+
+    def _found(self, theta: NDArray[np.float64]) -> OwnValueFit:
+        *_, level, d = theta
+        return OwnValueFit(float(level - d * self.middle), float(d), self.log_likelihood(theta))
 
     def _level(self, slope: float) -> float:
         """Log-odds at the middle that give about as many gaps as there are."""
