@@ -75,7 +75,7 @@ next(imputations.frames()).head()
 # Averages over the whole survey, in the user's own units. The respondents' averages are far too low.
 #
 # `sd` is how far the twenty tables differ, and **no standard error**: all of them come from one fit, whose parameters
-# they take for known, so that the truth lies four to five `sd` away. `fit(..., bootstrap=20)` and
+# they take for known, so that the truth lies six or seven `sd` away. `fit(..., bootstrap=20)` and
 # `imputations.pool("income ~ age")` give intervals that hold the uncertainty of the fit
 # ([Pooling](../docs/pooling.md), and [the whole way](messy_csv.ipynb)).
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from checks import FALSE_ALARM
 from pyro_mnar.imputation.averages import Weighted
-from pyro_mnar.imputation.resampling import of_own_sets
+from pyro_mnar.imputation.resampling import of_own_sets, of_strata
 
 
 def test_rows_and_draws_are_resampled_independently() -> None:
@@ -16,6 +16,13 @@ def test_rows_and_draws_are_resampled_independently() -> None:
     chosen = of_own_sets(torch.zeros(2, 10, 2_000)).numpy()  # two draws, ten like particles
     for one, other in ((chosen[0], chosen[1]), (chosen[0, :-1], chosen[0, 1:])):
         counts = np.histogram2d(one, other, bins=10, range=((-0.5, 9.5), (-0.5, 9.5)))[0]
+        assert stats.chisquare(counts.ravel()).pvalue > FALSE_ALARM
+
+
+def test_rows_that_choose_by_strata_do_not_move_together() -> None:
+    chosen = of_strata(torch.zeros(10, 4_000), 4).numpy()
+    for draw in chosen:
+        counts = np.histogram2d(draw[:-1], draw[1:], bins=10, range=((-0.5, 9.5), (-0.5, 9.5)))[0]
         assert stats.chisquare(counts.ravel()).pvalue > FALSE_ALARM
 
 
