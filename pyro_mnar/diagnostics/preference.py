@@ -13,6 +13,7 @@ one slope for each cause, which is too little.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -84,7 +85,7 @@ def _price(fit: Fit, graph: MissingnessGraph, table: Table) -> float:
     modules = fit.model.modules() if isinstance(fit.model, nn.Module) else ()
     given = {d for one in modules if isinstance(one, SelfMasking) for d in one.is_known.nonzero().flatten().tolist()}
     declared = {(edge.parent, edge.child) for edge in graph.edges if edge.slope is not None and not is_judged}
-    widths = {graph.nodes.latent: getattr(fit.model, "latent_dim", 1)}
+    widths: dict[Any, int] = {graph.nodes.latent: getattr(fit.model, "latent_dim", 1)}
     total = 0.0
     for name in unseen_causes(graph):
         at = table.schema.names.index(name)

@@ -65,7 +65,7 @@ class NearModes(TorchDistribution):
     """
 
     arg_constraints: dict[str, Any] = {}
-    support = constraints.real_vector
+    support: Any = constraints.real_vector
     has_rsample = False
 
     def __init__(
