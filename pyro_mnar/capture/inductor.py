@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import shutil
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_mnar.capture.internals import CannotCapture, internal, sources_forgotten
+from pyro_mnar.capture.internals import CannotCapture, internal, modules_forgotten, sources_forgotten
 from pyro_mnar.capture.tracing import in_one_line, operations
 
 RECURSION = 2000  # inductor's own choice
@@ -38,10 +39,11 @@ def compiled(function: OfTensors, inputs: Sequence[Tensor], **options: Any) -> C
     if inputs[-1].device.type == "cpu" and (reason := no_compiler()) is not None:
         raise CannotCapture(reason)
     try:
-        with warnings.catch_warnings(), _deep_recursion(), sources_forgotten():
+        with warnings.catch_warnings(), _deep_recursion(), sources_forgotten(), modules_forgotten():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, about its own parts
             warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)  # advice that costs digits
-            return _compiled(function, inputs, options)
+            # In a context of its own: every change of a setting leaves a variable in the caller's, for ever.
+            return contextvars.copy_context().run(_compiled, function, inputs, options)
     except CannotCapture:
         raise
     except Exception as error:  # inductor's inside has many ways to fail, none of which need stop what Python can do

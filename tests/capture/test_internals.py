@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import gc
 import importlib
 import linecache
 import logging
@@ -19,6 +21,7 @@ from torch.fx import graph_module
 import pyro_mnar
 from checks import table_with_gaps
 from pyro_mnar import fit, impute
+from pyro_mnar.capture.inductor import compiled
 from pyro_mnar.capture.internals import CannotCapture, internal, loops_unsaid
 from pyro_mnar.capture.tracing import traced
 from pyro_mnar.guides import ZeroImpute
@@ -56,6 +59,20 @@ def test_no_text_of_graphs_is_kept_after_a_capture() -> None:
     assert captured.graph.code
     assert set(graph_module._loader.eval_cache) <= before[0]
     assert not {name for name in set(linecache.cache) - before[1] if "eval_with_key" in name}
+
+
+@pytest.mark.slow
+def test_nothing_is_kept_of_compiling_but_the_code() -> None:
+    """Inductor would keep the module, and a variable of the context for each of a hundred changes of settings."""
+    inputs = [torch.arange(3.0)]
+    compiled(lambda x: (x.exp(),), inputs)  # torch takes once what it takes once
+    from torch._inductor.codecache import PyCodeCache
+
+    before = len(PyCodeCache.modules), list(contextvars.copy_context())
+    code = compiled(lambda x: (2.0 * x.sin(),), inputs)
+    assert (len(PyCodeCache.modules), list(contextvars.copy_context())) == before
+    gc.collect()
+    torch.testing.assert_close(code(list(inputs))[0], 2.0 * inputs[0].sin())
 
 
 def test_operators_without_a_rule_for_batches_are_not_told_of_but_by_torch_itself(
