@@ -44,7 +44,7 @@ class PointNet(PyroModule):
         seed: Of the initial parameters; None draws them from torch's global generator.
 
     Raises:
-        ValueError: If a width is below one.
+        ValueError: If a width is below one, or more than memory holds.
     """
 
     starts: Int[Tensor, " nominal"]  # of each column without an order, its first level's vector
@@ -63,8 +63,11 @@ class PointNet(PyroModule):
         super().__init__()
         for name, width in (("latent_dim", latent_dim), ("embedding_dim", embedding_dim), ("features", features)):
             whole_number(name, width)
-        check_room("latent_dim", latent_dim, 8 * features, "parameters of the encoder")
         self.schema = schema = schema_of(table)
+        check_room("embedding_dim", embedding_dim, 4 * schema.num_columns, "embeddings of columns")
+        check_room("features", features, 4 * embedding_dim, "parameters of the encoder")
+        check_room("the square of features", features**2, 4, "parameters of the encoder")
+        check_room("latent_dim", latent_dim, 8 * features, "parameters of the encoder")
         self.by_entry = schema.num_columns > FEW_COLUMNS if by_entry is None else by_entry
         with seeded(seed):
             self.indicators = Indicators(schema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pyro
@@ -60,6 +61,8 @@ class ZeroImpute(PyroModule):
         if not isinstance(hidden, Sequence) or isinstance(hidden, str):
             raise TypeError(f"hidden: expected a list of widths, such as (128, 128), got {shown(hidden)}")
         check_widths(hidden)
+        for before, after in pairwise([inputs, *hidden]):
+            check_room("hidden", after, 4 * before, "parameters of the encoder")
         check_room("latent_dim", latent_dim, 8 * (hidden[-1] if hidden else inputs), "parameters of the encoder")
         with seeded(seed):
             self.encoder = MLP([inputs, *hidden, 2 * latent_dim], activation)

@@ -143,6 +143,10 @@ CASES: list[Case] = [
     refused("GINA(seed='a')", lambda: GINA(TABLE, seed="a"), "seed", "'a'"),
     refused("ZeroImpute(hidden=0)", lambda: ZeroImpute(TABLE, 1, hidden=0), "hidden", "0"),
     refused("ZeroImpute(hidden=[0])", lambda: ZeroImpute(TABLE, 1, hidden=[0]), "hidden", "0"),
+    refused("ZeroImpute(hidden=[2**63])", lambda: ZeroImpute(TABLE, 1, hidden=[2**63]), "hidden", "GiB", "at most"),
+    refused("ZeroImpute(hidden=[10**6, 10**6])", lambda: ZeroImpute(TABLE, 1, hidden=[10**6, 10**6]), "hidden", "GiB", "at most"),
+    *(refused(f"PointNet({name}={told})", lambda name=name, value=value: PointNet(TABLE, 1, **{name: value}), name, "GiB", "at most")
+      for name, value, told in (("embedding_dim", 2**63, "2**63"), ("features", 10**400, "10**400"), ("features", 10**6, "10**6"))),
     refused("ZeroImpute(hidden=['a'])", lambda: ZeroImpute(TABLE, 1, hidden=["a"]), "hidden", "'a'"),
     refused("SelfMasking(sign=2)", lambda: mechanisms.SelfMasking(2, sign=2), "sign", "2"),
     *(refused(f"ANOVA(noise={shown})", lambda value=value: ANOVA(TABLE, noise=value), "noise: expected")
