@@ -131,7 +131,8 @@ def read_long(
         auxiliary = _by_row(of_rows, row_labels)
     elif of_lines and all(is_one_of(name, frame.columns) for name in of_lines):
         auxiliary = _one_a_row(frame[of_lines], row_codes, row_labels)
-    values = pd.Series(frame[names.value].array, index=row_labels[row_codes], name=names.value)
+    given = frame[names.value]
+    values = pd.Series(given.array, index=row_labels[row_codes], name=names.value, dtype=given.dtype)
     raw = RawEntries(row_codes, column_codes, values, len(row_labels), column_labels.tolist())
     return _assembled(raw, row_labels, auxiliary, names, reading)
 

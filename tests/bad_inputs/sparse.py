@@ -70,7 +70,7 @@ CASES: list[Case] = [
     refused("values of infinity", lambda: long(LONG.assign(value=[1.0, np.inf, 2.0, 3.0])), "inf"),
     refused("values of words among numbers", lambda: long(LONG.assign(value=[1.0, "x", 2.0, 3.0])), "'x'"),
     refused("values that are lists", lambda: long(LONG.assign(value=[[1], [2], [3], [4]])), "value"),
-    refused("values of 10**400", lambda: long(LONG.assign(value=[10**400, 1, 2, 3])), "value"),
+    refused("values of 10**400", lambda: long(LONG.assign(value=pd.Series([10**400, 1, 2, 3], dtype=object))), "value"),
     refused("a line of an undeclared column", lambda: long(columns=["a"]), "'b'"),
     refused("a line of an undeclared row", lambda: long(rows=[1, 2]), "3"),
     refused("a list for the label of a line", lambda: long(LONG.assign(column=[["a"]] * 4), columns=["a"]), "column", "['a']", "line 0"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels
 import statsmodels.api as sm
 import statsmodels.formula.api as smf
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -107,7 +108,8 @@ def test_predictions_contrasts_and_marginal_effects_go_the_same_way(frames):
     predicted = pool_frames(frames, lambda frame: smf.ols(FORMULA, frame).fit().get_prediction(new))
     contrast = pool_frames(frames, lambda frame: smf.ols(FORMULA, frame).fit().t_test("x = 0"))
     coefficients = pool_frames(frames, FORMULA)
-    assert predicted.names == ("low", "high")
+    keeps_labels = statsmodels.__version__ >= "0.15"
+    assert predicted.names == (("low", "high") if keeps_labels else (0, 1))
     np.testing.assert_allclose(predicted.estimates @ [-1, 1], coefficients.estimates[1])
     np.testing.assert_allclose(predicted.standard_errors[0], coefficients.standard_errors[0])
     np.testing.assert_allclose(contrast.to_frame().to_numpy(), coefficients.to_frame().loc[["x"]].to_numpy())

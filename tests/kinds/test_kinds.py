@@ -518,6 +518,8 @@ class TestSummedOut:
 
 @pytest.mark.parametrize("dtype", ["object", "str", "string", "string[python]", "string[pyarrow]", "arrow", "category"])
 def test_words_are_words_in_every_dtype(dtype: str) -> None:
+    if dtype == "str" and pd.__version__ < "3":
+        pytest.skip("objects, in which a gap becomes the word None")
     of_arrow = pytest.importorskip("pyarrow").string() if "arrow" in dtype else None
     words = pd.Series(["x", "y", None, "z"] * 5).astype(pd.ArrowDtype(of_arrow) if dtype == "arrow" else dtype)
     table = Table.from_frame(pd.DataFrame({"a": words, "b": np.arange(20.0)}), auxiliary=[])
