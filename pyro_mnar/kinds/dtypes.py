@@ -46,7 +46,7 @@ def restored(numbers: Float[NDArray, " cells"], values: pd.Series) -> Any:
         dates = dates_of(numbers, kept.dtype)
         kinds = {type(value) for value in values[values.notna()].tolist()}
         if dt.datetime in kinds:
-            return _objects(date.to_pydatetime() for date in dates.tolist())
+            return _objects([date.to_pydatetime() for date in dates.tolist()])
         is_date = kinds <= {dt.date}
         return _in_dtype(dates.dt.date.tolist() if is_date else dates.tolist(), values.dtype)
     first = next((value for value in values.tolist() if not pd.isna(value)), None)
@@ -56,7 +56,7 @@ def restored(numbers: Float[NDArray, " cells"], values: pd.Series) -> Any:
         return _objects([Fraction(number).limit_denominator(GREATEST_DENOMINATOR) for number in numbers.tolist()])
     if any(isinstance(value, Decimal) for value in values.tolist()):
         return _in_dtype([_decimal(number, values) for number in numbers.tolist()], values.dtype)
-    return _in_dtype(list(numbers.astype(np.float16)), values.dtype)
+    return _in_dtype(numbers.astype(np.float16).tolist(), values.dtype)
 
 
 def holds_exact_numbers(values: pd.Series) -> bool:
