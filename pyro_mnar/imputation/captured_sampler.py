@@ -72,10 +72,11 @@ class CapturedSampler:
             raise CannotCapture(f"random numbers are known of {list(MANTISSA)}, not of {example.dtype}")
         self.sampler, self.num_draws = sampler, num_draws
         modules = [m for m in (sampler.fit.model, sampler.fit.guide) if isinstance(m, nn.Module)]
-        with sampler.session.rewinding():
+        with sampler.session.running():  # what rows share takes its numbers; rewound, rows would take the same ones
             sampler.settle(example)
-            if sampler.shared:
-                raise CannotCapture("each draw has a draw of the latents that all rows share, which Python replays")
+        if sampler.shared:
+            raise CannotCapture("each draw has a draw of the latents that all rows share, which Python replays")
+        with sampler.session.rewinding():
             self.captured = traced(self._eager, example, buffers=[b for m in modules for b in m.buffers()])
         if self.captured.others:
             raise CannotCapture(f"random numbers of {self.captured.others[0]!r} cannot be drawn beforehand")

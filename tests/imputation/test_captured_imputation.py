@@ -17,7 +17,8 @@ from pyro.nn import PyroModule
 from scipy import stats
 
 from checks import bounded_table, gina_pair, sampler_of, table_with_gaps
-from pyro_mnar import Batch, Fit, Table, impute, mechanisms, partially_observed, rows
+from pyro_mnar import Batch, Fit, Table, fit, impute, mechanisms, partially_observed, rows
+from pyro_mnar.capture.internals import CannotCapture
 from pyro_mnar.capture.random_bits import normal_of, random_bits, uniform_of
 from pyro_mnar.imputation.averages import Weighted
 from pyro_mnar.imputation.captured_sampler import CapturedSampler, Resampled
@@ -25,6 +26,7 @@ from pyro_mnar.imputation.chunks import ELEMENTS_TO_CAPTURE, ELEMENTS_TO_COMPILE
 from pyro_mnar.imputation.sampler import Limits
 from pyro_mnar.imputation.table_gaps import impute_gaps
 from pyro_mnar.imputation.target import Target
+from pyro_mnar.infer.session import Session
 from pyro_mnar.kinds import Bounded
 
 CPU = torch.device("cpu")
@@ -270,6 +272,25 @@ def falls_back(caplog, reason: str, fit: Fit, table: Table, **options):
 def test_a_model_with_branches_is_run_by_python(caplog):
     fit, table = of_plain_columns()
     falls_back(caplog, r"reads values of a tensor \(test_captured_imputation.py, line \d+\)", branching(fit), table)
+
+
+def test_what_rows_share_keeps_its_random_numbers_where_python_goes_on():
+    def model(batch):
+        theta = pyro.sample("theta", dist.Normal(batch.x.new_zeros(()), 1.0))
+        with rows(batch):
+            partially_observed("x", dist.Normal(theta + batch.x.new_zeros(3), 1.0), batch)
+
+    def guide(batch):
+        pyro.sample("theta", dist.Normal(pyro.param("at", lambda: batch.x.new_zeros(())), 0.1))
+
+    table = table_with_gaps()
+    sampler = sampler_of(fit(model, guide, table, epochs=1, progress=False))
+    with pytest.raises(CannotCapture, match="latents that all rows share"):
+        CapturedSampler(sampler, table.batch(), 4)
+    with sampler.session.running():
+        after = torch.randn(20)
+    with Session(0).running():
+        assert not torch.equal(after, torch.randn(20))  # which the latents have had
 
 
 def test_random_numbers_of_other_samplers_are_drawn_by_python(caplog):
