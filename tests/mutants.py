@@ -322,7 +322,7 @@ MUTANTS = [
     ),
     Mutant(
         "imputation: all rows are resampled by one number",
-        SAMPLER,
+        "pyro_mnar/imputation/resampling.py",
         "torch.rand_like(total) * total",
         "torch.rand_like(total[:, :, :1]) * total",
         IMPUTED,

@@ -12,6 +12,7 @@ import pytest
 import torch
 from pyro.infer.autoguide import AutoDelta, AutoNormal
 from scipy import optimize
+from scipy.integrate import trapezoid
 from torch import nn
 
 from pyro_mnar import (
@@ -68,7 +69,7 @@ def maximum_likelihood(table: Table) -> tuple[np.ndarray, np.ndarray]:
         scale = np.exp(log_sd)
         of_seen = -0.5 * ((seen - mean) / scale) ** 2 - log_sd - np.log1p(np.exp(-(intercept + slope * seen)))
         weights = np.exp(-0.5 * GRID**2) / (1 + np.exp(intercept + slope * (mean + scale * GRID)))
-        return -float(of_seen.sum() + gaps * np.log(np.trapezoid(weights, GRID)))
+        return -float(of_seen.sum() + gaps * np.log(trapezoid(weights, GRID)))
 
     best = optimize.minimize(loss, [0.3, 0.1, 0.8, -0.8], options={"gtol": 1e-5}).x
     step = 1e-3 * np.eye(4)
