@@ -15,7 +15,7 @@ from torch import nn
 from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remember
 from pyro_mnar.infer.data_start import LatentStart
-from pyro_mnar.infer.memory import check_room
+from pyro_mnar.memory import check_room
 from pyro_mnar.nn import positive
 from pyro_mnar.nn.networks import unconstrained_positive
 from pyro_mnar.primitives import rows

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remembered
-from pyro_mnar.infer.memory import check_room
 from pyro_mnar.infer.session import seeded
+from pyro_mnar.memory import check_room
 from pyro_mnar.nn import positive
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.primitives import rows

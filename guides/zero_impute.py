@@ -16,8 +16,8 @@ from pyro_mnar.guides.last_layer import put_last_layer
 from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.data_start import LatentStart
-from pyro_mnar.infer.memory import check_room
 from pyro_mnar.infer.session import seeded
+from pyro_mnar.memory import check_room
 from pyro_mnar.messages import shown
 from pyro_mnar.nn import MLP, positive
 from pyro_mnar.nn.indicators import Indicators

@@ -711,7 +711,7 @@ MUTANTS = [
     ),
     Mutant(
         "memory: everything fits",
-        "pyro_mnar/infer/memory.py",
+        "pyro_mnar/memory.py",
         "if value > free / bytes_each:",
         "if False:",
         SAFE + " -k latent_dim",

@@ -17,7 +17,7 @@ import torch
 import pyro_mnar
 from bad_inputs.case import Case
 from bad_inputs.page import MEMORY, PAGE, SECTIONS, line_of, message_of
-from pyro_mnar.infer import memory
+from pyro_mnar import memory
 
 CASES = list(itertools.chain.from_iterable(SECTIONS.values()))
 HOMES = [str(Path(package.__file__).parent) for package in (pyro_mnar, pyro_mnar.models, pyro_mnar.guides)]

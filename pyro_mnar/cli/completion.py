@@ -23,7 +23,7 @@ from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.imputation.imputing import DEFAULT_DRAWS
 from pyro_mnar.imputation.ranges import negative_where_none_was
 from pyro_mnar.infer.arguments import device_of
-from pyro_mnar.infer.memory import GIB, check_room
+from pyro_mnar.memory import GIB, check_room
 from pyro_mnar.summaries import summarise
 from pyro_mnar.tables.delimited_text import packed
 from pyro_mnar.tables.frame_files import FrameFile, has_format

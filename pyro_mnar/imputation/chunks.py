@@ -25,8 +25,8 @@ from pyro_mnar.imputation.averages import Weighted
 from pyro_mnar.imputation.captured_sampler import CapturedSampler, Resampled
 from pyro_mnar.imputation.common_particles import POINTS_OF_A_ROW, CommonParticles
 from pyro_mnar.imputation.sampler import Chunk, Sampler, refuse_unusable
-from pyro_mnar.infer.memory import keep_freed_memory
 from pyro_mnar.infer.session import threads
+from pyro_mnar.memory import keep_freed_memory
 from pyro_mnar.tables.batch import Batch
 
 # From how many numbers (draws × particles × rows × features) on it pays; docs/speed.md has the measurements.

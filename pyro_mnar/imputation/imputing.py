@@ -26,8 +26,8 @@ from pyro_mnar.imputation.single_cells import CellImputations, impute_cells
 from pyro_mnar.imputation.table_gaps import impute_gaps
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.arguments import check_boolean, check_holds_numbers, device_of, whole_number
-from pyro_mnar.infer.memory import COPIES_OF_A_DRAW, check_room
 from pyro_mnar.infer.session import Session
+from pyro_mnar.memory import COPIES_OF_A_DRAW, check_room
 from pyro_mnar.messages import shown
 from pyro_mnar.tables.positions import CellPositions
 from pyro_mnar.training.fitted import Fit

@@ -30,11 +30,11 @@ from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.coverage import check_drawn
 from pyro_mnar.infer.level_dependence import rows_that_nothing_sees, sites_that_move_weights
-from pyro_mnar.infer.memory import keep_freed_memory
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session, random_numbers_kept
 from pyro_mnar.infer.shared import is_point, refuse_joint, rows_are_given, shared_part
 from pyro_mnar.infer.sites import columns_of, is_summed_out, is_whole_row, missing_sites, sample_sites
+from pyro_mnar.memory import keep_freed_memory
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.row_kinds import check_row_kinds

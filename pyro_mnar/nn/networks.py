@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pyro_mnar.memory import check_room
 from pyro_mnar.messages import shown
 
 
@@ -20,12 +21,17 @@ class MLP(nn.Sequential):
     Args:
         sizes: Widths from input to output; two widths give a linear map.
         activation: Class of the activation.
+
+    Raises:
+        TypeError: If a width is no whole number.
+        ValueError: If one is below 1, or more than memory holds.
     """
 
     def __init__(self, sizes: Sequence[int], activation: type[nn.Module] = nn.Tanh) -> None:
         check_widths(sizes)
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
+            check_room("widths of layers (hidden)", after, 4 * before, "parameters of a layer")
             layers += [nn.Linear(before, after), activation()]
         super().__init__(*layers[:-1])
 

@@ -21,10 +21,10 @@ from pyro_mnar.infer.arguments import (
     seed_of,
     whole_number,
 )
-from pyro_mnar.infer.memory import COPIES_OF_A_STEP, check_room
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.parameters import module_parameters
 from pyro_mnar.infer.session import Session
+from pyro_mnar.memory import COPIES_OF_A_STEP, check_room
 from pyro_mnar.messages import is_real, shown
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table

@@ -145,6 +145,7 @@ CASES: list[Case] = [
     refused("ZeroImpute(hidden=[0])", lambda: ZeroImpute(TABLE, 1, hidden=[0]), "hidden", "0"),
     refused("ZeroImpute(hidden=[2**63])", lambda: ZeroImpute(TABLE, 1, hidden=[2**63]), "hidden", "GiB", "at most"),
     refused("ZeroImpute(hidden=[10**6, 10**6])", lambda: ZeroImpute(TABLE, 1, hidden=[10**6, 10**6]), "hidden", "GiB", "at most"),
+    refused("mechanisms.General(hidden=[2**63])", lambda: mechanisms.General(3, 2, hidden=[2**63]), "hidden", "GiB", "at most"),
     *(refused(f"PointNet({name}={told})", lambda name=name, value=value: PointNet(TABLE, 1, **{name: value}), name, "GiB", "at most")
       for name, value, told in (("embedding_dim", 2**63, "2**63"), ("features", 10**400, "10**400"), ("features", 10**6, "10**6"))),
     refused("ZeroImpute(hidden=['a'])", lambda: ZeroImpute(TABLE, 1, hidden=["a"]), "hidden", "'a'"),

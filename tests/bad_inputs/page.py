@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bad_inputs import arguments, files, frames, shell, sparse
 from bad_inputs.case import Case
-from pyro_mnar.infer import memory
+from pyro_mnar import memory
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad_input.md"
 MEMORY = 8 * 2.0**30  # that cases are shown for

@@ -1,6 +1,6 @@
 """Memory: what a call will need, estimated before anything is allocated, so that what cannot fit is refused by name.
 
-Estimates are low: what they refuse cannot fit, what they let pass may still be too much.
+Estimates are low: what they refuse cannot fit, what they let pass may still be too much.  Every room may import it.
 """
 
 from __future__ import annotations
