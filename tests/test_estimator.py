@@ -339,3 +339,9 @@ def test_weights_go_where_metadata_routing_sends_them() -> None:
         refuses = make_pipeline(MNARImputer(**QUICK).set_fit_request(sample_weight=False), score)
         with pytest.raises(TypeError, match="sample_weight"):
             refuses.fit(rows, outcome, sample_weight=weight)
+
+
+def test_a_column_of_truth_values_without_one_is_filled_with_false() -> None:
+    frame = pd.DataFrame(numbers(), columns=list("abc")).assign(d=pd.array([pd.NA] * len(numbers()), dtype="boolean"))
+    completed = MNARImputer(keep_empty_features=True, **QUICK).set_output(transform="pandas").fit_transform(frame)
+    assert completed["d"].dtype == "boolean" and not completed["d"].any()

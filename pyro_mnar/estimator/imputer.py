@@ -295,7 +295,8 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         done = {}
         for at, name in enumerate(frame.columns):
             if name in self._zeros:
-                done[at] = pd.to_numeric(frame[name]).fillna(0)
+                values = pd.to_numeric(frame[name])
+                done[at] = values.fillna(False if pd.api.types.is_bool_dtype(values.dtype) else 0)
             elif name not in self._dropped:
                 done[at] = completed[name]
         if self.indicator_ is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,29 @@ def cell(values: pd.Series, at: int) -> Any:
     return values.iloc[at : at + 1].tolist()[0]
 
 
+def holds_code(values: pd.Series, codes: Iterable[Any]) -> NDArray[np.bool_]:
+    """Which cells hold one of some codes: True is none of 1, nor 1 of True, and text is none of a column of numbers."""
+    codes = list(codes)
+    truths = [code for code in codes if isinstance(code, (bool, np.bool_))]
+    others = [code for code in codes if not isinstance(code, (bool, np.bool_))]
+    if pd.api.types.is_bool_dtype(values.dtype):
+        is_truth = np.ones(len(values), dtype=bool)
+    elif values.dtype == object or isinstance(values.dtype, pd.CategoricalDtype):
+        is_truth = np.array([isinstance(value, (bool, np.bool_)) for value in values.tolist()], dtype=bool)
+    else:
+        is_truth = np.zeros(len(values), dtype=bool)
+    return (_is_in(values, truths) & is_truth) | (_is_in(values, others) & ~is_truth)
+
+
+def _is_in(values: pd.Series, codes: list[Any]) -> NDArray[np.bool_]:
+    if not codes:
+        return np.zeros(len(values), dtype=bool)
+    try:
+        return values.isin(codes).to_numpy(dtype=bool)
+    except (TypeError, ValueError, NotImplementedError):  # Arrow's columns look for values of their own type alone
+        return values.astype(object).isin(codes).to_numpy(dtype=bool)
+
+
 def as_float(value: Any) -> float:
     """The number as a float, infinite if it is too large for one."""
     try:
@@ -147,7 +171,8 @@ def dates_of(days: NDArray[np.float64], dtype: Any) -> pd.Series:
 
 def dates_of_text(values: pd.Series) -> pd.Series:
     """Text as dates; of other ways to write one, 01/02 may mean two days."""
-    dates = pd.to_datetime(values, format="ISO8601", errors="coerce")
+    texts = values.astype(object).map(lambda value: str(value) if isinstance(value, Number) else value)
+    dates = pd.to_datetime(texts, format="ISO8601", errors="coerce")
     wrong = (dates.isna() & values.notna()).to_numpy()
     if wrong.any():
         at = int(wrong.argmax())

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.dtypes import digits_of, holds_exact_numbers, plain, restored
-from pyro_mnar.kinds.reading import dates_of, numbers_of
+from pyro_mnar.kinds.reading import dates_of, holds_code, numbers_of
 from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.schema import Schema
 
@@ -70,8 +70,8 @@ def with_derived(
     done = completed.copy(deep=False)
     for name, numbers in given.items():
         held = plain(frame[name])
-        unseen = held.isna() | held.isin(list(schema.codes_of("na_values").get(name, ())))
-        rows = np.flatnonzero(unseen.to_numpy() & ~np.isnan(numbers))
+        unseen = held.isna().to_numpy() | holds_code(held, schema.codes_of("na_values").get(name, ()))
+        rows = np.flatnonzero(unseen & ~np.isnan(numbers))
         if len(rows):
             at = frame.columns.get_loc(name)
             done.isetitem(at, _filled(frame[name], rows, numbers[rows], keep_integers))
@@ -99,7 +99,7 @@ def with_gaps_for(frame: pd.DataFrame, codes: Mapping[Hashable, Collection[Any]]
     """
     done = frame.copy(deep=False)
     for name in codes.keys() & {*frame.columns}:
-        has_none = frame[name].isin(list(codes[name])).to_numpy(dtype=bool)
+        has_none = holds_code(frame[name], codes[name])
         if has_none.any():
             kept = frame[name].mask(has_none)
             # Formulas know no other gap of numbers than NaN.

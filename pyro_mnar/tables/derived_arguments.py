@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.dtypes import plain
-from pyro_mnar.kinds.reading import numbers_of, row_label
+from pyro_mnar.kinds.reading import holds_code, numbers_of, row_label
 from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.constraints import RowConstraint, SumsTo
 from pyro_mnar.tables.derived import BISECTIONS, Derived
@@ -212,7 +212,7 @@ def _uncoded(name: Hashable, schema: Schema, frame: pd.DataFrame) -> pd.Series:
     """A column in plain dtypes, codes that stand for no number as gaps."""
     values = plain(frame[name])
     codes = [code for reason in ("na_values", "not_applicable") for code in schema.codes_of(reason).get(name, ())]
-    return values.mask(values.isin(codes)) if codes else values
+    return values.mask(holds_code(values, codes)) if codes else values
 
 
 def _usable(

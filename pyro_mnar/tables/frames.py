@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.dtypes import plain
-from pyro_mnar.kinds.reading import cell, row_label
+from pyro_mnar.kinds.reading import cell, holds_code, row_label
 from pyro_mnar.messages import shown
 from pyro_mnar.tables.schema import Schema
 
@@ -86,7 +86,7 @@ def known_codes(
             if not codes or _are_marks(codes):
                 continue
             known.append((reason, name, codes))
-            if not frame[name].isin(list(codes)).any():
+            if not holds_code(frame[name], codes).any():
                 warnings.warn(f"{reason} of column {name!r}: none of {list(codes)!r} stands in any row", stacklevel=4)
     return tuple(known)
 
@@ -118,7 +118,7 @@ def read_gaps(
     gaps, codes, absent = in_plain_dtypes(frame), {}, {}
     for name in dict.fromkeys([*na_values, *not_applicable, *by_design]):
         values = gaps[name]
-        missing = values.isna().to_numpy() | values.isin(_codes(na_values.get(name, ()))).to_numpy()
+        missing = values.isna().to_numpy() | holds_code(values, _codes(na_values.get(name, ())))
         inapplicable = _cells(values, missing, not_applicable.get(name, ()), "not_applicable")
         designed = _cells(values, missing, by_design.get(name, ()), "by_design")
         coded = (missing | inapplicable | designed) & values.notna().to_numpy()
@@ -152,7 +152,7 @@ def _cells(values: pd.Series, missing: NDArray[np.bool_], given: Any, what: str)
             raise ValueError(
                 f"{what} of column {values.name!r}: expected booleans without gaps, or codes, got 0s and 1s"
             )
-        return values.isin(entries).to_numpy()
+        return holds_code(values, entries)
     if len(entries) != len(values):
         raise ValueError(f"{what} of column {values.name!r}: expected {len(values)} booleans, got {len(entries)}")
     marked = np.array(entries, dtype=bool)

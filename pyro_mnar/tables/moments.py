@@ -52,8 +52,10 @@ class GroupedMoments(NamedTuple):
     ) -> GroupedMoments:
         """Moments of numbers by the group of each."""
         sizes = np.maximum(np.bincount(group, minlength=num_groups), 1)
-        largest = np.abs(numbers).max().item() or 1.0  # squares of large numbers overflow
-        scaled = numbers / largest
+        largest = np.zeros(num_groups)  # of each group: squares of large numbers overflow, those of small ones vanish
+        np.maximum.at(largest, group, np.abs(numbers))
+        largest[largest == 0] = 1.0
+        scaled = numbers / largest[group]
         means = np.bincount(group, scaled, minlength=num_groups) / sizes
         variances = np.bincount(group, (scaled - means[group]) ** 2, minlength=num_groups) / sizes
         means, stds = means * largest, np.sqrt(variances) * largest
