@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from pyro_mnar import Fit, Imputations, Table, TwinSearch, mechanisms, plots, pool_scalar
-from pyro_mnar.diagnostics import Diagnosis
+from pyro_mnar.diagnostics import AgainstIgnorable, Diagnosis
 from pyro_mnar.diagnostics.replicates import Replicates
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.models import GINA, PartialVAE
@@ -116,7 +116,7 @@ def test_rows_to_distrust_and_statistics_that_differ(table: Table, imputations: 
     )
     none = pd.Series(dtype=float)
     made = Replicates(table, np.zeros((1, 20, 2)), np.ones((1, 20, 2), dtype=bool), scores_mask=False)
-    diagnosis = Diagnosis((), rows, none, checks, none, pd.DataFrame(), made, imputations)
+    diagnosis = Diagnosis((), rows, none, checks, none, AgainstIgnorable(pd.DataFrame()), made, imputations)
     ax = plots.pareto_k(diagnosis)
     assert "1 of 3 rows above 0.7" in ax.get_title() and [text.get_text() for text in ax.texts] == ["p2"]
     ax = plots.predictive_checks(diagnosis)
