@@ -345,3 +345,10 @@ def test_a_column_of_truth_values_without_one_is_filled_with_false() -> None:
     frame = pd.DataFrame(numbers(), columns=list("abc")).assign(d=pd.array([pd.NA] * len(numbers()), dtype="boolean"))
     completed = MNARImputer(keep_empty_features=True, **QUICK).set_output(transform="pandas").fit_transform(frame)
     assert completed["d"].dtype == "boolean" and not completed["d"].any()
+
+
+def test_a_code_of_numbers_stands_in_no_column_of_words() -> None:
+    frame = pd.DataFrame(np.nan_to_num(numbers(), nan=-1), columns=list("abc"))
+    frame["town"] = pd.array(["oak", "elm"] * 20, dtype="string[pyarrow]")
+    completed = MNARImputer(missing_values=-1, **QUICK).set_output(transform="pandas").fit_transform(frame)
+    assert completed["town"].tolist() == frame["town"].tolist() and not (completed[["b", "c"]] == -1).any(axis=None)

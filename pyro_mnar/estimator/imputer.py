@@ -21,6 +21,7 @@ from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.infer.arguments import check_boolean, whole_number
 from pyro_mnar.kinds import Kind
+from pyro_mnar.kinds.reading import holds_code
 from pyro_mnar.messages import shown
 from pyro_mnar.models import GINA
 from pyro_mnar.tables.constraints import RowConstraint
@@ -259,7 +260,8 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"Input X contains NaN: column {holes[0]!r}: expected gaps as missing_values={self.missing_values!r}"
             )
-        return frame.mask(frame.isin([self.missing_values]))
+        gaps = [holds_code(frame.iloc[:, at], [self.missing_values]) for at in range(frame.shape[1])]
+        return frame.mask(np.column_stack(gaps))
 
     def _set_empty(self, frame: pd.DataFrame, empty: list[Hashable]) -> None:
         """Note what becomes of columns without any value."""

@@ -92,6 +92,8 @@ def is_mask(cells: Any, shape: tuple[int, int], names: LongNames) -> bool:
 
 def located(labels: Any, index: pd.Index, what: str, where: str) -> Int[NDArray, " cells"]:
     """Position of each label in an index; ValueError naming one that is not there."""
+    if getattr(labels, "dtype", None) == np.float16:
+        labels = labels.astype(np.float64)  # pandas makes no index of half floats
     labels = pd.Index(labels, tupleize_cols=False)
     found = index.get_indexer(labels)
     if (found < 0).any():

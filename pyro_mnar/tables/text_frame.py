@@ -46,7 +46,7 @@ class Writing:
 
         Raises:
             ValueError: If a mark is not one character, or both are the same.
-            TypeError: If ``na`` is a single string.
+            TypeError: If ``na`` is a single string, or a date's pattern none.
         """
         if isinstance(na, str):
             raise TypeError(f"na: expected a list of words, got {shown(na)}")
@@ -55,7 +55,13 @@ class Writing:
                 raise ValueError(f"{name}: expected one character, got {shown(mark)}")
         if decimal == thousands:
             raise ValueError(f"thousands: expected another character than decimal, got {shown(thousands)} for both")
-        return cls(Numbers(decimal, thousands or ""), tuple(map(str, na)), dict(date_format or {}))
+        patterns = dict(date_format or {})
+        for name, pattern in patterns.items():
+            if not isinstance(pattern, str):
+                raise TypeError(
+                    f"date_format of column {name!r}: expected a pattern such as '%d.%m.%Y', got {shown(pattern)}"
+                )
+        return cls(Numbers(decimal, thousands or ""), tuple(map(str, na)), patterns)
 
 
 @dataclass(frozen=True)

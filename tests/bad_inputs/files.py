@@ -73,6 +73,7 @@ CASES: list[Case] = [
     refused("a decimal point of two characters", lambda: csv("a,b\n1,2\n", decimal=".."), "decimal", "'..'"),
     refused("a date that is none", lambda: csv("a,b\n2020-01-01,1\n2020-13-45,2\n", kinds={"a": "datetime"}), "'a'", "row 1"),
     refused("numbers declared dates", lambda: csv("a,b\n2,1\n3,2\n", kinds={"a": "datetime"}), "'a'", "dates", "row 0"),
+    refused("a date format that is no text", lambda: csv("a,b\n2,1\n3,2\n", date_format={"a": 3}), "date_format", "'a'", "3"),
     refused("a pattern for dates that is none", lambda: csv("a,b\n1,1\nx,2\n", date_format={"a": "%Q"}), "'a'"),
     refused("a date format of a column that is not there", lambda: csv("a,b\n1,1\n", date_format={"c": "%Y"}), "'c'"),
     refused("gaps only", lambda: csv("a,b\n,1\n,2\n"), "'a'", "observed value"),

@@ -57,6 +57,7 @@ CASES: list[Case] = [
     refused("by_design out of the matrix", lambda: sparse(by_design=([9], [0])), "9"),
     refused("a dense view too large", lambda: sparse(most_dense_cells=1).x, "at most 1", "3 rows and 2 columns"),
     taken("explicit zeros", lambda: sparse(entries(0.0, 1.0, 2.0, 0.0)), "are values", lambda t: t.num_entries == 4),
+    refused("labels of half floats that are none of the columns named", lambda: long(LONG.assign(column=np.array([0, 1, 0, 7], dtype=np.float16)), columns=[0, 1]), "column", "7"),
     taken("columns of 1e200 and of 1e39", lambda: sparse(entries(0.0, 4e38, 1e200, 0.0)).batch().x, "each has its own unit", lambda x: bool(x.isfinite().all()) and x.abs().max() == 1),
     taken("entries of NaN", lambda: sparse(entries(np.nan, 1.0, 2.0, 0.0)), "are gaps", lambda t: t.num_entries == 3),
     taken("a row without entries", lambda: impute(
