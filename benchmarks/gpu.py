@@ -11,8 +11,8 @@ with the card's name.
 
 from __future__ import annotations
 
-import argparse
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -26,7 +26,7 @@ import torch
 from contenders import ByHand, Captured, Run, restarts, whole
 from contenders_jax import have_jax, jax_scan
 from problem import PARTICLES, Problem, survey, untrained
-from report import Report, markdown, put_tables
+from report import Report, markdown, options_of, put_tables
 from steps import BY_HAND, JAX, measure, ratios
 
 import pyro_mnar
@@ -128,22 +128,17 @@ def _seconds(function: Callable[[], object]) -> float:
 
 def main(arguments: Sequence[str] | None = None, folder: Path = RESULTS) -> None:
     """Measure the sections that are asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", default=[], help=f"of {', '.join(SECTIONS)}; all by default")
-    parser.add_argument("--card-only", action="store_true", help="leave out what the processor makes of the same")
-    parser.add_argument("--docs", action="store_true", help="put the tables into docs/speed.md too")
-    options = parser.parse_args(arguments)
-    unknown = sorted(set(options.sections) - set(SECTIONS))
-    if unknown:
-        parser.error(f"section {unknown[0]!r}: expected one of {list(SECTIONS)}")
+    flag = {"--card-only": "leave out what the processor makes of the same"}
+    options = options_of(__doc__, SECTIONS, arguments, flag)
     if not torch.cuda.is_available():
-        parser.error("torch sees no CUDA card here")
+        print("gpu.py: torch sees no CUDA card here", file=sys.stderr)
+        sys.exit(2)
     folder.mkdir(parents=True, exist_ok=True)
     card = torch.cuda.get_device_name()
     parts = ["# Speed on a CUDA card, as measured", f"{card}, torch {torch.__version__}, pyro-mnar"
              f" {pyro_mnar.__version__}, {date.today()}. Made by `python benchmarks/gpu.py`."]  # fmt: skip
     with threads(1):
-        for name in options.sections or SECTIONS:
+        for name in options.sections:
             title, made = SECTIONS[name]
             report = made(card_only=options.card_only)
             report.table.to_csv(folder / f"{name}.csv", index=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -107,3 +108,29 @@ def put_tables(page: Path, folder: Path) -> None:
         if path.exists():
             parts[at] = f"{name} -->\n{markdown(pd.read_csv(path))}\n{end}{after}"
     page.write_text("<!-- table: ".join(parts), encoding="utf-8")
+
+
+def options_of(
+    description: str | None, sections: Iterable[str], arguments: Sequence[str] | None, flags: Mapping[str, str]
+) -> argparse.Namespace:
+    """Options of a runner of sections: those that are asked for, all by default, ``--docs`` and flags of its own.
+
+    Ends the process where a section is not one of them.
+
+    Args:
+        description: What the runner does.
+        sections: Their names.
+        arguments: Of the command line; None for those of the process.
+        flags: What each flag does.
+    """
+    known = list(sections)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", default=[], help=f"of {', '.join(known)}; all by default")
+    for flag, told in {**flags, "--docs": "put the tables into docs/speed.md too"}.items():
+        parser.add_argument(flag, action="store_true", help=told)
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.sections) - set(known))
+    if unknown:
+        parser.error(f"section {unknown[0]!r}: expected one of {known}")
+    options.sections = list(dict.fromkeys(options.sections)) or known
+    return options

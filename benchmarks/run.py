@@ -13,7 +13,6 @@ goes on with the sections it has not finished, as long as the sources, torch and
 
 from __future__ import annotations
 
-import argparse
 import functools
 import hashlib
 import json
@@ -32,7 +31,7 @@ import peers
 import steps
 import torch
 from apart import apart
-from report import Report, as_text, put_tables, write_tables
+from report import Report, as_text, options_of, put_tables, write_tables
 
 import pyro_mnar
 import training
@@ -78,15 +77,9 @@ def main(
     arguments: Sequence[str] | None = None, sections: dict[str, Section] = SECTIONS, folder: Path = RESULTS
 ) -> None:
     """Measure the sections that are asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", default=[], help=f"of {', '.join(sections)}; all by default")
-    parser.add_argument("--again", action="store_true", help="measure anew what an interrupted run has finished")
-    parser.add_argument("--docs", action="store_true", help="put the tables into docs/speed.md too")
-    options = parser.parse_args(arguments)
-    unknown = sorted(set(options.sections) - set(sections))
-    if unknown:
-        parser.error(f"section {unknown[0]!r}: expected one of {list(sections)}")
-    names = list(dict.fromkeys(options.sections)) or list(sections)
+    flag = {"--again": "measure anew what an interrupted run has finished"}
+    options = options_of(__doc__, sections, arguments, flag)
+    names = options.sections
     folder.mkdir(parents=True, exist_ok=True)
     start, state = time.perf_counter(), folder / UNFINISHED
     key = fingerprint(names)
