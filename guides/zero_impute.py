@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import pyro
@@ -60,9 +59,7 @@ class ZeroImpute(PyroModule):
         latent_dim = whole_number("latent_dim", latent_dim)
         if not isinstance(hidden, Sequence) or isinstance(hidden, str):
             raise TypeError(f"hidden: expected a list of widths, such as (128, 128), got {shown(hidden)}")
-        check_widths(hidden)
-        for before, after in pairwise([inputs, *hidden]):
-            check_room("hidden", after, 4 * before, "parameters of the encoder")
+        check_widths([inputs, *hidden])
         check_room("latent_dim", latent_dim, 8 * (hidden[-1] if hidden else inputs), "parameters of the encoder")
         with seeded(seed):
             self.encoder = MLP([inputs, *hidden, 2 * latent_dim], activation)

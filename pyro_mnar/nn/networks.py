@@ -31,23 +31,24 @@ class MLP(nn.Sequential):
         check_widths(sizes)
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
-            check_room("widths of layers (hidden)", after, 4 * before, "parameters of a layer")
             layers += [nn.Linear(before, after), activation()]
         super().__init__(*layers[:-1])
 
 
 def check_widths(sizes: Sequence[Any]) -> None:
-    """Refuse widths of layers that are no whole numbers from 1.
+    """Refuse widths of layers, from input to output, that are no whole numbers from 1 or that memory does not hold.
 
     Raises:
-        TypeError: If one is none.
-        ValueError: If one is below 1.
+        TypeError: If one is no whole number.
+        ValueError: If one is below 1, or more than memory holds.
     """
     for size in sizes:
         if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
             raise TypeError(f"widths of layers (hidden): expected whole numbers, got {shown(size)}")
         if size < 1:
             raise ValueError(f"widths of layers (hidden): expected at least 1, got {size}")
+    for before, after in pairwise(sizes):
+        check_room("widths of layers (hidden)", after, 4 * before, "parameters of a layer")
 
 
 class ResidualMLP(nn.Module):
