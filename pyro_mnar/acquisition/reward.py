@@ -32,7 +32,8 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_mnar.imputation.sampler import Chunk, Limits, Sampler
+from pyro_mnar.imputation.limits import Limits
+from pyro_mnar.imputation.sampler import Chunk, Sampler
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
@@ -201,7 +202,7 @@ class Predictive:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
         if table.schema.auxiliary_source == "mask":
             raise ValueError("auxiliary='mask': U would change with every question, so none can be compared")
-        fit = fit if device is None else fit.on(device)
+        fit = fit.on(device)
         self.device = fit.device
         self.session = Session(seed, self.device, fit.store)
         self.sampler = Sampler(fit, num_samples, num_particles, Target.WITHOUT_MASK, self.session, limits=limits)

@@ -102,10 +102,7 @@ def _common_parts(
     at_once = max(1, sampler.limits.elements // (POINTS_OF_A_ROW * sampler.averages.num_features))
     blocks = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
 
-    def taken(here: Int[NDArray, " rows"]) -> Batch:
-        return batch.take(torch.from_numpy(here)).to(device)
-
-    common = CommonParticles.of(sampler, taken(blocks[0])) if blocks else None
+    common = CommonParticles.of(sampler, _taken(batch, blocks[0], device)) if blocks else None
     if common is None:
         return None
 
@@ -113,7 +110,7 @@ def _common_parts(
         keep_freed_memory()
         for here in blocks:
             done = 0
-            for chunk in common.chunks(taken(here)):
+            for chunk in common.chunks(_taken(batch, here, device)):
                 stop = done + len(chunk.mean)
                 yield Part(here[done:stop], chunk)
                 done = stop
@@ -127,7 +124,7 @@ def _eager_parts(
     at_once = max(1, sampler.limits.elements // (sampler.num_particles * sampler.averages.num_features))
     for start in range(0, len(rows), at_once):
         here = rows[start : start + at_once]
-        yield Part(here, sampler.impute(batch.take(torch.from_numpy(here)).to(device)))
+        yield Part(here, sampler.impute(_taken(batch, here, device)))
 
 
 class _Chunks:
@@ -184,7 +181,11 @@ class _Chunks:
         return self.sampler(self._taken(self.rows[start : start + self.size]), (self.seed, number))
 
     def _taken(self, rows: Int[NDArray, " rows"]) -> Batch:
-        return self.batch.take(torch.from_numpy(np.resize(rows, self.size))).to(self.device)
+        return _taken(self.batch, np.resize(rows, self.size), self.device)
+
+
+def _taken(batch: Batch, rows: Int[NDArray, " rows"], device: torch.device) -> Batch:
+    return batch.take(torch.from_numpy(rows)).to(device)
 
 
 def _chunk(parts: list[Resampled], count: int) -> Chunk:

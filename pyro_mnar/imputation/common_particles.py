@@ -31,25 +31,14 @@ DRAWS_OF_A_SET = 20
 POINTS_OF_A_ROW = 20  # about as many as Newton's method looks at at once
 
 
-class Effort(NamedTuple):
-    """How a set of particles is proposed.
-
-    Attributes:
-        particles: How many there are of each row.
-        of_guide: Share of the guide's own.
-    """
-
-    particles: int
-    of_guide: float
-
-
-MORE = Effort(2_000, 0.5)
+OF_GUIDE = 0.5  # share of a set that is the guide's own
+MORE = 2_000  # particles of a second set
 LEAST_EFFECTIVE = 0.4  # sample size of a first set, of its particles; below, there are more.  A guide of no use has 0.5
 
 
-def first_effort(num_draws: int) -> Effort:
+def first_size(num_draws: int) -> int:
     """100 particles for one draw, 250 for twenty, so that an effective sample size that is enough is five a draw."""
-    return Effort(92 + 8 * num_draws, 0.5)
+    return 92 + 8 * num_draws
 
 
 class Found(NamedTuple):
@@ -99,7 +88,7 @@ class CommonParticles:
             normals = row_normals(
                 self.sampler.model, self.sampler.fit.guide, self.site, self.sampler.target.rows(batch)
             )
-        particles = first_effort(min(DRAWS_OF_A_SET, self.sampler.num_draws)).particles
+        particles = first_size(min(DRAWS_OF_A_SET, self.sampler.num_draws))
         size = max(1, self.sampler.limits.elements // (particles * self.sampler.averages.num_features))
         for rows in torch.arange(len(batch), device=batch.device).split(size):
             yield self.impute(batch.take(rows), normals.take(rows))
@@ -117,11 +106,11 @@ class CommonParticles:
 
     def _set(self, batch: Batch, normals: RowNormals, start: int) -> Found:
         """Draws from a number on that have their particles in common."""
-        effort = first_effort(min(DRAWS_OF_A_SET, self.sampler.num_draws - start))
-        found = self._found(batch, normals, start, effort)
-        enough = found.weighted.effective_sample_size() >= LEAST_EFFECTIVE * effort.particles
+        size = first_size(min(DRAWS_OF_A_SET, self.sampler.num_draws - start))
+        found = self._found(batch, normals, start, size)
+        enough = found.weighted.effective_sample_size() >= LEAST_EFFECTIVE * size
         few = (~enough).nonzero().squeeze(-1)
-        most = max(1, self.sampler.limits.elements // (MORE.particles * self.sampler.averages.num_features))
+        most = max(1, self.sampler.limits.elements // (MORE * self.sampler.averages.num_features))
         for rows in few.split(most) if len(few) else ():
             again = self._found(batch.take(rows), normals.take(rows), start, MORE)
             found.draws[:, rows] = again.draws
@@ -131,14 +120,14 @@ class CommonParticles:
         refuse_unusable(log_total, torch.isfinite(log_total).unsqueeze(0))
         return found
 
-    def _found(self, batch: Batch, normals: RowNormals, start: int, effort: Effort) -> Found:
+    def _found(self, batch: Batch, normals: RowNormals, start: int, size: int) -> Found:
         sampler = self.sampler
-        guide = Sharpened(self.site, normals, effort.of_guide)(sampler.fit.guide)
+        guide = Sharpened(self.site, normals, OF_GUIDE)(sampler.fit.guide)
         count = min(DRAWS_OF_A_SET, sampler.num_draws - start)
         with sampler.session.running():
-            noise = sampler.noise(batch, effort.particles, start, effort.particles)
+            noise = sampler.noise(batch, size, start, size)
             with noise:
-                weighed = sampler.particles(batch, effort.particles, guide)
+                weighed = sampler.particles(batch, size, guide)
             with noise, rows_at(noise, 1):
                 chosen = of_strata(weighed.log_weights, count)
             draws = sampler.resampled(weighed, chosen, noise)

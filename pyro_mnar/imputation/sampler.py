@@ -12,7 +12,6 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
-from typing import NamedTuple
 
 import pyro.poutine as poutine
 import torch
@@ -24,6 +23,7 @@ from pyro_mnar.capture.row_noise import RowNoise, rows_at
 from pyro_mnar.distributions.self_masked import SelfMaskedNormal
 from pyro_mnar.imputation.applicability import Applicability
 from pyro_mnar.imputation.averages import Averages, Given, Weighted
+from pyro_mnar.imputation.limits import Limits, limits_on
 from pyro_mnar.imputation.particle_sets import ParticleSet, Weighed, given_moments, missing_entries
 from pyro_mnar.imputation.resampling import of_own_sets
 from pyro_mnar.imputation.row_conditions import Conditions
@@ -40,30 +40,6 @@ from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.row_kinds import check_row_kinds
 
 MOST_TRIES = 50  # sets of particles for a draw, before its row's constraints are called unsatisfiable
-
-
-class Limits(NamedTuple):
-    """How much is in memory at once.
-
-    Attributes:
-        elements: Particles × rows × columns; 2,000,000 are 8 MB a tensor in float32.  With much fewer, Pyro's own time
-            shows; with more, tensors leave the processor's caches.
-        elements_of_a_graph: The same of a captured graph, draws included; 800,000 are some 3 MB a tensor in float32, of
-            which few are alive at once, so that those of each thread stay in the processor's caches.
-    """
-
-    elements: int = 2_000_000
-    elements_of_a_graph: int = 800_000
-
-
-DEFAULT_LIMITS = Limits()
-# A GPU is idle between kernels of fewer; that of a graph is 268 MB a tensor in float32.
-LIMITS_ON_A_GPU = Limits(elements=2**24, elements_of_a_graph=2**26)
-
-
-def limits_on(device: torch.device) -> Limits:
-    """How much is in memory at once; the same on any GPU, since random numbers hang on it."""
-    return LIMITS_ON_A_GPU if device.type == "cuda" else DEFAULT_LIMITS
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def log_evidence(
     if num_particles < 1:
         raise ValueError(f"num_particles: expected at least 1, got {num_particles}")
     table = fit.encoded(table)
-    fit = fit if device is None else fit.on(device)
+    fit = fit.on(device)
     device = fit.device
     session = Session(seed, device, fit.store)
     in_u = torch.tensor([column.is_auxiliary for column in table.schema.columns], device=device)

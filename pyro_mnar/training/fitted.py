@@ -167,14 +167,16 @@ class Fit:
         parameters = [*module_parameters(self.model, self.guide), *self.store["params"].values()]
         return parameters[0].device if parameters else torch.device("cpu")
 
-    def on(self, device: torch.device | str) -> Fit:
-        """The same fit with its parameters on a device: itself where they are there, else a copy.
+    def on(self, device: torch.device | str | None) -> Fit:
+        """The same fit with its parameters on a device: itself where they are there, or with None, else a copy.
 
         Tensors that a function keeps for itself stay where they are.
 
         Raises:
             ValueError: If there is no such device on this machine.
         """
+        if device is None:
+            return self
         device = torch.empty(0, device=device_of(device)).device  # 'cuda' is the current one of them
         if self.device == device:
             return self

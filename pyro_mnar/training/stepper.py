@@ -47,6 +47,20 @@ class Stepper(Protocol):
         ...
 
 
+def losses_of(steps: Stepper, rows: Int[Tensor, "batches *members size"]) -> Float[Tensor, "batches *members"]:
+    """Take the steps of all minibatches, or until a loss is not finite; the losses so far.
+
+    A GPU is not waited for at every step: all are taken there, and the losses read once.
+    """
+    taken = []
+    for loss in steps.run(rows):
+        taken.append(loss)
+        if not loss.is_cuda and not loss.isfinite().all():
+            break
+    steps.synchronise()
+    return torch.stack(taken)
+
+
 @dataclass(frozen=True, eq=False)
 class Optimisation:
     """What steps minimise, and by which parameters.

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from pyro_mnar.training.progress import progress_of
 from pyro_mnar.training.run import TrainingRun
-from pyro_mnar.training.stepper import Stepper
+from pyro_mnar.training.stepper import Stepper, losses_of
 
 
 @runtime_checkable
@@ -75,14 +74,9 @@ class Trainer:
 
     def epoch_on(self, rows: Int[Tensor, "batches size"]) -> float:
         """One pass in a given order."""
-        start, taken = time.perf_counter(), []
+        start = time.perf_counter()
         with self.run.session.running():
-            for loss in self.steps.run(rows):
-                taken.append(loss)
-                if not loss.is_cuda and not loss.isfinite():
-                    break
-            self.steps.synchronise()
-        losses = torch.stack(taken).tolist()  # at once: a GPU is not waited for at every step
+            losses = losses_of(self.steps, rows).tolist()
         for number, loss in enumerate(losses):
             if not math.isfinite(loss):
                 self.run.fail(rows[number], number, loss)

@@ -24,7 +24,7 @@ from pyro_mnar.infer.session import Session
 from pyro_mnar.training.captured_steps import STEPS_BETWEEN_CHECKS, CapturedAdam, LossAndGradient, Numbers, by_python
 from pyro_mnar.training.reweighted import Reweighted
 from pyro_mnar.training.run import TrainingRun
-from pyro_mnar.training.stepper import AdamState, EagerSteps, Optimisation
+from pyro_mnar.training.stepper import AdamState, EagerSteps, Optimisation, losses_of
 from pyro_mnar.training.steps import Steps, Thresholds
 from pyro_mnar.training.trainer import Trainer
 
@@ -222,13 +222,8 @@ class VectorisedTrainer:
                 run.held_out.captured = first.held_out.captured
 
     def _epoch_at_once(self, rows: Int[Tensor, "batches members size"]) -> None:
-        start, taken = time.perf_counter(), []
-        for of_members in self.steps.run(rows):
-            taken.append(of_members)
-            if not of_members.is_cuda and not of_members.isfinite().all():
-                break
-        self.steps.synchronise()
-        losses = torch.stack(taken)  # read at once: a GPU is not waited for at every step
+        start = time.perf_counter()
+        losses = losses_of(self.steps, rows)
         for number, of_members in enumerate(losses.tolist()):
             for member, loss in enumerate(of_members):
                 if not math.isfinite(loss):

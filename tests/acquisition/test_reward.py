@@ -28,7 +28,7 @@ from pyro_mnar import (
 )
 from pyro_mnar.acquisition.reward import Predictive, rewards_of
 from pyro_mnar.guides import MeanField, ZeroImpute
-from pyro_mnar.imputation.sampler import Limits
+from pyro_mnar.imputation.limits import Limits
 from pyro_mnar.infer.session import threads
 from pyro_mnar.models import PartialVAE
 

@@ -23,7 +23,7 @@ from pyro_mnar.capture.random_bits import normal_of, random_bits, uniform_of
 from pyro_mnar.imputation.averages import Weighted
 from pyro_mnar.imputation.captured_sampler import CapturedSampler, Resampled
 from pyro_mnar.imputation.chunks import ELEMENTS_TO_CAPTURE, ELEMENTS_TO_COMPILE, imputation_mode
-from pyro_mnar.imputation.sampler import Limits
+from pyro_mnar.imputation.limits import Limits
 from pyro_mnar.imputation.table_gaps import impute_gaps
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.session import Session

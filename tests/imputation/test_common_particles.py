@@ -28,7 +28,7 @@ from torch import Tensor
 from checks import FALSE_ALARM, check_mean, gina_pair, sampler_of, table_with_gaps, z_limit
 from pyro_mnar import Batch, Fit, Table, impute, observe_mask, partially_observed, rows
 from pyro_mnar.distributions import OwnValueMechanism
-from pyro_mnar.imputation.common_particles import CommonParticles, first_effort
+from pyro_mnar.imputation.common_particles import CommonParticles, first_size
 from pyro_mnar.imputation.resampling import of_strata
 from pyro_mnar.imputation.row_proposals import NearModes, RowNormals, row_normals, site_to_sharpen
 from pyro_mnar.infer.session import Session
@@ -131,7 +131,7 @@ def test_draws_follow_the_law_and_are_independent(name: str) -> None:
     has_modes = "two modes" in name
     found, passed = checked(CASES[name]), np.array([0.1, 0.02 * (DRAWS - 1), 0.02]) * has_modes
     assert (np.abs(found.mean) < z_limit(3) * found.error + passed).all(), found
-    assert (found.effective > first_effort(DRAWS).particles).any() == has_modes  # these alone take a second set
+    assert (found.effective > first_size(DRAWS)).any() == has_modes  # these alone take a second set
 
 
 @pytest.mark.slow
@@ -211,8 +211,6 @@ def test_a_row_with_a_key_has_its_draws_whatever_stands_beside_it() -> None:
     frame, fit = table.frame.assign(), Fit(case.model, case.guide, table.schema)
     whole = impute(fit, frame, key=True, seed=3)
     part = impute(fit, frame.iloc[30:5:-1], key=True, seed=3)
-    assert (
-        whole.effective_sample_size[6:31] > first_effort(DRAWS).particles
-    ).any()  # so that second sets were taken, too
+    assert (whole.effective_sample_size[6:31] > first_size(DRAWS)).any()  # so that second sets were taken, too
     of_part = np.isin(whole.cells[0], np.arange(6, 31))
     np.testing.assert_allclose(part.draws[:, ::-1], whole.draws[:, of_part], atol=1e-4)

@@ -18,7 +18,7 @@ from scipy import stats
 from checks import FALSE_ALARM, sampler_of, z_limit
 from pyro_mnar import Fit, Table, impute, observe_mask, partially_observed, rows
 from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.imputation.sampler import Limits
+from pyro_mnar.imputation.limits import Limits
 from pyro_mnar.imputation.table_gaps import impute_gaps
 from pyro_mnar.models import GINA
 

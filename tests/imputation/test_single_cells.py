@@ -12,7 +12,7 @@ import scipy.sparse
 from checks import sampler_of
 from pyro_mnar import Table, impute, mechanisms
 from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.imputation.sampler import Limits
+from pyro_mnar.imputation.limits import Limits
 from pyro_mnar.imputation.single_cells import impute_cells
 from pyro_mnar.kinds import Bounded
 from pyro_mnar.models import GINA, LatentDependent, NotMIWAE, SelfMasking
