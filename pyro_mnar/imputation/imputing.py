@@ -19,6 +19,7 @@ from pyro_mnar.imputation.applicability import Applicability
 from pyro_mnar.imputation.deltas import Deltas, DeltaScale, scales_of
 from pyro_mnar.imputation.imputations import Imputations
 from pyro_mnar.imputation.ranges import far_beyond_seen
+from pyro_mnar.imputation.reach import Reach
 from pyro_mnar.imputation.row_conditions import Conditions, Declared
 from pyro_mnar.imputation.row_keys import keys_of_columns, keys_of_content
 from pyro_mnar.imputation.sampler import Sampler
@@ -48,6 +49,7 @@ class Options(TypedDict, total=False):
     num_particles: int | None
     use_mechanism: bool
     keep_mechanism_weight: bool
+    extrapolate: bool
     delta: Deltas | None
     delta_scale: DeltaScale
     key: Hashable | Sequence[Hashable] | None
@@ -74,6 +76,7 @@ def impute(
     num_particles: int | None = None,
     use_mechanism: bool = True,
     keep_mechanism_weight: bool = False,
+    extrapolate: bool = False,
     delta: Deltas | None = None,
     delta_scale: DeltaScale = "sd",
     key: Hashable | Sequence[Hashable] | None = None,
@@ -107,6 +110,11 @@ def impute(
             :mod:`pyro_mnar.imputation.target`.
         keep_mechanism_weight: Weigh the mask by the model's β (``mechanism_weight``) as in training. By default draws
             use β = 1, whatever the training used.
+        extrapolate: Draw amounts above zero and counts however far outside of what was seen.  By default such columns,
+            if their gaps do not depend on what is missing, are drawn no farther outside of the range seen in training
+            than that is wide (:mod:`pyro_mnar.imputation.reach`), for they are modelled by logarithms, and one draw too
+            far would be the mean of all.  Not held are tables with constraints on rows, skip patterns, or derived
+            values that were seen.
         delta: What missing values are moved by after they were drawn, by column: so many observed standard deviations,
             or log-odds of levels; one number, one a row, or a function of the frame, as for
             :meth:`Imputations.shifted`.
@@ -143,6 +151,7 @@ def impute(
     num_particles = DEFAULT_PARTICLES if num_particles is None else whole_number("num_particles", num_particles)
     check_boolean("use_mechanism", use_mechanism)
     check_boolean("keep_mechanism_weight", keep_mechanism_weight)
+    check_boolean("extrapolate", extrapolate)
     if not isinstance(compile, str) or compile not in MODES:
         raise ValueError(f"compile: expected one of {list(MODES)}, got {shown(compile)}")
     if fit.bootstrap and num_draws > (most := len(fit.bootstrap)):
@@ -180,6 +189,8 @@ def impute(
     with_gaps = (~table.mask).any(0).nonzero().squeeze(-1) if cells is None else table.positions(cells).columns
     if cells is not None and compile not in ("auto", "eager"):
         log.warning("imputation: eager (not captured: rows have different numbers of the cells that were asked for)")
+    held_by_none = extrapolate or conditions is not None or applicability is not None
+    reach = None if held_by_none else Reach.of(fit, table, target, with_gaps.tolist())
     samplers: list[Sampler] = []
     for member, one in enumerate((fit.bootstrap or [fit])[:num_draws]):
         sampler = Sampler(
@@ -193,6 +204,7 @@ def impute(
             with_gaps=with_gaps.tolist(),
             row_keys=row_keys,
             seed=member_seed(seed, member),
+            reach=reach,
             is_free=is_free,
             alike=samplers[0] if samplers else None,
         )

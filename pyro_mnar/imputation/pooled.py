@@ -107,8 +107,8 @@ class Pooled:
     @property
     def lambda_(self) -> Float[NDArray, " coefficients"]:
         """λ, the share of the total variance that lies between draws."""
-        added, total = (1 + 1 / self.num_draws) * self.between, self.standard_errors**2
-        return np.divide(added, total, out=np.zeros_like(total), where=total > 0)
+        added, total = (1 + 1 / self.num_draws) * self.between, np.diagonal(self.parts.total)
+        return np.minimum(np.divide(added, total, out=np.zeros_like(total), where=total > 0), 1.0)  # but for rounding
 
     @cached_property
     def df(self) -> Float[NDArray, " coefficients"]:

@@ -25,6 +25,7 @@ from pyro_mnar.imputation.applicability import Applicability
 from pyro_mnar.imputation.averages import Averages, Given, Weighted
 from pyro_mnar.imputation.limits import Limits, limits_on
 from pyro_mnar.imputation.particle_sets import ParticleSet, Weighed, given_moments, missing_entries
+from pyro_mnar.imputation.reach import Reach
 from pyro_mnar.imputation.resampling import of_own_sets
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.target import Target
@@ -73,6 +74,7 @@ class Sampler:
         row_keys: A word for each row of the table, from which and the seed its random numbers come; ``(rows,)``.
         seed: Of these.
         limits: How much is in memory at once; by default what suits the device.
+        reach: How far outside of what was seen particles count.
         is_free: Whether draws of a row may have particles in common instead, as many as it takes
             (:mod:`pyro_mnar.imputation.common_particles`).
         alike: The sampler of another fit of the same pair, which may have found out what does not depend on parameters.
@@ -92,12 +94,14 @@ class Sampler:
         row_keys: Int[NDArray, " rows"] | None = None,
         seed: int = 0,
         limits: Limits | None = None,
+        reach: Reach | None = None,
         is_free: bool = False,
         alike: Sampler | None = None,
     ) -> None:
         self.fit, self.model, self.target, self.session = fit, target.model(fit.model), target, session
         self.num_draws, self.num_particles = num_draws, num_particles
         self.conditions, self.applicability, self.is_free = conditions, applicability, is_free
+        self.reach = reach
         self.limits = limits or limits_on(session.device)
         self.row_keys, self.seed, self.alike = row_keys, seed, alike
         self.averages = Averages(fit.schema)
@@ -293,10 +297,14 @@ class Sampler:
             run = run._replace(log_weights=log_weights)
         if self.conditions is not None or self.applicability is not None:
             return Weighed(run.log_weights, x)
+        unseen_rows = self.unseen_rows
+        if self.reach is not None:
+            run = run._replace(log_weights=run.log_weights - self.reach.penalty(x, batch))
+            unseen_rows = frozenset()  # their other columns know of what is held
         summed = {
             name: site
             for name, site in missing_sites(run.model_trace).items()
-            if name in self.unseen_rows or (is_summed_out(site) and name not in self.drawn)
+            if name in unseen_rows or (is_summed_out(site) and name not in self.drawn)
         }
         late = tuple((columns_of(site), site["fn"].base_dist.fn) for n, site in summed.items() if n in self.late)
         return Weighed(run.log_weights, x, given_moments(summed, x), late)

@@ -31,6 +31,7 @@ class Count(Numbers):
     overdispersed: bool = True
     name: ClassVar[str] = "count"
     is_discrete: ClassVar[bool] = True
+    is_exponential: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.overdispersed, (bool, np.bool_)):

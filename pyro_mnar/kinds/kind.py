@@ -27,11 +27,13 @@ class Kind(Protocol):
         name: The word for it in ``kinds={column: word}``.
         has_levels: Whether its values are only so many, which are then its ``levels``.
         is_discrete: Whether a value has a probability given z, and not a density.
+        is_exponential: Whether a step on a model's line is a factor of the values, or of their mean, without an end.
     """
 
     name: ClassVar[str]
     has_levels: ClassVar[bool]
     is_discrete: ClassVar[bool]
+    is_exponential: ClassVar[bool]
 
     @property
     def likelihood(self) -> str:

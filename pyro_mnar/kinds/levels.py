@@ -33,6 +33,7 @@ class Categorical:
     name: ClassVar[str] = "categorical"
     has_levels: ClassVar[bool] = True
     is_discrete: ClassVar[bool] = True
+    is_exponential: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", _checked(self.levels, type(self).__name__))

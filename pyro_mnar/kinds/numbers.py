@@ -31,6 +31,7 @@ class Numbers:
     name: ClassVar[str] = "numbers"
     has_levels: ClassVar[bool] = False
     is_discrete: ClassVar[bool] = False
+    is_exponential: ClassVar[bool] = False
 
     @property
     def likelihood(self) -> str:
@@ -155,6 +156,7 @@ class Positive(Continuous):
     """Numbers above zero; log-normal given z.  Means are means of the values, not of their logarithms."""
 
     name: ClassVar[str] = "positive"
+    is_exponential: ClassVar[bool] = True
 
     @property
     def scale(self) -> Scale:

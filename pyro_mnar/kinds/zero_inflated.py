@@ -69,6 +69,7 @@ class ZeroInflated(Numbers):
     point: float | None = None
     name: ClassVar[str] = "zero_inflated"
     is_discrete: ClassVar[bool] = True
+    is_exponential: ClassVar[bool] = True
 
     @property
     def likelihood(self) -> str:

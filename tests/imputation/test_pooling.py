@@ -95,6 +95,11 @@ def test_draws_without_variance_and_with_nothing_else():
     close(pooled.df, 2.0)
 
 
+def test_of_exact_estimates_all_information_is_missing_and_no_more():
+    pooled = pool_scalar([0.0, 0.0, 0.0, 15.0], [0.0] * 4)
+    assert pooled.lambda_.tolist() == pooled.fmi.tolist() == [1.0]
+
+
 def test_intervals_of_proper_draws_cover():
     """Normal mean with known variance, 40 of 100 missing completely at random, m = 5 draws of the missing mean: the
     interval covers 95 % of 20,000 replications to within four standard errors of that share (false alarm 6e-5).

@@ -1,0 +1,174 @@
+"""How far outside of what was seen amounts and counts are imputed: against truncated laws, and what is not held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from bad_inputs.case import untrained
+from pyro_mnar import Batch, Fit, MissingnessGraph, Table, impute, observe_mask, partially_observed, rows
+from pyro_mnar.distributions import Columns
+from pyro_mnar.distributions.counts import StandardizedCounts
+from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.imputation.reach import Reach
+from pyro_mnar.imputation.target import Target
+from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
+
+pytestmark = pytest.mark.usefixtures("own_store")
+
+SLOPE, NOISE = 1.5, 0.8
+AT = (0.0, 1.0, 2.0, 3.0)  # of the complete column, in rows without an amount: there log-amounts lie higher and higher
+
+
+def amounts(kind: str = "positive") -> Table:
+    rng = np.random.default_rng(0)
+    size = np.concatenate([rng.normal(size=300), AT])
+    amount = np.exp(0.3 * size + rng.normal(size=len(size)))
+    amount = np.ceil(3 * amount) if kind == "count" else amount
+    amount[-len(AT) :] = np.nan
+    name = "count" if kind == "count" else "amount"
+    return Table.from_frame(
+        pd.DataFrame({name: amount, "size": size}),
+        auxiliary=[],
+        kinds={name: kind},
+        standardize={name: kind != "count"},
+    )
+
+
+def law(batch: Batch) -> Any:
+    """Of both columns; log-amounts leave the range seen as the size grows."""
+    return dist.Normal(torch.stack([SLOPE * batch.x[:, 1], torch.zeros(len(batch))], -1), NOISE)
+
+
+def without_mask(batch: Batch) -> None:
+    with rows(batch):
+        partially_observed("x", law(batch), batch)
+
+
+def self_masked(batch: Batch) -> None:
+    with rows(batch):
+        x = partially_observed("x", law(batch), batch)
+        observe_mask("r", x, batch)
+
+
+def mask_by_size(batch: Batch) -> None:
+    with rows(batch):
+        x = partially_observed("x", law(batch), batch)
+        observe_mask("r", x[..., 1:].expand_as(x), batch)
+
+
+def amount_given(mean: Tensor, batch: Batch) -> Any:
+    if batch.names[0] == "count":
+        return StandardizedCounts(dist.Poisson(mean.exp()), torch.zeros(1), torch.ones(1))
+    return dist.Normal(mean, 0.1)
+
+
+def of_latent(batch: Batch) -> None:
+    with rows(batch):
+        z = pyro.sample("z", dist.Normal(torch.zeros(len(batch), 1), 0.8).to_event(1))
+        mean = SLOPE * batch.x[:, 1:] + z
+        law = Columns([((0,), amount_given(mean, batch)), ((1,), dist.Normal(0 * z, 1.0))])
+        x = partially_observed("x", law, batch)
+        observe_mask("r", x[..., 1:].expand_as(x), batch)
+
+
+def near(batch: Batch) -> None:
+    with rows(batch):
+        pyro.sample("z", dist.Normal(torch.zeros(len(batch), 1), 0.8).to_event(1))
+
+
+def mask_unknown(batch: Batch) -> None:
+    with rows(batch):
+        partially_observed("x", law(batch), batch)
+        pyro.sample("r", dist.Bernoulli(logits=torch.zeros(2)).to_event(1), obs=batch.mask.to(batch.dtype))
+
+
+def no_latents(batch: Batch) -> None:
+    """A guide of nothing."""
+
+
+def ends(table: Table) -> tuple[float, float]:
+    column = table.schema.columns[0]
+    return max(0.0, 2 * column.least - column.greatest), 2 * column.greatest - column.least
+
+
+@pytest.mark.parametrize("model", [without_mask, mask_by_size])
+def test_amounts_follow_the_law_within_reach(model: Callable[[Batch], None]) -> None:
+    table = amounts()
+    column, (low, high) = table.schema.columns[0], ends(table)
+    found = impute(Fit(model, no_latents, table.schema), table, num_draws=1, num_particles=100_000)
+    sizes = table.x[-len(AT) :, 1].numpy()
+    for size, mean, draw in zip(sizes, found.means, found.draws[0], strict=True):
+        amount = np.linspace(low, high, 400_001)[1:]
+        density = stats.norm.pdf((np.log(amount) - column.mean) / column.std, SLOPE * size, NOISE) / amount
+        expected = np.average(amount, weights=density)
+        spread = np.sqrt(np.average((amount - expected) ** 2, weights=density))
+        share = stats.norm.cdf((np.log(high) - column.mean) / column.std, SLOPE * size, NOISE)
+        assert abs(mean - expected) < 5 * spread / np.sqrt(share * 100_000)
+        assert low <= draw <= high
+    assert found.means[-1] < high  # of the law without an end, the mean is far beyond
+    assert np.exp((SLOPE * sizes[-1] + (NOISE * column.std) ** 2 / 2) * column.std + column.mean) > 2 * high
+
+
+@pytest.mark.parametrize("kind", ["positive", "count"])
+@pytest.mark.parametrize("options", [{}, {"cells": ([303], [0])}, {"compile": "graph"}, {"num_particles": 100}])
+def test_however_draws_are_made(kind: str, options: dict[str, Any]) -> None:
+    table = amounts(kind)
+    fit = Fit(of_latent, near, table.schema)
+    held = impute(fit, table, num_draws=40, **options)
+    free = impute(fit, table, num_draws=40, extrapolate=True, **options)
+    assert held.draws.max() <= ends(table)[1] < free.draws.max()
+    assert held.means.max() <= ends(table)[1]
+
+
+def test_what_lies_outside_altogether_is_imputed_there() -> None:
+    table = amounts()
+    table.x[-1, 1] = 40.0
+    found = impute(Fit(without_mask, no_latents, table.schema), table)
+    assert np.isfinite(found.draws).all() and found.draws[:, -1].min() > ends(table)[1]
+
+
+@pytest.mark.parametrize("model", [self_masked, mask_unknown])
+def test_nothing_is_held_where_gaps_tell_of_values_or_nobody_knows(model: Callable[[Batch], None]) -> None:
+    table = amounts()
+    fit = Fit(model, no_latents, table.schema)
+    of_both = [impute(fit, table, extrapolate=free).draws for free in (False, True)]
+    np.testing.assert_array_equal(*of_both)
+    assert of_both[0].max() > ends(table)[1]
+
+
+def test_columns_are_held_whose_gaps_are_at_random() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(np.exp(rng.normal(size=(60, 4))), columns=["a", "b", "c", "d"])
+    table = Table.from_frame(
+        frame.mask((rng.random(frame.shape) < 0.3) & np.array([True, True, True, False])),
+        auxiliary=[],
+        kinds="positive",
+    )
+    of = [("a", "R[a]"), ("d", "R[b]"), ("R[a]", "R[c]")]
+
+    def held(model: Any, target: Target = Target.GIVEN_MASK) -> list[int]:
+        fit = Fit(model, ZeroImpute(table, model.latent_dim, seed=0), table.schema)
+        reach = Reach.of(fit, table, target, [0, 1, 2])
+        return [] if reach is None else reach.columns
+
+    declared = GINA(table, graph=MissingnessGraph(of, table), seed=0)
+    assert held(declared) == [1]  # c's gaps depend on a's value, through R
+    assert held(declared, Target.WITHOUT_MASK) == [0, 1, 2]
+    assert held(PartialVAE(table, seed=0)) == [0, 1, 2]
+    assert held(NotMIWAE(table, seed=0)) == []
+
+
+def test_numbers_without_a_logarithm_are_as_before() -> None:
+    table = Table.from_frame(pd.DataFrame({"a": [1.0, 2.0, None, 4.0] * 8, "b": np.arange(32.0)}))
+    draws = [impute(untrained(table), table, extrapolate=free).draws for free in (False, True)]
+    np.testing.assert_array_equal(*draws)
