@@ -151,6 +151,14 @@ def test_indicators_and_names_of_columns() -> None:
     assert list(imputer.get_feature_names_out(list("abc"))) == list(simple.get_feature_names_out(list("abc")))
 
 
+def test_codes_that_no_column_can_hold() -> None:
+    words = pd.DataFrame({"tree": pd.array(["oak", "elm"] * 20, dtype="string[pyarrow]")})
+    completed = MNARImputer(missing_values=10**400, **QUICK).set_output(transform="pandas").fit_transform(words)
+    assert completed.tree.tolist() == words.tree.tolist()
+    with pytest.raises(ValueError, match="at least one column"):
+        MNARImputer(missing_values=-1).fit(pd.DataFrame())
+
+
 def test_codes_for_missing_values() -> None:
     coded = np.nan_to_num(numbers(), nan=-99)
     imputer = MNARImputer(missing_values=-99, add_indicator=True, **QUICK)

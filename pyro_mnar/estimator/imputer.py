@@ -252,7 +252,7 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         frame = read_rows(self, X, reset=reset, allow_nan=is_gap_nan)
         if not reset:
             frame.columns = pd.Index(self._labels, tupleize_cols=False)
-        if is_gap_nan:
+        if is_gap_nan or frame.shape[1] == 0:
             return frame
         numbers = frame.select_dtypes("floating")
         holes = numbers.columns[numbers.isna().any()]

@@ -101,6 +101,9 @@ class Categorical:
         """Cells as their levels' numbers; ValueError for a level that is not among them."""
         index = pd.Index(self.levels, dtype=object, tupleize_cols=False)
         gaps = values.isna().to_numpy()
+        if values.dtype == object:
+            unhashable = np.array([not is_hashable(value) for value in values.tolist()], dtype=bool)
+            refuse(unhashable, values, column, f"one of {list(self.levels)!r}")
         codes = np.array(index.get_indexer(pd.Index(values.astype(object), dtype=object, tupleize_cols=False)))
         unseen = (codes < 0) & ~gaps
         if self.other is not None:

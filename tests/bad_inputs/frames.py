@@ -81,6 +81,7 @@ CASES: list[Case] = [
     ),
     refused("text among numbers", lambda: of_frame({"a": [1.0, "n/a", 2.0]}), "'a'", "'n/a'", "row 1"),
     refused("complex numbers", lambda: of_frame({"a": [1j, 2.0, None]}), "'a'", "numbers"),
+    refused("lists in cells of named levels", lambda: of_frame({"a": [[1], "a", None], "b": [1.0, 2.0, 3.0]}, kinds={"a": Categorical(("a", "b"))}), "'a'", "row 0"),
     refused("lists in cells", lambda: of_frame({"a": [[1], [2], None]}), "'a'"),
     refused("dictionaries in cells", lambda: of_frame({"a": [{"x": 1}, {"x": 2}, None]}), "'a'"),
     refused("arrays in cells", lambda: of_frame({"a": [np.zeros(2), np.ones(2), None]}), "'a'"),
