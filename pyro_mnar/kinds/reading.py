@@ -134,7 +134,7 @@ def _is_in(values: pd.Series, codes: list[Any]) -> NDArray[np.bool_]:
         return np.zeros(len(values), dtype=bool)
     try:
         return values.isin(codes).to_numpy(dtype=bool)
-    except (TypeError, ValueError, OverflowError, NotImplementedError):  # Arrow's columns look for values of their own type alone
+    except (TypeError, ValueError, OverflowError, NotImplementedError):  # Arrow's columns know their own type alone
         return values.astype(object).isin(codes).to_numpy(dtype=bool)
 
 
