@@ -47,6 +47,7 @@ SAMPLER, IMPUTED = (
     "tests/imputation/test_imputations.py tests/imputation/test_resampling.py",
 )
 SEPARATION, GRAPHS = "pyro_mnar/graphs/separation.py", "tests/graphs"
+REACH, HELD = "pyro_mnar/imputation/reach.py", "tests/imputation/test_reach.py"
 DELTAS, SHIFTED = "pyro_mnar/imputation/deltas.py", "tests/imputation/test_deltas.py"
 CAPTURED, STEPS = "pyro_mnar/training/captured_steps.py", "tests/training/test_captured.py"
 RUN, KEPT = "pyro_mnar/training/run.py", "tests/training/test_checkpoint.py"
@@ -333,6 +334,20 @@ MUTANTS = [
         "share = (other.log_total - total).to(self.mean.dtype).exp()[:, None]",
         "share = 0.5 + 0 * (other.log_total - total).exp()[:, None]",
         IMPUTED,
+    ),
+    Mutant(
+        "imputation: amounts beyond what was seen count as much as others",
+        REACH,
+        "return OUTSIDE * (",
+        "return 0.0 * (",
+        HELD,
+    ),
+    Mutant(
+        "imputation: amounts are held whose own values cause their gaps",
+        REACH,
+        'if column.kind == "MNAR"}',
+        'if column.kind == "MCAR"}',
+        HELD,
     ),
     Mutant(
         "imputation: what a derived value leaves to its argument has no Jacobian",
