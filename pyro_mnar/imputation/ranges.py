@@ -59,7 +59,8 @@ def negative_where_none_was(
 def far_beyond_seen(
     columns: Sequence[Column], cells: Int[NDArray, "2 cells"], draws: Float[NDArray, "draws cells"]
 ) -> list[str]:
-    """Columns whose mean imputed value lies farther outside the range seen than that is wide, one sentence each.
+    """Columns of which imputed values, on average or those of some cells, lie farther outside the range seen than that
+    is wide, one sentence each.
 
     Args:
         columns: Those of the schema.
@@ -85,22 +86,26 @@ def _has_range(column: Column) -> bool:
 
 
 def _far(column: Column, draws: Float[NDArray, "draws cells"]) -> str:
-    """Of a mean far outside the range seen, in a sentence; else nothing."""
-    if not _has_range(column):
+    """Of a mean far outside the range seen, over all cells or of one of them, in a sentence; else nothing."""
+    draws = draws[:, ~np.isnan(draws).all(0)]
+    if not _has_range(column) or column.greatest == column.least or not draws.size:
         return ""
-    width = column.greatest - column.least
-    there_are = ~np.isnan(draws)
-    mean = draws[there_are].mean() if there_are.any() else column.least
-    if not width or column.least - width <= mean <= column.greatest + width:
-        return ""
-    is_above = mean > column.greatest
-    end, most = (column.greatest, "greatest") if is_above else (column.least, "least")
-    return (
-        f"{column.name}'s imputations average {_told(column, mean)}, farther {'above' if is_above else 'below'}"
-        f" {_told(column, end)}, the {most} value seen, than all values seen lie apart: nothing seen says how its law"
-        " goes on out there, so declare what you know of it (bounds, another kind), or mechanism=Constant if its own"
-        " values do not cause its gaps"
-    )
+    width, mean, of_cells = column.greatest - column.least, np.nanmean(draws), np.nanmean(draws, axis=0)
+    for end, side, most, sign in ((column.greatest, "above", "greatest", 1), (column.least, "below", "least", -1)):
+        beyond = sign * (of_cells - end)
+        far = int((beyond > width).sum())
+        if not far:
+            continue
+        farthest = _told(column, of_cells[beyond.argmax()])
+        what = f"{far} of {column.name}'s {len(beyond)} gaps are imputed as far as {farthest}"
+        if sign * (mean - end) > width:
+            what = f"{column.name}'s imputations average {_told(column, mean)}"
+        return (
+            f"{what}, farther {side} {_told(column, end)}, the {most} value seen, than all values seen lie apart:"
+            " nothing seen says how its law goes on out there, so declare what you know of it (bounds, another kind),"
+            " or mechanism=Constant if its own values do not cause its gaps"
+        )
+    return ""
 
 
 def _told(column: Column, value: float) -> str:
