@@ -12,10 +12,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
-from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remember
 from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.memory import check_room
+from pyro_mnar.messages import whole_number
 from pyro_mnar.nn import positive
 from pyro_mnar.nn.networks import unconstrained_positive
 from pyro_mnar.primitives import rows
@@ -34,7 +34,7 @@ class MeanField(PyroModule):
     def __init__(self, table: Table | int, latent_dim: int) -> None:
         super().__init__()
         latent_dim = whole_number("latent_dim", latent_dim)
-        size = whole_number("table", table) if isinstance(table, int) else len(table)
+        size = len(table) if isinstance(table, Table) else whole_number("table (or its number of rows)", table)
         check_room("latent_dim", latent_dim, 8 * size, "a mean and a scale for each row")
         self.mean = nn.Parameter(torch.zeros(size, latent_dim))
         self.raw_scale = nn.Parameter(torch.zeros(size, latent_dim))

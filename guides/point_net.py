@@ -15,10 +15,10 @@ from jaxtyping import Float, Int
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.memory import check_room
+from pyro_mnar.messages import whole_number
 from pyro_mnar.nn import positive
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.primitives import rows

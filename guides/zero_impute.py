@@ -12,12 +12,11 @@ from pyro.nn import PyroModule
 from torch import nn
 
 from pyro_mnar.guides.last_layer import put_last_layer
-from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.memory import check_room
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import shown, whole_number
 from pyro_mnar.nn import MLP, positive
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.nn.networks import check_widths

@@ -17,8 +17,8 @@ from jaxtyping import Float
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_mnar.infer.arguments import positive_number
 from pyro_mnar.infer.construction import remembered
+from pyro_mnar.messages import positive_number
 from pyro_mnar.nn import positive
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch

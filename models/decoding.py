@@ -15,9 +15,8 @@ from pyro_mnar import mechanisms
 from pyro_mnar.distributions import OwnValueMechanism
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.presets import rule_of
-from pyro_mnar.infer.arguments import positive_number, whole_number
 from pyro_mnar.memory import check_room
-from pyro_mnar.messages import is_one_of, shown
+from pyro_mnar.messages import is_one_of, positive_number, shown, whole_number
 from pyro_mnar.nn import MLP, ResidualMLP, priors
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise, likelihood_of

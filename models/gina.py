@@ -22,11 +22,11 @@ from pyro_mnar import mechanisms
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.likely import likely_causes
 from pyro_mnar.graphs.nodes import listed
-from pyro_mnar.infer.arguments import check_boolean
 from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.mechanisms import Blocks, log_odds
+from pyro_mnar.messages import check_boolean
 from pyro_mnar.models.data_start import start_from_data
 from pyro_mnar.models.decoding import (
     check_discrete,

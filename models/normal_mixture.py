@@ -20,11 +20,11 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 
 from pyro_mnar.distributions import OwnValueMechanism
-from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.mechanisms import SelfMasking
 from pyro_mnar.memory import check_room
+from pyro_mnar.messages import whole_number
 from pyro_mnar.primitives import observe_mask, partially_observed, rows
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema

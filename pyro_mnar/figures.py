@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from pyro_mnar.messages import check_is
+
 
 def axes_or_new(ax: Any, size: tuple[float, float] | None = None) -> Any:
     """The Axes given, or those of a new figure; width and height in inches, matplotlib's own where there are none.
@@ -14,6 +16,9 @@ def axes_or_new(ax: Any, size: tuple[float, float] | None = None) -> Any:
     thousands keeps none.
     """
     if ax is not None:
+        from matplotlib.axes import Axes
+
+        check_is("ax", ax, Axes, " of matplotlib")
         return ax
     options: dict[str, Any] = {"layout": "constrained", "figsize": size}
     if "matplotlib.pyplot" in sys.modules or "ipykernel" in sys.modules:

@@ -32,9 +32,9 @@ def check_room(name: str, value: int, bytes_each: float, what: str) -> None:
     Raises:
         ValueError: Names the argument, what it needs, what there is, and the greatest number that would fit.
     """
-    free = available_memory()
+    free, bytes_each = available_memory(), float(min(bytes_each, GREATEST)) or 1.0
     if value > free / bytes_each:
-        needed = min(value, GREATEST) * float(bytes_each) / GIB
+        needed = min(value, GREATEST) * bytes_each / GIB
         raise ValueError(
             f"{name}: {shown(value)} need at least {needed:.3g} GiB of memory ({what}), and {free / GIB:.3g} GiB are"
             f" free: expected at most {int(free // bytes_each)}"

@@ -38,10 +38,12 @@ from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import Site, holds_columns, is_shared, sample_sites
+from pyro_mnar.memory import COPIES_OF_A_DRAW, check_room
+from pyro_mnar.messages import is_one_of, shown, whole_number
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
-from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted import Fit, check_fit
 
 ANSWERED_ROWS_AT_ONCE = 50_000  # rows × candidates × samples that a guide encodes at once
 
@@ -81,6 +83,7 @@ def information_reward(
             or gives the same posterior whatever it is told, or a divergence is not finite.
         TypeError: If ``table`` is neither a Table nor a DataFrame.
     """
+    check_fit(fit)
     table = fit.encoded(table)
     in_target = target_columns(table.schema, target)
     predictive = Predictive(fit, table, num_samples, num_particles, seed, device)
@@ -157,8 +160,8 @@ def target_columns(schema: Schema, target: Hashable | Collection[Hashable] | Non
     if target is None:
         return in_target
     for name in _names(schema, target):
-        if name not in schema.names:
-            raise ValueError(f"target {name!r}: expected one of the modelled columns {schema.names!r}")
+        if not is_one_of(name, schema.names):
+            raise ValueError(f"target {shown(name)}: expected one of the modelled columns {schema.names!r}")
         position = schema.names.index(name)
         if schema.columns[position].is_auxiliary:
             raise ValueError(f"target {name!r}: serves as U, so it is known in every row")
@@ -197,9 +200,11 @@ class Predictive:
         *,
         limits: Limits | None = None,
     ) -> None:
+        num_samples = whole_number("num_samples", num_samples)
+        num_particles = whole_number("num_particles", num_particles)
+        size = COPIES_OF_A_DRAW * table.schema.num_columns * table.dtype.itemsize
         for name, value in (("num_samples", num_samples), ("num_particles", num_particles)):
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}")
+            check_room(name, value, size, "draws of one row")
         if table.schema.auxiliary_source == "mask":
             raise ValueError("auxiliary='mask': U would change with every question, so none can be compared")
         fit = fit.on(device)

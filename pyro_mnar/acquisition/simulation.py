@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from pyro_mnar.acquisition.reward import Predictive, highest, information_reward, target_columns
 from pyro_mnar.figures import axes_or_new
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_one_of, whole_number
 from pyro_mnar.tables.table import Table
-from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted import Fit, check_fit
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def simulate_acquisition(
             is nothing to ask; otherwise as for :func:`~pyro_mnar.information_reward`.
         TypeError: If ``table`` is neither a Table nor a DataFrame.
     """
-    if policy not in _POLICIES:
-        raise ValueError(f"policy: expected one of {sorted(_POLICIES)}, got {shown(policy)}")
+    check_fit(fit)
+    check_one_of("policy", policy, sorted(_POLICIES))
     table = fit.encoded(table)
     in_target = target_columns(table.schema, target)
     in_u = np.array([column.is_auxiliary for column in table.schema.columns])
@@ -109,7 +109,7 @@ def simulate_acquisition(
     if not scored.any():
         raise ValueError(f"target {target!r}: expected a value to compare with in some row, got none")
     most = int(open_.sum(1).max())
-    steps = most if steps is None else steps
+    steps = most if steps is None else whole_number("steps", steps)
     if not 1 <= steps <= most:
         raise ValueError(f"steps: expected from 1 to {most}, the most that can be asked of a row, got {steps}")
 

@@ -18,10 +18,10 @@ from pyro_mnar.cli.option_values import value_of
 from pyro_mnar.cli.option_words import in_options
 from pyro_mnar.cli.outcome import Outcome, records
 from pyro_mnar.cli.output_folder import MANIFEST
+from pyro_mnar.devices import device_of
 from pyro_mnar.diagnostics import check_identifiability, diagnose
 from pyro_mnar.imputation import Imputations, Pooled, impute, pool_frames
 from pyro_mnar.imputation.imputations import HELD_FIXED, OF_BOOTSTRAP
-from pyro_mnar.infer.arguments import device_of
 from pyro_mnar.reports import report
 from pyro_mnar.scenarios import Sensitivity, TippingPoint, sensitivity, tipping_point
 from pyro_mnar.tables.completion import with_gaps_for

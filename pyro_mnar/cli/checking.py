@@ -12,11 +12,11 @@ from pyro_mnar.cli import inputs
 from pyro_mnar.cli.inputs import Input
 from pyro_mnar.cli.option_words import in_options
 from pyro_mnar.cli.outcome import FOUND_A_PROBLEM, Outcome, records
+from pyro_mnar.devices import device_of
 from pyro_mnar.diagnostics import check_identifiability, compare, diagnose
 from pyro_mnar.diagnostics.diagnosis import PROBLEM
 from pyro_mnar.diagnostics.identifiability import NOT_IDENTIFIED
 from pyro_mnar.imputation import impute
-from pyro_mnar.infer.arguments import device_of
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 

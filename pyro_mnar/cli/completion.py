@@ -18,11 +18,11 @@ from pyro_mnar.cli.option_words import in_options
 from pyro_mnar.cli.outcome import Outcome
 from pyro_mnar.cli.output_folder import OutputFolder
 from pyro_mnar.cli.training import held_out_rows, interrupted, prepare, refuse_training_options
+from pyro_mnar.devices import device_of
 from pyro_mnar.diagnostics import AgainstIgnorable, against_ignorable
 from pyro_mnar.imputation import Imputations, impute
 from pyro_mnar.imputation.imputing import DEFAULT_DRAWS
 from pyro_mnar.imputation.ranges import negative_where_none_was
-from pyro_mnar.infer.arguments import device_of
 from pyro_mnar.memory import GIB, check_room
 from pyro_mnar.summaries import summarise
 from pyro_mnar.tables.delimited_text import packed

@@ -13,9 +13,9 @@ import numpy as np
 from pyro_mnar import mechanisms
 from pyro_mnar.cli.inputs import Input, described
 from pyro_mnar.cli.options import TRAINING
+from pyro_mnar.devices import device_of
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.infer.arguments import device_of
 from pyro_mnar.models import GINA
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import networkx as nx
 import numpy as np
@@ -21,6 +21,7 @@ from scipy.special import expit
 from pyro_mnar.datasets.complete import Complete, RowGenerator
 from pyro_mnar.graphs.edges import SIGNS
 from pyro_mnar.graphs.graph import Edge, MissingnessGraph
+from pyro_mnar.messages import check_is, finite_number, seed_of, share_of, shown
 
 Score = Float[NDArray, " rows"]
 Weights = Mapping[Hashable, Mapping[Hashable, float]]
@@ -45,12 +46,14 @@ class Amputed:
 
 def threshold(score: Score, rate: float, strength: float) -> Score:
     """Missing exactly where the score is positive (section 6.1), whatever rate that gives."""
+    score = _numbers_of(score)
     return (score > 0).astype(np.float64)
 
 
 def quantile(score: Score, rate: float, strength: float) -> Score:
     """Missing where the score is among the highest: exactly ``rate`` of the rows on average, ties sharing evenly."""
-    wanted = rate * len(score)
+    score = _numbers_of(score)
+    wanted = share_of("rate", rate) * len(score)
     cut = np.sort(score)[::-1][min(int(np.ceil(wanted)), len(score)) - 1]
     above, tied = score > cut, score == cut
     return above + tied * np.clip((wanted - above.sum()) / tied.sum(), 0, 1)
@@ -58,14 +61,26 @@ def quantile(score: Score, rate: float, strength: float) -> Score:
 
 def logistic(score: Score, rate: float, strength: float) -> Score:
     """sigmoid(a + strength · score / sd(score)), with a such that the mean probability of going missing is ``rate``."""
+    score, rate = _numbers_of(score), share_of("rate", rate)
     spread = score.std()
-    slope = strength * (score - score.mean()) / (spread if spread > 0 else 1.0)
+    slope = finite_number("strength", strength) * (score - score.mean()) / (spread if spread > 0 else 1.0)
     reach = np.abs(slope).max() + np.abs(np.log(rate / (1 - rate))) + 1.0
     intercept = brentq(lambda a: expit(a + slope).mean() - rate, -reach, reach, xtol=1e-13)
     return expit(intercept + slope)
 
 
 Mechanism = Callable[[Score, float, float], Score]
+
+
+def _numbers_of(score: Any) -> Score:
+    """Scores as an array of numbers, one a row."""
+    try:
+        found = np.asarray(score, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"score: expected an array of numbers, one a row, got {shown(score)}") from None
+    if found.ndim != 1 or not len(found) or not np.isfinite(found).all():
+        raise ValueError(f"score: expected finite numbers, one a row, got {shown(score)}")
+    return found
 
 
 def ampute(
@@ -108,15 +123,23 @@ def ampute(
         ValueError: If the frame has gaps, lacks a column of the graph, or the graph needs latents that are not known;
             if a rate lies outside (0, 1); if weights are given for what is no parent.
     """
+    check_is("graph", graph, MissingnessGraph)
+    seed, strength = seed_of(seed), finite_number("strength", strength)
+    if not callable(mechanism):
+        raise TypeError(f"mechanism: expected a function such as logistic, got {shown(mechanism)}")
+    if weights is not None:
+        check_is("weights", weights, Mapping, ", from columns to weights of their causes")
+    if not isinstance(data, (pd.DataFrame, Complete)) and not callable(data):
+        raise TypeError(f"data: expected a complete frame, a Complete or a generator of rows, got {shown(data)}")
     if not isinstance(data, Complete):
         made = data if isinstance(data, pd.DataFrame) else data(np.random.default_rng([seed, 0]))
         data = made if isinstance(made, Complete) else Complete(made)
+    check_is("data", data.frame, pd.DataFrame)
     complete = data
     causes = _causes(graph, complete)
     rates = {name: rate.get(name, np.nan) if isinstance(rate, Mapping) else rate for name in causes}
     for name, share in rates.items():
-        if not 0 < share < 1:
-            raise ValueError(f"rate of column {name!r}: expected a share between 0 and 1, got {share}")
+        share_of(f"rate of column {name!r}", share)
 
     frame = complete.frame.copy()
     observed: dict[str, NDArray[np.bool_]] = {}

@@ -23,6 +23,8 @@ from scipy.special import expit, logit
 
 from pyro_mnar.datasets.amputation import Amputed
 from pyro_mnar.datasets.complete import latent_frame
+from pyro_mnar.memory import check_room
+from pyro_mnar.messages import check_is, positive_number, seed_of, whole_number
 
 QUADRATURE_NODES = 40
 
@@ -86,7 +88,10 @@ def anova(seed: int, *, rows: int = 5000, truth: Parameters = TRUTH, noise: floa
         truth: θ and λ.
         noise: σ, in the user's units.
     """
-    rng = np.random.default_rng(seed)
+    check_is("truth", truth, Parameters)
+    rows, noise = whole_number("rows", rows), positive_number("noise", noise)
+    check_room("rows", rows, 8 * len(truth.mu), "numbers of every cell")
+    rng = np.random.default_rng(seed_of(seed))
     z = truth.mu + truth.zeta * rng.normal(size=(rows, len(truth.mu)))
     x = z + noise * rng.normal(size=z.shape)
     observed = expit(truth.intercept + truth.slope * z)

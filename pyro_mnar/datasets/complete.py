@@ -13,6 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from pyro_mnar.graphs.graph import MissingnessGraph
+from pyro_mnar.messages import check_is, is_one_of, names_of, number_from_zero, seed_of, shown, whole_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,7 @@ class LinearStructure:
         Raises:
             ValueError: If the graph has auxiliaries that cause its latents.
         """
+        check_is("graph", graph, MissingnessGraph)
         if graph.nodes.auxiliaries:
             names = [name for name, _ in graph.nodes.auxiliaries]
             raise ValueError(f"expected a graph without auxiliaries, got {names!r}")
@@ -73,9 +75,17 @@ class LinearStructure:
         return cls(columns, edges, **options)
 
     def __post_init__(self) -> None:
+        columns = list(names_of("columns", self.columns))
+        for edge in names_of("edges", self.edges):
+            if not isinstance(edge, tuple) or len(edge) != 2:
+                raise ValueError(f"edges: expected pairs (cause, effect) of columns, got {shown(edge)}")
+        for name, value, least in (("latent_dim", self.latent_dim, 0), ("rows", self.rows, 1)):
+            whole_number(name, value, least)
+        number_from_zero("noise", self.noise)
+        seed_of(self.seed)
         order = nx.DiGraph(list(self.edges))
         for name in order.nodes:
-            if name not in self.columns:
+            if not is_one_of(name, columns):
                 raise ValueError(f"edge with column {name!r}: expected one of {list(self.columns)!r}")
         if not nx.is_directed_acyclic_graph(order):
             raise ValueError(f"edges: expected no cycle, got {nx.find_cycle(order)!r}")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pyro_mnar.datasets import reading
 from pyro_mnar.datasets.ratings import Ratings, cells, no_cells
+from pyro_mnar.messages import path_of
 
 
 def long_csv(
@@ -44,11 +45,11 @@ def long_csv(
         ValueError: If a header is absent, a cell stands in two lines, a label or number is missing, or a row has
             ratings and no features.
     """
-    train = _long(Path(path), (row, column, value), separator)
-    apart = _long(Path(test), (row, column, value), separator) if test is not None else no_cells(train)
+    train = _long(path_of("path", path), (row, column, value), separator)
+    apart = _long(path_of("test", test), (row, column, value), separator) if test is not None else no_cells(train)
     features = [
-        _features(Path(file), key, separator) if file is not None else None
-        for file, key in ((row_features, row), (column_features, column))
+        _features(path_of(what, file), key, separator) if file is not None else None
+        for file, key, what in ((row_features, row, "row_features"), (column_features, column, "column_features"))
     ]
     labels = [
         _labels([train[key], apart[key], *([] if known is None else [known.index.to_series()])], key)

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.special import expit
 
 from pyro_mnar.kinds import Binary, Bounded, Categorical, Continuous, Count, HeavyTailed, Kind, Ordinal, Positive
+from pyro_mnar.messages import seed_of
 
 LEVELS = ("a", "b", "c")
 OF_KIND: dict[str, Kind] = {
@@ -57,7 +58,7 @@ def one_kind(kind: str, seed: int, *, rows: int = 2500) -> OneKind:
     """
     if kind not in OF_KIND:
         raise ValueError(f"kind: expected one of {sorted(OF_KIND)}, got {kind!r}")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed_of(seed))
     z = rng.normal(size=rows)
     columns = {f"c{i}": 0.9 * z + np.sqrt(1 - 0.81) * rng.normal(size=rows) for i in range(3)}
     y, score = _values(kind, z, rng)

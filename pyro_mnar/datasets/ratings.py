@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pyro_mnar.memory import check_room
+from pyro_mnar.messages import seed_of, share_of, shown, whole_number
 from pyro_mnar.tables.table import Table
 
 
@@ -92,15 +94,31 @@ class Ratings:
         Raises:
             ValueError: If the share leaves nothing on one side.
         """
-        count = round(share * len(self.train))
+        count = round(share_of("share", share) * len(self.train))
         if not 0 < count < len(self.train):
             raise ValueError(
                 f"share: expected at least one of {len(self.train)} cells on either side, got {share} of them"
             )
         apart = np.zeros(len(self.train), dtype=bool)
-        apart[np.random.default_rng(seed).permutation(len(self.train))[:count]] = True
+        apart[np.random.default_rng(seed_of(seed)).permutation(len(self.train))[:count]] = True
         keep, test = (self.train[which].reset_index(drop=True) for which in (~apart, apart))
         return replace(self, train=keep, test=test)
+
+
+BYTES_OF_A_CELL = 8
+
+
+def check_shape(shape: Any) -> None:
+    """Refuse what is no number of rows and of columns, or more cells than memory holds.
+
+    Raises:
+        TypeError: If it is no pair of whole numbers.
+        ValueError: If one is below 1, or memory does not hold so many cells.
+    """
+    if not isinstance(shape, (tuple, list)) or len(shape) != 2:
+        raise TypeError(f"shape: expected a number of rows and of columns, got {shown(shape)}")
+    rows, columns = (whole_number("shape", size) for size in shape)
+    check_room("shape", rows, BYTES_OF_A_CELL * columns, "numbers of every cell")
 
 
 def cells(rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyro_mnar.datasets.ratings import Source
+from pyro_mnar.messages import in_line, is_one_of, path_of
 
 
 def find(folder: str | PathLike[str], name: str, source: Source, *, within: Sequence[str] = ()) -> Path:
@@ -20,11 +21,11 @@ def find(folder: str | PathLike[str], name: str, source: Source, *, within: Sequ
     Raises:
         FileNotFoundError: If there is none; says where the data are to be had.
     """
-    folder = Path(folder)
+    folder = path_of("folder", folder)
     for place in (folder, *(folder / inner for inner in within)):
         if (place / name).is_file():
             return place / name
-    raise FileNotFoundError(f"{folder}: expected the file {name}, found none; {source.advice}")
+    raise FileNotFoundError(f"{in_line(folder)}: expected the file {name}, found none; {source.advice}")
 
 
 def read_columns(path: Path, names: Sequence[str], *, separator: str) -> pd.DataFrame:
@@ -47,8 +48,8 @@ def read_table(path: Path, needed: Sequence[str], *, separator: str = ",") -> pd
     """
     header = read_header(path, separator=separator)
     for name in needed:
-        if name not in header:
-            raise ValueError(f"{path}, line 1: expected a column {name!r}, got {header!r}")
+        if not is_one_of(name, header):
+            raise ValueError(f"{in_line(path)}, line 1: expected a column {name!r}, got {header!r}")
     # All columns are read, since with usecols pandas lets pass lines of too many fields.
     frame = _read(path, sep=separator)
     if not isinstance(frame.index, pd.RangeIndex):

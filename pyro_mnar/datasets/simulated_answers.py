@@ -20,7 +20,8 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from pyro_mnar.datasets.ratings import Ratings, cells, no_cells
+from pyro_mnar.datasets.ratings import Ratings, cells, check_shape, no_cells
+from pyro_mnar.messages import finite_number, seed_of, share_of, whole_number
 
 YEARS = (11, 16)  # youngest and oldest
 
@@ -67,11 +68,13 @@ def item_responses(
     Raises:
         ValueError: If the share is not between 0 and 1, or there are more levels than questions.
     """
-    if not 0 < answered < 1:
-        raise ValueError(f"answered: expected a share above 0 and below 1, got {answered}")
-    if not 1 <= num_levels <= shape[1]:
+    share_of("answered", answered)
+    check_shape(shape)
+    for name, value in (("of_answer", of_answer), ("of_ability", of_ability)):
+        finite_number(name, value)
+    if not 1 <= whole_number("num_levels", num_levels) <= shape[1]:
         raise ValueError(f"num_levels: expected from 1 to {shape[1]}, the number of questions, got {num_levels}")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed_of(seed))
     students, questions = shape
     age = rng.integers(YEARS[0], YEARS[1] + 1, size=students)
     premium = (rng.random(students) < 0.3).astype(int)

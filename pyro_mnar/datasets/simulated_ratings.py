@@ -21,7 +21,9 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import norm
 
-from pyro_mnar.datasets.ratings import Ratings, cells
+from pyro_mnar.datasets.ratings import Ratings, cells, check_shape
+from pyro_mnar.memory import check_room
+from pyro_mnar.messages import finite_number, seed_of, share_of, whole_number
 
 LEVELS = np.arange(1.0, 6.0)
 SHARES_BELOW = (0.50, 0.68, 0.82, 0.93)  # of all cells, up to each cut
@@ -69,12 +71,14 @@ def synthetic_ratings(
     Raises:
         ValueError: If the density is not between 0 and 1, or there are fewer items than are assigned.
     """
+    check_shape(shape)
     num_rows, num_columns = shape
-    if not 0 < density < 1:
-        raise ValueError(f"density: expected a share above 0 and below 1, got {density}")
-    if not 1 <= test_per_row < num_columns:
+    share_of("density", density)
+    finite_number("strength", strength)
+    check_room("latent_dim", whole_number("latent_dim", latent_dim, 0), 8 * (num_rows + num_columns), "latents")
+    if not 1 <= whole_number("test_per_row", test_per_row) < num_columns:
         raise ValueError(f"test_per_row: expected from 1 to below {num_columns} items, got {test_per_row}")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed_of(seed))
     z = rng.normal(size=(num_rows, latent_dim))
     loadings = rng.normal(size=(num_columns, latent_dim)) / np.sqrt(max(latent_dim, 1))
     score = z @ loadings.T + ITEM_SPREAD * rng.normal(size=num_columns) + USER_SPREAD * rng.normal(size=(num_rows, 1))

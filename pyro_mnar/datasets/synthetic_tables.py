@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from pyro_mnar.datasets.amputation import Amputed, Weights, ampute, threshold
 from pyro_mnar.datasets.complete import Complete, latent_frame
 from pyro_mnar.graphs.graph import MissingnessGraph
+from pyro_mnar.memory import check_room
+from pyro_mnar.messages import check_one_of, seed_of, whole_number
 
 NAMES = ("A", "B", "C")
 COLUMNS = ("X1", "X2", "X3")
@@ -59,10 +61,9 @@ def synthetic(name: str, seed: int, *, rows: int = 2000) -> Synthetic:
     Raises:
         ValueError: If there is no such data set, or fewer than two rows are asked for.
     """
-    if name not in NAMES:
-        raise ValueError(f"data set {name!r}: expected one of {', '.join(NAMES)}")
-    if rows < 2:
-        raise ValueError(f"rows: expected at least 2, got {rows}")
+    check_one_of("name", name, NAMES)
+    rows, seed = whole_number("rows", rows, 2), seed_of(seed)
+    check_room("rows", rows, 8 * 3, "numbers of every cell")
     rng = np.random.default_rng([seed, NAMES.index(name)])
     law = _Law(rng)
     train, test = law.draw(rows, rng), law.draw(rows, rng)

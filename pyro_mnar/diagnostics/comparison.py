@@ -23,10 +23,10 @@ from pyro_mnar.graphs.nodes import listed
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import columns_of, holds_columns, mechanism_weights, sample_sites
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_is, shown, whole_number
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.evidence import log_evidence, mean_and_error, row_weights
-from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted import Fit, check_fit
 
 LEAST_PARTICLES = 1000
 CAUTION = (
@@ -104,10 +104,12 @@ def compare(
             which of them go missing, in U or in units (names what differs); if a fit tempers the mask's likelihood (β ≠
             1), does not model the mask, or has the mask as U, so that its number is none of log p(x_o, r | u).
     """
+    check_is("fits", fits, Mapping, ", from names to fits")
+    for name, fit in fits.items():
+        check_fit(fit, f"fits, {shown(name)}")
     if len(fits) < 2:
         raise ValueError(f"fits: expected at least two, got {list(fits)!r}")
-    if num_particles < LEAST_PARTICLES:
-        raise ValueError(f"num_particles: expected at least {LEAST_PARTICLES}, got {num_particles}")
+    num_particles = whole_number("num_particles", num_particles, LEAST_PARTICLES)
     first, *others = fits
     for other in others:
         _check_same(first, fits[first], other, fits[other])

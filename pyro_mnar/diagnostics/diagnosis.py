@@ -19,7 +19,9 @@ from pyro_mnar.diagnostics.training_signs import (
     still_rises,
 )
 from pyro_mnar.imputation import Imputations
-from pyro_mnar.training.fitted import Fit
+from pyro_mnar.memory import check_room
+from pyro_mnar.messages import check_is, whole_number
+from pyro_mnar.training.fitted import Fit, check_fit
 
 LEAST_FAR = 0.2  # observed standard deviations by which means may move without a word
 PROBLEM, LOOK, FINE = "problem", "look", "nothing seen"
@@ -126,7 +128,13 @@ def diagnose(
     Raises:
         ValueError: If there are fewer than 500 particles, or the imputations' table is not the fit's.
     """
+    check_fit(fit)
+    check_is("imputations", imputations, Imputations)
+    if ignorable is not None:
+        check_fit(ignorable, "ignorable")
+    replicates = whole_number("replicates", replicates, 2)
     table = fit.encoded(imputations.table)
+    check_room("replicates", replicates, 8 * table.schema.num_columns, "one row of every replicate")
     rows = row_weights(fit, table, num_particles=num_particles, seed=seed)
     rows["label"] = table.row_labels[rows.index.to_numpy()]
     columns = _columns_to_distrust(imputations, rows)

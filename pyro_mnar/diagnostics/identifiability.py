@@ -24,6 +24,7 @@ from pyro_mnar.diagnostics.twins import TwinSearch, search_twins
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.recovery import missingness_graph_of
 from pyro_mnar.infer.session import Session
+from pyro_mnar.messages import check_boolean
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
@@ -56,6 +57,7 @@ class IdentifiabilityReport:
 
     def to_text(self, *, detail: bool = False) -> str:
         """The report as it is printed; with ``detail``, a table by the assumptions' names in the literature."""
+        check_boolean("detail", detail)
         return self._in_detail() if detail else in_plain_words(self.lines, self.graph)
 
     def __repr__(self) -> str:
@@ -95,6 +97,7 @@ def check_identifiability(
         ValueError: If the table has other columns than the fit's.
         TypeError: If ``table`` is no table, or a frame beside a bare model.
     """
+    check_boolean("search", search)
     fit = fit_or_model if isinstance(fit_or_model, Fit) else None
     if fit is None and not isinstance(table, Table):
         raise TypeError(f"table: expected a Table beside a model, got {type(table).__name__}")

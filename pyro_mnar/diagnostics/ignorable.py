@@ -27,9 +27,10 @@ from pyro_mnar.graphs.nodes import listed
 from pyro_mnar.graphs.recovery import missingness_graph_of
 from pyro_mnar.imputation import impute
 from pyro_mnar.infer.session import Session
+from pyro_mnar.messages import seed_of, whole_number
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.evidence import row_weights
-from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted import Fit, check_fit
 
 MOST_NODES = 100  # of a table whose model is asked who causes whose R
 LEAST_MOVE = 0.05  # observed standard deviations; columns that move by less are not named
@@ -147,6 +148,10 @@ def against_ignorable(
     Raises:
         ValueError: If there are no rows, or the table is another than the fit's.
     """
+    check_fit(fit)
+    if ignorable is not None:
+        check_fit(ignorable, "ignorable")
+    steps, seed = whole_number("steps", steps), seed_of(seed)
     table = fit.table if table is None else fit.encoded(table)
     if table is None:
         raise ValueError("table: expected the rows that the fit was trained on, which a loaded fit does not have")

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.session import Session
+from pyro_mnar.memory import COPIES_OF_A_DRAW, check_room
+from pyro_mnar.messages import whole_number
 from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
@@ -51,8 +53,9 @@ def row_weights(
     Raises:
         ValueError: If there are fewer than 500 particles, whose tail says nothing.
     """
-    if num_particles < LEAST_PARTICLES:
-        raise ValueError(f"num_particles: expected at least {LEAST_PARTICLES}, got {num_particles}")
+    num_particles = whole_number("num_particles", num_particles, LEAST_PARTICLES)
+    size = COPIES_OF_A_DRAW * table.schema.num_columns * table.dtype.itemsize
+    check_room("num_particles", num_particles, size, "particles of one row")
     gaps = (~table.mask & table.applicable).numpy()
     rows = np.flatnonzero(gaps.any(1))
     rows = rows[spread_evenly(len(rows), most_rows)]

@@ -14,9 +14,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from pyro_mnar.imputation import Imputations, impute
+from pyro_mnar.messages import number_from_zero
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.evidence import log_evidence, mean_and_error, row_weights, standard_errors
-from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted import Fit, check_fit
 
 MOST_TOLERANCES = 10  # up to which two standard errors count; a difference too noisy to judge is not equality
 NOTE = (
@@ -65,6 +66,8 @@ def restart_spread(
     Raises:
         ValueError: If the fit has no members, or the table no cell to impute.
     """
+    check_fit(fit)
+    tolerance = number_from_zero("tolerance", tolerance)
     if not fit.members:
         raise ValueError(
             "fit: expected one made with fit(..., restarts=R), got one without members (they are not saved)"

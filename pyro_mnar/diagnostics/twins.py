@@ -20,8 +20,9 @@ from pyro_mnar.diagnostics.other_sides import SIDES, Completed, distances
 from pyro_mnar.diagnostics.spread import spread_of
 from pyro_mnar.diagnostics.twin_profile import MOST_MOVES, Reached, go_on
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.messages import check_boolean, number_from_zero, positive_number, seed_of, whole_number
 from pyro_mnar.tables.table import Table
-from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted import Fit, check_fit
 from pyro_mnar.training.plan import TrainingPlan
 from pyro_mnar.training.progress import progress_of
 from pyro_mnar.training.restarts import Start, copied_pair, member_seed, redraw
@@ -94,9 +95,17 @@ def search_twins(
         ValueError: If the table has no cell to impute, or the model is a function whose parameters cannot be copied.
         KeyboardInterrupt: After Ctrl-C.
     """
+    check_fit(fit)
     table = fit.encoded(table)
+    fresh, seed = whole_number("fresh", fresh, 0), seed_of(seed)
+    batch_size, learning_rate = whole_number("batch_size", batch_size), positive_number("learning_rate", learning_rate)
+    batch_size = min(batch_size, len(table))
+    for name, value in (("tolerance", tolerance), ("least_difference", least_difference)):
+        number_from_zero(name, value)
+    for name, value in (("profile", profile), ("progress", progress)):
+        check_boolean(name, value)
     per_epoch = -(-len(table) // batch_size)
-    epochs = epochs or max(10, -(-STEPS // per_epoch))
+    epochs = whole_number("epochs", epochs) if epochs is not None else max(10, -(-STEPS // per_epoch))
     if num_particles is None:
         num_particles = min(MOST_PARTICLES, fit.particle_gain.num_particles) if fit.particle_gain else PARTICLES
     plan = TrainingPlan(

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
-from pyro_mnar.infer.arguments import positive_number
+from pyro_mnar.messages import positive_number
 from pyro_mnar.tables.native_frames import as_pandas
 
 WEIGHT = "sample_weight"  # column of a table that holds weights given beside it

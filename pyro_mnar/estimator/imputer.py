@@ -19,10 +19,9 @@ from pyro_mnar.estimator.containers import as_polars, gaps_of, read_rows, read_w
 from pyro_mnar.estimator.declared import GraphLike, by_name, graph_of, named, seed_of
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import Imputations, impute
-from pyro_mnar.infer.arguments import check_boolean, whole_number
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.reading import holds_code
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_boolean, shown, whole_number
 from pyro_mnar.models import GINA
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.table import Table

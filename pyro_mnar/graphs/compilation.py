@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyro_mnar.graphs.edges import FORMS, Edge
 from pyro_mnar.graphs.nodes import Nodes
 from pyro_mnar.mechanisms.compiled import GraphMechanism
-from pyro_mnar.messages import is_one_of, shown
+from pyro_mnar.messages import check_is, is_one_of, shown, whole_number
 from pyro_mnar.nn.indicators import Indicators
 
 
@@ -39,7 +39,9 @@ def mechanism_of(
     """
     if not is_one_of(form, FORMS[:2]):
         raise ValueError(f"form: expected 'linear' or 'nonlinear', got {shown(form)}")
-    at = nodes.slices(latent_dim)
+    if indicators is not None:
+        check_is("indicators", indicators, Indicators)
+    at = nodes.slices(whole_number("latent_dim", latent_dim))
     columns: dict[Hashable, int] = {nodes.r(name): d for d, name in enumerate(nodes.columns)}
     shape = (len(nodes.columns), at[nodes.inputs[-1]].stop)
     parents, signs, nonlinear = np.zeros(shape, bool), np.zeros(shape, int), np.zeros(shape, bool)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyro_mnar.messages import in_line, is_gap, is_hashable, is_one_of, shown
+from pyro_mnar.messages import in_line, is_finite, is_gap, is_hashable, is_one_of, shown
 
 SIGNS = {"high": -1, "low": 1, None: 0, 0: 0, 1: 1, -1: -1}
 FORMS = ("linear", "nonlinear", None)
@@ -49,8 +48,7 @@ class Edge:
             raise ValueError(f"{arrow}: expected form 'linear', 'nonlinear' or None, got {shown(self.form)}")
         sign = SIGNS[self.sign]
         if self.slope is not None:
-            is_number = isinstance(self.slope, (int, float)) and not isinstance(self.slope, bool)
-            if not is_number or not math.isfinite(self.slope):
+            if not is_finite(self.slope):
                 raise ValueError(f"{arrow}: expected a number as slope, got {shown(self.slope)}")
             if self.form == "nonlinear":
                 raise ValueError(f"{arrow}: expected no slope of a nonlinear edge, got {shown(self.slope)}")

@@ -24,7 +24,7 @@ from pyro_mnar.graphs.nodes import LATENT, Nodes
 from pyro_mnar.graphs.presets import PRESETS, Rule, always_observed
 from pyro_mnar.graphs.separation import FigureOne, MissingnessKind
 from pyro_mnar.mechanisms.compiled import GraphMechanism
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_is, in_line, is_one_of, shown
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
@@ -87,6 +87,7 @@ class MissingnessGraph:
             table: As for the class.
             **options: ``incomplete``, ``auxiliaries``, ``latent``, as for the class.
         """
+        check_is("parents", parents, Mapping, ", from columns to their causes")
         if table is None and "incomplete" not in options:
             options["incomplete"] = list(parents)
         return cls(
@@ -239,10 +240,13 @@ class MissingnessGraph:
         chosen = {
             edge
             for edge in self.edges
-            if self.nodes.is_r(edge.child) and parent in (None, edge.parent) and child in (None, edge.child)
+            if self.nodes.is_r(edge.child)
+            and is_one_of(parent, (None, edge.parent))
+            and is_one_of(child, (None, edge.child))
         }
         if not chosen and (parent is not None or child is not None):
-            wanted = f"{'any node' if parent is None else parent} → {'any R' if child is None else child}"
+            ends = "any node" if parent is None else parent, "any R" if child is None else child
+            wanted = " → ".join(map(in_line, ends))
             raise ValueError(f"expected an edge {wanted}, got {[f'{e.parent} → {e.child}' for e in self.edges]!r}")
         return self.of_nodes(self.nodes, [replace(edge, **known) if edge in chosen else edge for edge in self.edges])
 
@@ -268,8 +272,9 @@ class MissingnessGraph:
         Raises:
             ValueError: If the column has no R node.
         """
-        if column not in self.nodes.incomplete:
-            raise ValueError(f"column {column!r}: expected one that can go missing, {list(self.nodes.incomplete)!r}")
+        if not is_one_of(column, self.nodes.incomplete):
+            known = list(self.nodes.incomplete)
+            raise ValueError(f"column {shown(column)}: expected one that can go missing, {known!r}")
         order = {name: at for at, name in enumerate(self.nodes.inputs)}
         return tuple(sorted(self.dag.predecessors(f"R[{column}]"), key=order.__getitem__))
 

@@ -13,7 +13,7 @@ import networkx as nx
 import pandas as pd
 
 from pyro_mnar.graphs.edges import Edge
-from pyro_mnar.messages import in_line, is_hashable, shown
+from pyro_mnar.messages import check_is, in_line, is_hashable, shown
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
@@ -101,6 +101,8 @@ class Nodes:
             latent: Name of the node Z; None for one that no column has.
             edges: What is declared.
         """
+        if latent is not None:
+            check_is("latent", latent, str)
         columns = tuple(schema.names)
         return cls(
             columns,

@@ -19,9 +19,11 @@ from torch import Tensor
 
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.points import Cause, MaskLogOdds, Point, Roles, causes_of, nodes_of
+from pyro_mnar.infer.pair import check_callable
 from pyro_mnar.infer.parameters import mirrored_parameters, perturbed, trainable_parameters
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import Site, sample_sites
+from pyro_mnar.messages import check_is, number_from_zero, whole_number
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 
@@ -63,8 +65,12 @@ def missingness_graph_of(
         ValueError: If the model has no mask site, ``sites`` does not fit it, a number is out of range, or an R depends
             on itself (on ``batch.mask`` of its own column), so that it is no p(R|X, Z).
     """
-    if num_points < 1 or perturbation < 0:
-        raise ValueError(f"expected num_points from 1 and perturbation from 0, got {num_points} and {perturbation}")
+    check_callable(model, "model")
+    check_is("batch", batch, (Batch, Table))
+    num_points = whole_number("num_points", num_points)
+    perturbation = number_from_zero("perturbation", perturbation)
+    if sites is not None:
+        check_is("sites", sites, Mapping, ", from names of sites to what they are")
     nodes, aux_nodes = nodes_of(batch, latent)
     batch = batch.batch() if isinstance(batch, Table) else batch
     batch = batch.take(torch.arange(min(len(batch), MOST_ROWS), device=batch.x.device))

@@ -6,7 +6,7 @@ Results are read by what they offer, so that neither statsmodels nor scikit-lear
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ from pyro_mnar.imputation.linear_models import is_linear_model, of_linear_model,
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.imputation.pooling import JointTest, combined, likelihood_ratio
 from pyro_mnar.imputation.survey_regression import survey_regression
+from pyro_mnar.messages import check_is, shown, whole_number
 from pyro_mnar.tables.survey import SurveyDesign
 
 Analysis: TypeAlias = "str | Callable[[pd.DataFrame], Any] | Any"  # the last, a fitted scikit-learn linear model
@@ -85,7 +86,7 @@ def pool_frames(
             model has a penalty, under which coefficients have no standard errors.
     """
     run = reader(analysis, outcome, design)
-    results = [run(frame) for frame in frames]
+    results = [run(frame) for frame in _frames(frames)]
     if not results:
         raise ValueError("frames: expected at least 2 completed tables, got none")
     first = results[0]
@@ -119,10 +120,15 @@ def likelihood_ratio_frames(
         TypeError: If a result has no log-likelihood ``llf``.
         ValueError: If there are fewer than two frames, or the full model has no more coefficients than the null one.
     """
-    frames = list(frames)
+    frames = list(_frames(frames))
     fits = [(_fitted(full, frame), _fitted(null, frame)) for frame in frames]
     if len(fits) < 2:
         raise ValueError(f"frames: expected at least 2 completed tables, got {len(fits)}")
+    for role, one in zip(("full", "null"), fits[0], strict=True):
+        if not hasattr(one, "params") or not hasattr(one, "llf"):
+            raise TypeError(f"{role}: expected a formula or a function to a statsmodels result, got {shown(one)}")
+    if num_tested is not None:
+        num_tested = whole_number("num_tested", num_tested)
     more = num_tested if num_tested is not None else len(fits[0][0].params) - len(fits[0][1].params)
     if more < 1:
         raise ValueError(f"expected a full model of more coefficients than the null model's, got {more} more")
@@ -130,6 +136,15 @@ def likelihood_ratio_frames(
     of_all = 2 * (_log_likelihood(_fitted(full, stacked)) - _log_likelihood(_fitted(null, stacked))) / len(frames)
     statistics = np.array([2 * (_log_likelihood(one) - _log_likelihood(other)) for one, other in fits])
     return likelihood_ratio(statistics, of_all, more, min(_residual_df(one) for one, _ in fits))
+
+
+def _frames(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """One after the other; TypeError for what is none."""
+    if not isinstance(frames, Iterable):
+        raise TypeError(f"frames: expected completed tables, got {type(frames).__name__}")
+    for frame in frames:
+        check_is("frames", frame, pd.DataFrame)
+        yield frame
 
 
 def reader(
@@ -185,7 +200,12 @@ def _fitted(analysis: Analysis, frame: pd.DataFrame) -> Any:
         import statsmodels.formula.api as smf
     except ImportError as error:
         raise ImportError("a formula needs statsmodels: pip install 'pyro-mnar[analysis]'") from error
-    return smf.ols(analysis, frame).fit()
+    try:
+        return smf.ols(analysis, frame).fit()
+    except Exception as error:  # of patsy's own classes, or whatever evaluating a formula raises
+        raise ValueError(
+            f"analysis: cannot fit the formula {shown(analysis)}: {str(error).splitlines()[0] or type(error).__name__}"
+        ) from None
 
 
 def _of_parameters(result: Any) -> Estimates:

@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.reading import row_label
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_one_of, is_one_of, shown
 from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.table import Table
 
@@ -93,6 +93,12 @@ def moved(
     return Moved(draws, means, shares)
 
 
+def check_deltas(deltas: Any) -> None:
+    """TypeError unless deltas are given by column."""
+    if not isinstance(deltas, Mapping):
+        raise TypeError(f"delta: expected a mapping from columns to deltas, got {type(deltas).__name__}")
+
+
 def scales_of(table: Table, deltas: Deltas, scale: DeltaScale) -> dict[Hashable, str]:
     """What a number means, for every column that is moved.
 
@@ -100,19 +106,17 @@ def scales_of(table: Table, deltas: Deltas, scale: DeltaScale) -> dict[Hashable,
         ValueError: If a column or a scale is unknown, or the column has no such scale.
         TypeError: If the deltas are not given by column.
     """
-    if not isinstance(deltas, Mapping):
-        raise TypeError(f"delta: expected a mapping from columns to deltas, got {type(deltas).__name__}")
+    check_deltas(deltas)
     names, by_column = table.schema.names, scale if isinstance(scale, Mapping) else dict.fromkeys(deltas, scale)
     for name in (*deltas, *by_column):
-        if name not in names:
+        if not is_one_of(name, names):
             raise ValueError(f"delta of column {name!r}: expected one of the modelled columns {names!r}")
         if isinstance(scale, Mapping) and name in scale and table.schema.columns[names.index(name)].kind.has_levels:
             raise ValueError(
                 f"delta_scale of column {name!r}: expected none, for deltas of levels are log-odds, got {scale[name]!r}"
             )
         kind = table.schema.columns[names.index(name)].kind
-        if by_column.get(name, "sd") not in SCALES:
-            raise ValueError(f"delta_scale: expected one of {list(SCALES)}, got {by_column[name]!r}")
+        check_one_of("delta_scale", by_column.get(name, "sd"), SCALES)
         if by_column.get(name) == "factor" and kind.name == "datetime":
             raise ValueError(
                 f"delta of column {name!r}: expected days to add to dates, which have no zero, got factors"
@@ -132,7 +136,7 @@ def _by_row(given: Any, frame: pd.DataFrame, rows: Int[NDArray, " cells"], name:
         made = made.to_numpy(dtype=np.float64, na_value=np.nan)
     try:
         numbers = np.asarray(made, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{what}: expected a number, or one a row, got {type(made).__name__}") from None
     if numbers.shape not in ((), (len(frame),)):
         raise ValueError(f"{what}: expected a number or {len(frame)} of them, one a row, got shape {numbers.shape}")
@@ -159,7 +163,7 @@ def _log_odds(
             f"delta of column {column.name!r}: expected a number, for its levels have an order, got numbers by level"
         )
     for level, of_level in given.items():
-        if level not in levels:
+        if not is_one_of(level, levels):
             raise ValueError(f"delta of column {column.name!r}: expected levels among {levels!r}, got {shown(level)}")
         log_odds[:, levels.index(level)] = _by_row(of_level, frame, rows, column.name)
     return log_odds

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from pyro_mnar.imputation.analyses import Analysis, likelihood_ratio_frames, pool_frames
 from pyro_mnar.imputation.applicability import Applicability, average_applicable
-from pyro_mnar.imputation.deltas import Deltas, DeltaScale, Moved, moved
+from pyro_mnar.imputation.deltas import Deltas, DeltaScale, Moved, check_deltas, moved
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.imputation.pooling import JointTest
 from pyro_mnar.imputation.ranges import beyond_seen
 from pyro_mnar.imputation.results import ImputedCells, joint_sample_size, mean_over
 from pyro_mnar.imputation.row_conditions import Conditions
 from pyro_mnar.imputation.target import Target
+from pyro_mnar.messages import check_is, check_list, is_one_of, seed_of, shown
 from pyro_mnar.tables.completion import completed, with_derived, with_gaps_for, without_value
 from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.derived import computed
@@ -76,6 +77,8 @@ class Imputations(ImputedCells):
     @classmethod
     def of_fits(cls, parts: Sequence[Imputations]) -> Imputations:
         """Draws of several fits of one table, one after the other; means over the fits."""
+        for part in check_list("parts", parts):
+            check_is("parts", part, Imputations)
         first = parts[0]
         means, shares = mean_over([part.means for part in parts]), {}
         for at in first.shares:
@@ -168,10 +171,10 @@ class Imputations(ImputedCells):
             ValueError: If the column has no levels or is not there.
         """
         names = self.table.schema.names
-        position = names.index(column) if column in names else -1
+        position = names.index(column) if is_one_of(column, names) else -1
         if position not in self.shares:
             known = [names[at] for at in self.shares]
-            raise ValueError(f"column {column!r}: expected one whose values are levels, of {known!r}")
+            raise ValueError(f"column {shown(column)}: expected one whose values are levels, of {known!r}")
         rows = self.cells[0][self.cells[1] == position]
         levels = pd.Index(self.table.schema.columns[position].kind.levels, tupleize_cols=False)
         return pd.DataFrame(self.shares[position], index=self.table.row_labels[rows], columns=levels)
@@ -239,6 +242,8 @@ class Imputations(ImputedCells):
         Raises:
             ValueError: As :func:`~pyro_mnar.imputation.deltas.moved`, and if a row no longer satisfies its constraints.
         """
+        check_deltas(delta)
+        seed = seed_of(seed)
         told = set() if self.applicability is None else self.applicability.columns & set(delta)
         if told:
             raise ValueError(

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Hashable, Sequence
-from os import PathLike
 from typing import Any, TypedDict, Unpack, overload
 
 import torch
 
 from pyro_mnar.capture.tracing import MODES
+from pyro_mnar.devices import check_holds_numbers, device_of
 from pyro_mnar.imputation.applicability import Applicability
 from pyro_mnar.imputation.deltas import Deltas, DeltaScale, scales_of
 from pyro_mnar.imputation.imputations import Imputations
@@ -26,12 +26,11 @@ from pyro_mnar.imputation.sampler import Sampler
 from pyro_mnar.imputation.single_cells import CellImputations, impute_cells
 from pyro_mnar.imputation.table_gaps import impute_gaps
 from pyro_mnar.imputation.target import Target
-from pyro_mnar.infer.arguments import check_boolean, check_holds_numbers, device_of, whole_number
 from pyro_mnar.infer.session import Session
 from pyro_mnar.memory import COPIES_OF_A_DRAW, check_room
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_boolean, check_one_of, whole_number
 from pyro_mnar.tables.positions import CellPositions
-from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted import Fit, check_fit
 from pyro_mnar.training.restarts import member_seed
 
 DEFAULT_DRAWS = 20
@@ -143,17 +142,14 @@ def impute(
             or bounds.
         TypeError: If ``table`` is neither a Table nor a DataFrame.
     """
-    if not isinstance(fit, Fit):
-        cure = ": Fit.load reads a file" if isinstance(fit, (str, PathLike)) else ", as fit(model, guide, table) gives"
-        raise TypeError(f"fit: expected a Fit{cure}, got {type(fit).__name__}")
+    check_fit(fit)
     num_draws = (len(fit.bootstrap) or DEFAULT_DRAWS) if num_draws is None else num_draws
     num_draws, is_free = whole_number("num_draws", num_draws), num_particles is None
     num_particles = DEFAULT_PARTICLES if num_particles is None else whole_number("num_particles", num_particles)
     check_boolean("use_mechanism", use_mechanism)
     check_boolean("keep_mechanism_weight", keep_mechanism_weight)
     check_boolean("extrapolate", extrapolate)
-    if not isinstance(compile, str) or compile not in MODES:
-        raise ValueError(f"compile: expected one of {list(MODES)}, got {shown(compile)}")
+    check_one_of("compile", compile, MODES)
     if fit.bootstrap and num_draws > (most := len(fit.bootstrap)):
         raise ValueError(
             f"num_draws: expected at most {most}, one from each bootstrap fit, got {num_draws}: train more,"
@@ -182,10 +178,10 @@ def impute(
         raise ValueError("cells: expected a table whose skip patterns hang on no missing value; impute all gaps")
     if cells is not None and conditions is not None and conditions.are_of_completed_rows:
         raise ValueError("cells: expected a table without row constraints, which are about completed rows")
+    if delta is not None:
+        scales_of(table, delta, delta_scale)  # a name that is not there costs no drawing
     if cells is not None and delta:
         raise ValueError("cells: expected no delta, which moves completed tables; impute all gaps")
-    if delta:
-        scales_of(table, delta, delta_scale)  # a name that is not there costs no drawing
     with_gaps = (~table.mask).any(0).nonzero().squeeze(-1) if cells is None else table.positions(cells).columns
     if cells is not None and compile not in ("auto", "eager"):
         log.warning("imputation: eager (not captured: rows have different numbers of the cells that were asked for)")

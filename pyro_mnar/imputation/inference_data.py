@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from pyro_mnar.imputation.arviz_groups import from_groups
+from pyro_mnar.messages import check_is
 from pyro_mnar.tables.table import Table
 
 
@@ -41,6 +42,8 @@ def draws_to_inference_data(
         replicated: A table and replicates of its rows in standardised units, with their masks, for
             ``posterior_predictive``.
     """
+    if pareto_k is not None:
+        check_is("pareto_k", pareto_k, pd.Series, " by position, as diagnose gives it")
     schema, frame = table.schema, table.frame
     row_labels, names = _text(frame.index), _text(schema.names)
     at_row, at_column = cells

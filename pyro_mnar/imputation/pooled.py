@@ -163,15 +163,19 @@ class Pooled:
             names: Which of them; all by default.
 
         Raises:
-            KeyError: If there is no such coefficient.
-            ValueError: If the draws gave standard errors alone, so that nothing tells how coefficients go together.
+            ValueError: If there is no such coefficient, or none is named; or if the draws gave standard errors alone,
+                so that nothing tells how coefficients go together.
         """
         if isinstance(names, str):
             raise TypeError(f"names: expected a list of coefficients, got the string {names!r}")
+        if names is not None and not isinstance(names, Iterable):
+            raise TypeError(f"names: expected a list of coefficients, got {shown(names)}")
         names = self.names if names is None else list(names)
-        absent = [name for name in names if name not in self.names]
-        if absent:
-            raise KeyError(f"coefficient {absent[0]!r}: expected one of {list(self.names)!r}")
+        for name in names:
+            if not is_one_of(name, self.names):
+                raise ValueError(f"coefficient {shown(name)}: expected one of {list(self.names)!r}")
+        if not names:
+            raise ValueError("names: expected at least one coefficient, got none")
         if not self.has_covariances and len(names) > 1:
             raise ValueError("expected covariances of the coefficients from every draw, got standard errors alone")
         at = [self.names.index(name) for name in names]

@@ -20,6 +20,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from pyro_mnar.messages import is_finite, shown
+
 RULES = ("barnard-rubin", "rubin")
 VARIATION = 0.05  # von Hippel's: standard errors of another set of draws differ by 5 %
 
@@ -171,6 +173,8 @@ def likelihood_ratio(
     m, k = len(statistics), num_tested
     if m < 2:
         raise ValueError(f"expected the statistics of at least 2 draws, got {m}: impute(..., num_draws=20)")
+    if not is_finite(num_tested):
+        raise ValueError(f"num_tested: expected a number of parameters, got {shown(num_tested)}")
     riv = max(0.0, float((m + 1) / (k * (m - 1)) * (np.mean(statistics) - stacked)))
     df = math.inf if riv == 0 else k * (m - 1) * (1 + 1 / riv) ** 2
     return JointTest.of(max(stacked, 0.0) / (k * (1 + riv)), (k, min(df, dfcom)), riv)

@@ -26,9 +26,9 @@ from pyro.infer import ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
-from pyro_mnar.infer.arguments import whole_number
 from pyro_mnar.infer.estimators import ESTIMATORS, with_leaves
 from pyro_mnar.infer.level_dependence import sites_that_move_weights
+from pyro_mnar.infer.pair import check_callable
 from pyro_mnar.infer.parameters import check_parameters
 from pyro_mnar.infer.plates import plate_nesting
 from pyro_mnar.infer.row_independence import check_rows_alone
@@ -36,7 +36,7 @@ from pyro_mnar.infer.shared import OverParticles, covers, shared_part
 from pyro_mnar.infer.sites import Site, is_shared, is_summed_out, mechanism_weights, stochastic_sites
 from pyro_mnar.infer.undrawn import WithoutDrawing
 from pyro_mnar.infer.weights import TracePair, bound_of
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_boolean, check_one_of, whole_number
 from pyro_mnar.primitives import ROWS
 from pyro_mnar.tables.batch import Batch
 
@@ -126,8 +126,8 @@ class ImportanceWeightedELBO(ELBO):
         max_plate_nesting: float = math.inf,
     ) -> None:
         num_particles = whole_number("num_particles", num_particles)
-        if not isinstance(estimator, str) or estimator not in ESTIMATORS:
-            raise ValueError(f"estimator: expected one of {sorted(ESTIMATORS)}, got {shown(estimator)}")
+        check_one_of("estimator", estimator, sorted(ESTIMATORS))
+        check_boolean("vectorize_particles", vectorize_particles)
         super().__init__(num_particles=num_particles)
         self.vectorize_particles = vectorize_particles
         self.max_plate_nesting = max_plate_nesting
@@ -141,8 +141,7 @@ class ImportanceWeightedELBO(ELBO):
 
         The first loss does so by itself, if it is not captured.
         """
-        if math.isinf(self.max_plate_nesting):
-            self.max_plate_nesting = plate_nesting(model, guide, self.plate, args, kwargs)
+        self._find_plates(model, guide, args, kwargs)
         if self._moving is None:
             self.check_rows(model, guide, *args, **kwargs)
             self._moving = sites_that_move_weights(model, guide, args, kwargs)
@@ -153,6 +152,7 @@ class ImportanceWeightedELBO(ELBO):
         Raises:
             ValueError: Names the site (:mod:`pyro_mnar.infer.row_independence`).
         """
+        self._find_plates(model, guide, args, kwargs)
         three = OverParticles(PARTICLES, 3, self._over_particles().dim, self.plate)
         check_rows_alone(model, guide, args, kwargs, self.plate, three if self.vectorize_particles else None)
 
@@ -205,6 +205,8 @@ class ImportanceWeightedELBO(ELBO):
             ValueError: If particles are not vectorised.
         """
         self._check_vectorised()
+        with torch.no_grad():
+            self._find_plates(model, guide, args, kwargs)
         if self._moving is None:
             self._moving = sites_that_move_weights(model, guide, args, kwargs, quiet=True)
         with torch.no_grad():
@@ -300,11 +302,9 @@ class ImportanceWeightedELBO(ELBO):
         as_leaves: bool = False,
         draws_all: bool = False,
     ) -> list[TracePair]:
-        check_parameters(model, guide)
+        self._find_plates(model, guide, args, kwargs)
         if torch.is_grad_enabled():
             self.settle(model, guide, *args, **kwargs)
-        elif math.isinf(self.max_plate_nesting):
-            self.max_plate_nesting = plate_nesting(model, guide, self.plate, args, kwargs)
         count, dim = self.num_particles, None
         if self.vectorize_particles:
             count, over_particles = 1, self._over_particles()
@@ -329,6 +329,14 @@ class ImportanceWeightedELBO(ELBO):
             if len(runs) == 1 and runs[0].shared_guide_sites:  # all particles share one draw of what all rows share
                 guide = poutine.replay(guide, trace=shared_part(proposed, self.plate))
         return runs
+
+    def _find_plates(self, model: Callable, guide: Callable, args: Any, kwargs: Any) -> None:
+        """Refuse what is no pair, and count the plates where nobody has."""
+        check_callable(model, "model")
+        check_callable(guide, "guide")
+        check_parameters(model, guide)
+        if math.isinf(self.max_plate_nesting):
+            self.max_plate_nesting = plate_nesting(model, guide, self.plate, args, kwargs)
 
     def _check_vectorised(self) -> None:
         if not self.vectorize_particles:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from pyro_mnar.infer.session import random_numbers_kept
 from pyro_mnar.infer.sites import is_shared, missing_sites, stochastic_sites
+from pyro_mnar.messages import shown
 from pyro_mnar.primitives import rows
 from pyro_mnar.tables.batch import Batch
 
@@ -129,4 +130,12 @@ def flat_samples(samples: Mapping[str, Any]) -> dict[str, Float[Tensor, "samples
     """
     if not isinstance(samples, Mapping):
         raise TypeError(f"samples: expected a mapping such as mcmc.get_samples(), got {type(samples).__name__}")
-    return {name: torch.as_tensor(values) for name, values in samples.items()}
+    found = {}
+    for name, values in samples.items():
+        try:
+            found[name] = torch.as_tensor(values)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"samples of site {shown(name)}: expected an array, got {shown(values)}") from None
+        if not found[name].ndim:
+            raise ValueError(f"samples of site {shown(name)}: expected (samples, ...), got a single number")
+    return found

@@ -23,7 +23,8 @@ import torch
 from pyro.params.param_store import StateDict
 from pyro.poutine.runtime import _PYRO_STACK
 
-from pyro_mnar.infer.arguments import seed_of, thread_count
+from pyro_mnar.infer.arguments import thread_count
+from pyro_mnar.messages import seed_of
 
 TORCHS_VARIABLES = ("TORCHINDUCTOR_CACHE_DIR", "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR")
 _LOCK = threading.RLock()

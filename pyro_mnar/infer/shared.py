@@ -29,6 +29,7 @@ from torch.distributions import biject_to
 from pyro_mnar.distributions.densities import log_density
 from pyro_mnar.infer.session import random_numbers_kept
 from pyro_mnar.infer.sites import Site, is_shared, sample_sites, stochastic_sites
+from pyro_mnar.messages import shown
 from pyro_mnar.primitives import ROWS
 from pyro_mnar.tables.batch import Batch
 
@@ -46,6 +47,8 @@ def shared_latents(model: Callable[..., Any], plate: str = ROWS) -> Callable[...
         model: Any callable of a batch.
         plate: Name of the row plate.
     """
+    if not callable(model):
+        raise TypeError(f"model: expected a function or module of a batch, got {shown(model)}")
     return poutine.block(model, hide_fn=lambda msg: _is_of_rows(msg, plate))
 
 

@@ -18,6 +18,7 @@ from pyro_mnar.kinds.levels import Binary, Categorical, Ordinal
 from pyro_mnar.kinds.numbers import Continuous, Numbers, Positive
 from pyro_mnar.kinds.reading import are_whole, holds_words, numbers_of, refuse_dates
 from pyro_mnar.kinds.registry import named
+from pyro_mnar.messages import check_is, whole_number
 
 MOST_LEVELS = 10  # of whole numbers that are taken for levels
 ROWS_PER_LEVEL = 10  # of these, on average
@@ -98,6 +99,11 @@ def choice_of(
     Raises:
         ValueError: If the kind is unknown, or the column's values do not fit it.
     """
+    check_is("values", values, pd.Series)
+    if num_observed is not None:
+        num_observed = whole_number("num_observed", num_observed, 0)
+    if shape is not None:
+        check_is("shape", shape, Shape)
     if given is None:
         kind, because = _inferred(values, column, num_observed, shape)
     else:
@@ -139,7 +145,7 @@ def _inferred(values: pd.Series, column: Hashable, num_observed: int | None, sha
 
 def _of_numbers(values: pd.Series, column: Hashable, shape: Shape | None, said: str) -> Choice:
     numbers = numbers_of(values, column)
-    shape = shape or Shape.of(numbers[~np.isnan(numbers)])
+    shape = Shape.of(numbers[~np.isnan(numbers)]) if shape is None else shape
     return Choice(Positive(), f"{said}, all above 0, {SKEWED}") if shape.is_positive else Choice(Continuous(), said)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.reading import GREATEST, numbers_of_kind, refuse
 from pyro_mnar.kinds.scales import IDENTITY, SQUEEZE, Logarithm, Logit, Scale, Values
-from pyro_mnar.messages import is_one_of, is_real, shown
+from pyro_mnar.messages import is_finite, is_one_of, is_real, shown
 
 LEAST_NOISE = 1e-3  # of a column's standard deviation; keeps a perfect fit from an unbounded likelihood
 GREATEST_NOISE = 100.0  # of a logarithm, so that draws are finite
@@ -188,7 +188,7 @@ class Bounded(Continuous):
     def __post_init__(self) -> None:
         super().__post_init__()
         ends = self.lower, self.upper
-        if not (all(is_real(end) and math.isfinite(end) for end in ends) and self.lower < self.upper):
+        if not (all(map(is_finite, ends)) and self.lower < self.upper):
             raise ValueError(
                 f"Bounded: expected finite limits, lower below upper, got {shown(self.lower)} and {shown(self.upper)}"
             )

@@ -14,7 +14,7 @@ entry that you add to ``pyro_mnar.nn.likelihoods.LIKELIHOODS``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.levels import Binary, Categorical, Ordinal
 from pyro_mnar.kinds.numbers import Bounded, Continuous, HeavyTailed, Positive
 from pyro_mnar.kinds.zero_inflated import ZeroInflated
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_is, is_one_of, shown
 
 KINDS: dict[str, type[Any]] = {
     kind.name: kind
@@ -53,6 +53,8 @@ def register(kind: AnyKind) -> AnyKind:
     Raises:
         ValueError: If the name stands for another kind.
     """
+    if not isinstance(kind, type) or not isinstance(getattr(kind, "name", None), str):
+        raise TypeError(f"kind: expected a class with a name, got {shown(kind)}")
     known = KINDS.setdefault(kind.name, kind)
     if (known.__module__, known.__qualname__) != (kind.__module__, kind.__qualname__):
         raise ValueError(f"kind {kind.name!r}: expected a name of its own, got that of {known.__name__}")
@@ -82,6 +84,7 @@ def named(given: str | Kind, column: Hashable) -> Kind:
 
 def to_plain(kind: Kind) -> dict[str, Any]:
     """A kind as plain data."""
+    check_is("kind", kind, Kind)
     fields = asdict(kind)  # pyright: ignore[reportArgumentType]
     return {
         "name": kind.name,
@@ -91,9 +94,10 @@ def to_plain(kind: Kind) -> dict[str, Any]:
 
 def from_plain(data: dict[str, Any]) -> Kind:
     """The inverse of :func:`to_plain`; ValueError if no kind has the name."""
-    if data["name"] not in KINDS:
+    check_is("data", data, Mapping, ", as to_plain gives it")
+    if not is_one_of(data.get("name"), KINDS):
         raise ValueError(
-            f"kind {data['name']!r}: expected one of {sorted(KINDS)}; register it before loading, with"
+            f"kind {shown(data.get('name'))}: expected one of {sorted(KINDS)}; register it before loading, with"
             " pyro_mnar.kinds.register"
         )
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key != "name"}

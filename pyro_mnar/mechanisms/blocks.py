@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from pyro_mnar.messages import check_is
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.blocks import events, members_of
 from pyro_mnar.tables.schema import Schema
@@ -33,6 +34,7 @@ class Blocks(nn.Module):
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
+        check_is("schema", schema, Schema, ", table.schema")
         self.register_buffer("members", members_of(schema.blocks, schema.names), persistent=False)
         self.log_odds = nn.Parameter(torch.zeros(len(schema.blocks)))
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pyro_mnar.mechanisms.steepness import SteepLines, scale_of, slope_of
+from pyro_mnar.messages import whole_number
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.nn.networks import inverse_softplus
 
@@ -77,8 +78,7 @@ class GraphMechanism(SteepLines):
     ) -> None:
         super().__init__()
         for name, value in (("latent_dim", latent_dim), ("hidden", hidden)):
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}")
+            whole_number(name, value)
         columns = len(parents)
         self.latent_dim = latent_dim
         self.indicators = indicators if indicators is not None and len(indicators) else None

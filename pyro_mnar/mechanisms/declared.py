@@ -7,7 +7,6 @@ Each names its parents, as the missingness graph of the same name does.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,8 +17,9 @@ from torch.distributions import Distribution
 
 from pyro_mnar.mechanisms.parents import Mechanism, Parents
 from pyro_mnar.mechanisms.steepness import SteepLines, scale_of, slope_of
-from pyro_mnar.messages import is_one_of, is_real, shown
+from pyro_mnar.messages import is_finite, is_one_of, shown
 from pyro_mnar.nn import MLP
+from pyro_mnar.nn.networks import checked_width
 from pyro_mnar.tables.batch import Batch
 
 Values = Float[Tensor, "*batch columns"]
@@ -39,7 +39,7 @@ class Constant(Mechanism):
 
     def __init__(self, num_columns: int, latent_dim: int = 0) -> None:
         super().__init__()
-        self.intercept = nn.Parameter(torch.zeros(num_columns))
+        self.intercept = nn.Parameter(torch.zeros(checked_width("num_columns", num_columns)))
 
     def slope_in_own_value(self, columns: Sequence[int]) -> Float[Tensor, " columns"]:
         """Zero."""
@@ -84,6 +84,7 @@ class SelfMasking(SteepLines, Mechanism):
         slope: KnownSlopes = None,
     ) -> None:
         super().__init__()
+        num_columns = checked_width("num_columns", num_columns)
         signs = list(sign) if isinstance(sign, Iterable) else [sign] * num_columns
         if len(signs) != num_columns or not all(is_one_of(one, (-1, 0, 1)) for one in signs):
             raise ValueError(f"sign: expected -1, 0 or 1, once or for each of {num_columns} columns, got {shown(sign)}")
@@ -157,7 +158,7 @@ class LatentDependent(SelfMasking):
         slope: KnownSlopes = None,
     ) -> None:
         super().__init__(num_columns, sign=sign, slope=slope)
-        self.of_latent = nn.Linear(latent_dim, num_columns, bias=False)
+        self.of_latent = nn.Linear(checked_width("latent_dim", latent_dim), num_columns, bias=False)
         nn.init.zeros_(self.of_latent.weight)
 
     def forward(self, x: Values, z: Latent) -> Values:
@@ -216,7 +217,7 @@ def _known_slopes(slope: KnownSlopes, signs: Sequence[int]) -> tuple[list[float 
     for column, (given, sign) in enumerate(zip(slopes, signs, strict=True)):
         if isinstance(given, Distribution):
             priors[column] = _checked_prior(given)
-        elif given is not None and not (is_real(given) and math.isfinite(given)):
+        elif given is not None and not (is_finite(given)):
             raise ValueError(f"slope: expected a finite number, a distribution or None, got {shown(given)}")
         elif given is not None and sign and given < 0:
             raise ValueError(f"slope: expected its size, from 0, where the sign is given, got {given} and sign {sign}")
@@ -238,7 +239,11 @@ DECLARED = (Constant, SelfMasking, LatentDependent, FullyConnected, General)
 
 def build(mechanism: Any, num_columns: int, latent_dim: int) -> nn.Module:
     """A mechanism from a module (taken as it is) or from anything that makes one of ``(num_columns, latent_dim)``."""
-    return mechanism if isinstance(mechanism, nn.Module) else mechanism(num_columns, latent_dim)
+    if isinstance(mechanism, nn.Module):
+        return mechanism
+    if not callable(mechanism):
+        raise TypeError(f"mechanism: expected a mechanism or its class, got {shown(mechanism)}")
+    return mechanism(num_columns, latent_dim)
 
 
 def log_odds(mechanism: nn.Module, x: Values, z: Float[Tensor, "... latent_dim"], batch: Batch) -> Values:

@@ -16,6 +16,7 @@ from torch.nn.functional import softplus
 
 from pyro_mnar.mechanisms.parents import Mechanism, Parents
 from pyro_mnar.mechanisms.steepness import scale_of, steep
+from pyro_mnar.nn.networks import checked_width
 
 HALF_WIDTH = 2.0  # of what is seen at the start, standard deviations
 
@@ -38,6 +39,7 @@ class TwoSided(Mechanism):
 
     def __init__(self, num_columns: int, latent_dim: int = 0) -> None:
         super().__init__()
+        num_columns = checked_width("num_columns", num_columns)
         self.raw_level = nn.Parameter(torch.ones(num_columns))
         self.raw_curvature = nn.Parameter(torch.full((num_columns,), -1.0))
         self.middle = nn.Parameter(torch.zeros(num_columns))

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pyro_mnar.distributions import codes_of
+from pyro_mnar.messages import in_line, is_one_of, shown
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
@@ -49,22 +50,22 @@ class Groups(nn.Module):
     def __init__(self, table: Table | Schema, column: Hashable) -> None:
         super().__init__()
         schema = schema_of(table)
-        self.name, self.levels, self._in_aux = str(column), (), True
+        self.name, self.levels, self._in_aux = in_line(column), (), True
         self._at, self._width = 0, 0
         points: Any = []
         auxiliaries = {auxiliary.name: auxiliary for auxiliary in schema.auxiliaries}
-        if column in auxiliaries:
+        if is_one_of(column, auxiliaries):
             names = [auxiliary.name for auxiliary in schema.auxiliaries]
             self.levels, self._width = auxiliaries[column].levels, auxiliaries[column].width
             self._at = sum(auxiliary.width for auxiliary in schema.auxiliaries[: names.index(column)])
-        elif column in schema.names:
+        elif is_one_of(column, schema.names):
             self._at, self._in_aux = schema.names.index(column), False
             modelled = schema.columns[self._at]
             if modelled.incomplete:
                 raise ValueError(f"column {column!r}: expected a group in every row, got a column with gaps")
             self.levels, points = modelled.kind.levels, modelled.points
         else:
-            raise ValueError(f"column {column!r}: expected one of {[*auxiliaries, *schema.names]!r}")
+            raise ValueError(f"column {shown(column)}: expected one of {[*auxiliaries, *schema.names]!r}")
         if not self.levels:
             raise ValueError(
                 f"column {column!r}: expected levels, got numbers: make it text or a category in the frame"

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mnar.memory import check_room
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import shown, whole_number
 
 
 class MLP(nn.Sequential):
@@ -29,6 +28,8 @@ class MLP(nn.Sequential):
 
     def __init__(self, sizes: Sequence[int], activation: type[nn.Module] = nn.Tanh) -> None:
         check_widths(sizes)
+        if not isinstance(activation, type) or not issubclass(activation, nn.Module):
+            raise TypeError(f"activation: expected the class of a module, such as nn.Tanh, got {shown(activation)}")
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), activation()]
@@ -42,13 +43,21 @@ def check_widths(sizes: Sequence[Any]) -> None:
         TypeError: If one is no whole number.
         ValueError: If one is below 1, or more than memory holds.
     """
+    if not isinstance(sizes, Sequence) or isinstance(sizes, (str, bytes)):
+        raise TypeError(f"widths of layers (hidden): expected whole numbers, got {shown(sizes)}")
+    if len(sizes) < 2:
+        raise ValueError(f"widths of layers (hidden): expected at least those of input and output, got {shown(sizes)}")
     for size in sizes:
-        if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
-            raise TypeError(f"widths of layers (hidden): expected whole numbers, got {shown(size)}")
-        if size < 1:
-            raise ValueError(f"widths of layers (hidden): expected at least 1, got {size}")
+        whole_number("widths of layers (hidden)", size)
     for before, after in pairwise(sizes):
         check_room("widths of layers (hidden)", after, 4 * before, "parameters of a layer")
+
+
+def checked_width(name: str, value: Any) -> int:
+    """A number of columns or latents, a whole one from 1 for which memory holds parameters."""
+    width = whole_number(name, value)
+    check_room(name, width, 4, "a parameter of each")
+    return width
 
 
 class ResidualMLP(nn.Module):
@@ -61,6 +70,7 @@ class ResidualMLP(nn.Module):
 
     def __init__(self, sizes: Sequence[int], activation: type[nn.Module] = nn.Tanh) -> None:
         super().__init__()
+        check_widths(sizes)
         self.linear = nn.Linear(sizes[0], sizes[-1])
         self.correction = MLP(sizes, activation)
         self.reset_parameters()

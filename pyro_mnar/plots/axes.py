@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from pyro_mnar.imputation import Imputations
+from pyro_mnar.messages import check_is, is_one_of, shown
 
 SEEN, IMPUTED, NOT_APPLICABLE = "#3274a1", "#f0a04b", "#d0d0d0"
 OTHER = "#8c6bb1"  # of what is compared with: an ignorable fit, another start
@@ -24,12 +25,13 @@ def cells_of(imputations: Imputations, column: Hashable) -> tuple[int, Bool[NDAr
     Raises:
         ValueError: If the column has no imputed cell.
     """
+    check_is("imputations", imputations, Imputations)
     schema = imputations.table.schema
-    position = schema.names.index(column) if column in schema.names else -1
+    position = schema.names.index(column) if is_one_of(column, schema.names) else -1
     here = imputations.cells[1] == position
     if not here.any():
         drawn = [schema.names[at] for at in np.unique(imputations.cells[1])]
-        raise ValueError(f"column {column!r}: expected one with imputed cells, of {drawn!r}")
+        raise ValueError(f"column {shown(column)}: expected one with imputed cells, of {drawn!r}")
     return position, here
 
 

@@ -10,6 +10,7 @@ from pyro_mnar.diagnostics import Diagnosis, TwinSearch
 from pyro_mnar.diagnostics.importance import TRUSTED
 from pyro_mnar.diagnostics.replicates import LINK, PATTERN, VALUES
 from pyro_mnar.figures import axes_or_new
+from pyro_mnar.messages import check_is
 from pyro_mnar.plots.axes import IMPUTED, OTHER, QUIET, SEEN
 
 MOST_STATISTICS = 25
@@ -24,6 +25,7 @@ def pareto_k(diagnosis: Diagnosis, ax: Any = None) -> Any:
         diagnosis: Of :func:`pyro_mnar.diagnose`.
         ax: Axes to draw on; by default a figure of its own.
     """
+    check_is("diagnosis", diagnosis, Diagnosis)
     rows = diagnosis.rows
     ax = axes_or_new(ax, (6.4, 3.2))
     bad = (rows.pareto_k > TRUSTED).to_numpy()
@@ -49,6 +51,7 @@ def predictive_checks(diagnosis: Diagnosis, ax: Any = None) -> Any:
         diagnosis: Of :func:`pyro_mnar.diagnose`; the 25 statistics that differ most are shown.
         ax: Axes to draw on; by default a figure of its own.
     """
+    check_is("diagnosis", diagnosis, Diagnosis)
     shown = diagnosis.checks.head(MOST_STATISTICS).iloc[::-1]
     ax = axes_or_new(ax, (6.8, 1.3 + 0.21 * max(len(shown), 4)))
     spread = np.maximum(shown.spread.to_numpy(), 1e-12)
@@ -78,6 +81,7 @@ def twin_means(twins: TwinSearch, ax: Any = None) -> Any:
         twins: Of ``check_identifiability(...).twins`` or :func:`pyro_mnar.search_twins`.
         ax: Axes to draw on; by default a figure of its own.
     """
+    check_is("twins", twins, TwinSearch)
     spread = twins.spread
     scale = (spread["range_all"] / spread["range_all_in_sd"]).where(spread["range_all_in_sd"] > 0, 1.0)
     names = list(spread.index)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pyro_mnar.figures import axes_or_new
 from pyro_mnar.imputation import Imputations
+from pyro_mnar.messages import check_is, share_of
 from pyro_mnar.plots.axes import IMPUTED, QUIET, SEEN, cells_of, seen_of, values_of
 
 MOST_CELLS = 40
@@ -106,6 +107,8 @@ def intervals_against_truth(
         ValueError: If the column has no imputed cell or holds words, or the truth has other rows.
     """
     position, here = cells_of(imputations, column)
+    confidence = share_of("confidence", confidence)
+    check_is("truth", truth, pd.DataFrame)
     its = imputations.table.schema.columns[position]
     if its.kind.holds_words:
         raise ValueError(f"column {column!r}: expected numbers, got words")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pyro_mnar.figures import axes_or_new
+from pyro_mnar.messages import check_is
 from pyro_mnar.plots.axes import IMPUTED, NOT_APPLICABLE, QUIET, SEEN
 from pyro_mnar.tables.table import Table
 
@@ -25,6 +26,7 @@ def missingness_pattern(table: Table, ax: Any = None) -> Any:
         table: Few enough cells to be shown at once.
         ax: Axes to draw on; by default a figure of its own.
     """
+    check_is("table", table, Table)
     mask, applicable = table.mask.numpy(), table.applicable.numpy()
     patterns, counts = np.unique(np.where(mask, 2, np.where(applicable, 0, 1)), axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:MOST_PATTERNS]
@@ -72,6 +74,7 @@ def co_missingness(table: Table, ax: Any = None) -> Any:
     Raises:
         ValueError: If nothing is missing.
     """
+    check_is("table", table, Table)
     gaps = (~table.mask & table.applicable).numpy()
     columns = np.flatnonzero(gaps.any(0))
     if not len(columns):

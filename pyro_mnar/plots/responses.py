@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from pyro_mnar.figures import axes_or_new
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import column_distribution, columns_of, mechanism_weight, sample_sites
+from pyro_mnar.messages import check_is, is_one_of, shown
 from pyro_mnar.plots.axes import IMPUTED, SEEN
 from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training import Fit
+from pyro_mnar.training.fitted import check_fit
 
 POINTS, MOST_ROWS = 61, 400
 BEYOND = 0.35  # of the observed range, to each side: where the curve is the model's word alone
@@ -41,10 +43,12 @@ def response_curve(fit: Fit, table: Table, column: Hashable, *, seed: int = 0, a
     Raises:
         ValueError: If the column does not go missing, or the model says nothing of why.
     """
+    check_fit(fit)
+    check_is("table", table, Table)
     schema = table.schema
-    if column not in schema.names or not schema.columns[schema.names.index(column)].incomplete:
+    if not is_one_of(column, schema.names) or not schema.columns[schema.names.index(column)].incomplete:
         gaps = [c.name for c in schema.columns if c.incomplete]
-        raise ValueError(f"column {column!r}: expected one that goes missing, of {gaps!r}")
+        raise ValueError(f"column {shown(column)}: expected one that goes missing, of {gaps!r}")
     at = schema.names.index(column)
     its = schema.columns[at]
     seen = table.x[table.mask[:, at], at].double().numpy()

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pyro_mnar.figures import axes_or_new
 from pyro_mnar.imputation import Pooled
+from pyro_mnar.messages import check_is, names_of, shown
 from pyro_mnar.plots.axes import QUIET, SEEN
 from pyro_mnar.scenarios import Sensitivity
 from pyro_mnar.scenarios.pooled_scenarios import Scenario
@@ -31,6 +32,9 @@ def forest(results: Sensitivity | Mapping[str, Pooled], coefficient: Hashable | 
         ValueError: If there are several coefficients and none is named, or there are no results.
     """
     if not isinstance(results, Sensitivity):
+        check_is("results", results, Mapping, ", from names to pooled analyses, or a Sensitivity")
+        for pooled in results.values():
+            check_is("results", pooled, Pooled)
         if not results:
             raise ValueError("results: expected at least one pooled analysis, got none")
         named = [Scenario(name, "", pooled, math.nan, math.nan) for name, pooled in results.items()]
@@ -50,7 +54,10 @@ def contours(generated: pd.DataFrame, truth: pd.DataFrame, columns: tuple[Hashab
     Raises:
         ValueError: If a column is not there.
     """
+    if len(list(names_of("columns", columns))) != 2:
+        raise ValueError(f"columns: expected two, got {shown(columns)}")
     for frame, what in ((generated, "generated"), (truth, "truth")):
+        check_is(what, frame, pd.DataFrame)
         if absent := [name for name in columns if name not in frame]:
             raise ValueError(f"{what}: expected the column {absent[0]!r}, got {list(frame)!r}")
     from scipy.stats import gaussian_kde

@@ -10,6 +10,7 @@ from pyro_mnar.diagnostics.training_signs import rise, still_rises
 from pyro_mnar.figures import axes_or_new
 from pyro_mnar.plots.axes import IMPUTED, OTHER, SEEN
 from pyro_mnar.training import Fit
+from pyro_mnar.training.fitted import check_fit
 
 SHOWN = 0.8  # share of the epochs, the last ones, that the vertical axis is made for
 
@@ -25,6 +26,7 @@ def bound_curve(fit: Fit, ax: Any = None) -> Any:
     Raises:
         ValueError: If the fit has no history, as after ``Fit.from_svi``.
     """
+    check_fit(fit)
     history = fit.history
     names = [name for name in ("bound", "objective", "held_out_bound", "held_out_objective") if name in history]
     if history.empty or not names:

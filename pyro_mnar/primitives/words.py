@@ -28,6 +28,7 @@ from pyro_mnar.distributions.observed_entries import ObservedMask
 from pyro_mnar.distributions.row_parts import MaskPart, RowPart
 from pyro_mnar.distributions.supports import check_support
 from pyro_mnar.distributions.whole_rows import MissingRow, WholeRow, is_of_rows
+from pyro_mnar.messages import check_is
 from pyro_mnar.primitives.site_pairs import (
     Call,
     fitting,
@@ -51,6 +52,7 @@ def rows(batch: Batch) -> pyro.plate:
     Raises:
         ValueError: If an index lies outside the table (checked while Pyro's validation is enabled).
     """
+    check_is("batch", batch, Batch, ", as table.batch() gives one")
     if is_validation_enabled() and batch.index.numel() and not batch.index.is_meta:
         low, high = batch.index.min().item(), batch.index.max().item()
         if low < 0 or high >= batch.size:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pyro_mnar.imputation.pooled import Pooled
+from pyro_mnar.messages import check_is, mapping_of
 from pyro_mnar.reports.contents import software
 from pyro_mnar.reports.rendering import Block, Listing, Picture, Section
 from pyro_mnar.reports.written import Report, by_name, listed_tips, not_reported, results, tipping_points
@@ -60,12 +61,14 @@ def report_trial(
     found, tips = by_name(pooled), listed_tips(tipping)
     if unknown := [name for name in found if name not in drawn]:
         raise ValueError(f"pooled: expected names among {list(drawn)!r}, got {unknown[0]!r}")
-    if unknown := [name for name in estimand or {} if name not in ESTIMAND]:
+    estimand = mapping_of("estimand", estimand)
+    check_is("title", title, str)
+    if unknown := [name for name in estimand if name not in ESTIMAND]:
         raise ValueError(f"estimand: expected attributes among {list(ESTIMAND)!r}, got {unknown[0]!r}")
     sections = [
-        _estimands(drawn, estimand or {}),
+        _estimands(drawn, estimand),
         _followed(trial),
-        _computed(drawn, seeds or {}),
+        _computed(drawn, mapping_of("seeds", seeds)),
         *([results(found)] if found else []),
         *([Section("Sensitivity", tuple(tipping_points(tips)))] if tips else []),
     ]

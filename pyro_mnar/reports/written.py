@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from pyro_mnar.diagnostics.diagnosis import CAUTION, Diagnosis
 from pyro_mnar.diagnostics.identifiability import IdentifiabilityReport
 from pyro_mnar.imputation.imputations import Imputations
 from pyro_mnar.imputation.pooled import Pooled
+from pyro_mnar.messages import check_is, mapping_of, path_of
 from pyro_mnar.reports import contents
 from pyro_mnar.reports.rendering import Block, Listing, Picture, Section, to_html, to_markdown
 from pyro_mnar.scenarios.pooled_scenarios import Sensitivity
@@ -64,7 +64,7 @@ class Report:
         Raises:
             ValueError: If it ends neither in ``.html`` nor in ``.md``.
         """
-        path = Path(path)
+        path = path_of("path", path)
         if path.suffix not in (".html", ".md"):
             raise ValueError(f"path: expected an ending .html or .md, got {path.name!r}")
         if path.suffix == ".html":
@@ -128,11 +128,18 @@ def report(
     table = imputations.table
     if table.schema.names != fit.schema.names:
         raise ValueError(f"imputations: expected the fit's columns {fit.schema.names!r}, got {table.schema.names!r}")
+    for name, value, kind in (
+        ("sensitivity", sensitivity, Sensitivity),
+        ("identifiability", identifiability, IdentifiabilityReport),
+    ):
+        if value is not None:
+            check_is(name, value, kind)
+    check_is("title", title, str)
     tips, found = listed_tips(tipping), by_name(pooled)
     sections = [
         contents.missing_data(table),
         contents.assumptions(fit, table, imputations),
-        contents.computation(fit, imputations, seeds or {}),
+        contents.computation(fit, imputations, mapping_of("seeds", seeds)),
         contents.imputed_values(imputations),
     ]
     if found:
@@ -156,12 +163,20 @@ def report(
 
 def by_name(pooled: Pooled | Mapping[str, Pooled] | None) -> dict[str, Pooled]:
     """Results by name, a single one by none."""
-    return {"": pooled} if isinstance(pooled, Pooled) else dict(pooled or {})
+    found = {"": pooled} if isinstance(pooled, Pooled) else dict(mapping_of("pooled", pooled))
+    for one in found.values():
+        check_is("pooled", one, Pooled)
+    return found
 
 
 def listed_tips(tipping: TippingPoint | Sequence[TippingPoint]) -> list[TippingPoint]:
     """Tipping points, of which there may be one alone."""
-    return [tipping] if isinstance(tipping, TippingPoint) else list(tipping)
+    if isinstance(tipping, TippingPoint):
+        return [tipping]
+    check_is("tipping", tipping, (list, tuple), " of tipping points")
+    for tip in tipping:
+        check_is("tipping", tip, TippingPoint)
+    return list(tipping)
 
 
 def not_reported(given: Mapping[str, Any]) -> list[Section]:

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from pyro_mnar.messages import check_is, in_line, seed_of, whole_number
 from pyro_mnar.scale.extra import needed
 from pyro_mnar.scale.streamed import streamed_schema
 from pyro_mnar.tables.arrow_file import OF_ARROW, damaged
@@ -88,10 +89,17 @@ class ParquetRows(IterableDataset):
         dtype: torch.dtype | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("buffer_rows", buffer_rows)):
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}")
+            whole_number(name, value)
+        check_is("schema", schema, Schema, ", as parquet_schema gives one")
+        seed = None if seed is None else seed_of(seed)
+        if dtype is not None:
+            check_is("dtype", dtype, torch.dtype)
         self.groups, self.schema, self.batch_size = RowGroups.of(paths), schema, batch_size
-        self.seed, self.buffer_rows, self.dtype = seed, buffer_rows, dtype or torch.get_default_dtype()
+        self.seed, self.buffer_rows, self.dtype = (
+            seed,
+            buffer_rows,
+            torch.get_default_dtype() if dtype is None else dtype,
+        )
         self.epoch = 0
 
     @property
@@ -231,7 +239,7 @@ def _files(paths: Paths) -> list[str]:
         text = fspath(path)
         files = sorted(map(str, Path(text).glob("*.parquet"))) if Path(text).is_dir() else sorted(glob.glob(text))
         if not files:
-            raise ValueError(f"{text}: expected a Parquet file, a folder of them or a pattern, found none")
+            raise ValueError(f"{in_line(text)}: expected a Parquet file, a folder of them or a pattern, found none")
         found += files
     return found
 

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from pyro_mnar.imputation import Imputations, impute
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import seed_of
 from pyro_mnar.scale.extra import needed
-from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted import Fit, check_fit
 
 DRAW = "draw"  # name of the column that numbers the draws
 
@@ -74,8 +74,8 @@ def _mapped(
     seed: int,
     options: dict[str, Any],
 ) -> Any:
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed: expected a whole number from 0, got {shown(seed)}")
+    check_fit(fit)
+    seed = seed_of(seed)
     delayed = needed("dask").delayed
     # One key in the graph, so that it travels to a worker once; restarts are not needed to impute.
     alone = delayed(replace(fit, members=[]), pure=False)

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.infer.pair import check_callable
 from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
 from pyro_mnar.infer.session import Session
+from pyro_mnar.messages import check_is, positive_number, seed_of
 from pyro_mnar.scale.extra import needed
 from pyro_mnar.scale.parquet import ParquetRows
 from pyro_mnar.tables.batch import Batch
@@ -62,6 +64,12 @@ class MNARModule(_LightningModule):  # pyright: ignore[reportGeneralTypeIssues]
     ) -> None:
         needed("lightning")
         super().__init__()
+        check_callable(model, "model")
+        check_callable(guide, "guide")
+        check_is("schema", schema, Schema)
+        if objective is not None:
+            check_is("objective", objective, ImportanceWeightedELBO)
+        learning_rate, seed = positive_number("learning_rate", learning_rate), seed_of(seed)
         if not module_parameters(model, guide):
             raise ValueError("expected a model or a guide that is a module with parameters, got none to train")
         self.model, self.guide, self.schema = model, guide, schema

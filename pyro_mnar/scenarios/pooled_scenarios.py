@@ -17,7 +17,7 @@ from pyro_mnar.imputation.deltas import DeltaScale
 from pyro_mnar.imputation.imputations import Imputations
 from pyro_mnar.imputation.imputing import impute
 from pyro_mnar.imputation.pooled import Pooled
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_one_of
 from pyro_mnar.scenarios.trial_imputations import TrialImputations
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
@@ -80,8 +80,7 @@ class Sensitivity:
             whole = whole.drop(columns=["bound", "bound_error"])
         if coefficient is not None:
             known = self.scenarios[0].pooled.names
-            if coefficient not in known:
-                raise ValueError(f"coefficient: expected one of {list(known)!r}, got {shown(coefficient)}")
+            check_one_of("coefficient", coefficient, known)
             whole = whole[[name == coefficient for name in whole["coefficient"]]].reset_index(drop=True)
         return whole
 
@@ -209,8 +208,7 @@ def only_coefficient(pooled: Pooled, coefficient: Hashable | None) -> Hashable:
     """The coefficient that is meant; ValueError if that is not clear."""
     if coefficient is None and len(pooled.names) == 1:
         return pooled.names[0]
-    if coefficient not in pooled.names:
-        raise ValueError(f"coefficient: expected one of {list(pooled.names)!r}, got {shown(coefficient)}")
+    check_one_of("coefficient", coefficient, pooled.names)
     return coefficient
 
 

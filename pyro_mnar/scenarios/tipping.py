@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -17,8 +17,9 @@ from pyro_mnar.imputation.deltas import DeltaScale
 from pyro_mnar.imputation.imputations import Imputations
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.imputation.pooling import combined
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_is, is_finite, share_of, shown, whole_number
 from pyro_mnar.scenarios.pooled_scenarios import Drawn, moved_by, only_coefficient
+from pyro_mnar.scenarios.trial_imputations import TrialImputations
 from pyro_mnar.tables.survey import design_of, has_design
 
 Conclusion: TypeAlias = "str | float | Callable[[Pooled], float]"
@@ -132,13 +133,12 @@ def tipping_point(
             column's kind or bounds (search in a narrower one).
         TypeError: If a conclusion's function returns no number, such as True.
     """
-    first, last = map(float, between)
-    if not (math.isfinite(first) and math.isfinite(last) and first != last):
+    is_pair = isinstance(between, Sequence | np.ndarray) and len(between) == 2 and all(map(is_finite, between))
+    if not is_pair or between[0] == between[1]:
         raise ValueError(f"between: expected two different finite deltas, got {shown(between)}")
-    if num_steps < 1 or not 0 < tolerance < 1:
-        raise ValueError(
-            f"num_steps, tolerance: expected at least 1, and a share of the range, got {num_steps} and {tolerance}"
-        )
+    first, last = map(float, between)
+    num_steps, tolerance = whole_number("num_steps", num_steps), share_of("tolerance", tolerance)
+    check_is("imputations", imputations, (Imputations, TrialImputations))
     options: dict[str, Any] = {"outcome": outcome, "dfcom": dfcom, "rule": rule, "confidence": confidence}
     direction = delta if callable(delta) else _direction(delta)
 
@@ -193,9 +193,9 @@ def _distance(conclusion: Conclusion, coefficient: Hashable) -> tuple[str, Calla
     def of(values: Callable[[Pooled], Any]) -> Callable[[Pooled], float]:
         return lambda pooled: float(values(pooled)[pooled.names.index(coefficient)])
 
-    if conclusion == "sign":
+    if isinstance(conclusion, str) and conclusion == "sign":
         return "the sign", of(lambda pooled: pooled.estimates)
-    if conclusion == "significance":
+    if isinstance(conclusion, str) and conclusion == "significance":
         # Of the statistic and not of p, which is flat far from its level.
         def beyond(pooled: Pooled) -> Any:
             from scipy import stats
@@ -203,7 +203,7 @@ def _distance(conclusion: Conclusion, coefficient: Hashable) -> tuple[str, Calla
             return np.abs(pooled.t) - stats.t.ppf(0.5 + pooled.confidence / 2, pooled.df)
 
         return "the significance", of(beyond)
-    if isinstance(conclusion, str):
+    if not callable(conclusion) and not is_finite(conclusion):
         raise ValueError(
             f"conclusion: expected 'significance', 'sign', a margin or a function, got {shown(conclusion)}"
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.imputation.analyses import Analysis, pool_frames
 from pyro_mnar.imputation.pooled import Pooled
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import is_one_of, seed_of, shown, whole_number
 from pyro_mnar.models.repeated_measures import Parameters, RepeatedMeasures
 from pyro_mnar.scenarios.reference_means import means_after_dropout, references_of
 from pyro_mnar.scenarios.trial import Trial
@@ -151,8 +151,7 @@ def impute_trial(
             at a visit.
         TypeError: If the frame is no pandas frame.
     """
-    if num_draws < 1:
-        raise ValueError(f"num_draws: expected at least 1, got {num_draws}")
+    num_draws, seed = whole_number("num_draws", num_draws), seed_of(seed)
     trial = _trial(frame, arm, control, outcome, patient, visit, covariates)
     references = references_of(trial, reference)
     deltas = deltas_of(trial, delta)
@@ -187,16 +186,25 @@ def deltas_of(trial: Trial, given: TrialDelta | None) -> Float[NDArray, " gaps"]
     elif isinstance(given, Mapping):
         known = set(trial.arms)
         for name in given:
-            if name not in known:
+            if not is_one_of(name, known):
                 raise ValueError(f"delta: expected arms among {sorted(map(str, known))!r}, got {shown(name)}")
-        made = np.array([given.get(name, 0.0) for name in gaps["arm"]], dtype=np.float64)
+        made = _numbers([given.get(name, 0.0) for name in gaps["arm"]], given)
     else:
-        made = np.asarray(given, dtype=np.float64)
+        made = _numbers(given, given)
         if made.shape != ():
             raise ValueError(f"delta: expected a number, numbers by arm, or a function, got {type(given).__name__}")
     if not np.isfinite(made).all():
         raise ValueError("delta: expected finite numbers, got one that is not")
     return np.broadcast_to(made, len(gaps)).copy()
+
+
+def _numbers(values: Any, given: Any) -> Float[NDArray, "*shape"]:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"delta: expected a number, numbers by arm, or a function to numbers, got {shown(given)}"
+        ) from None
 
 
 def _trial(

@@ -25,13 +25,14 @@ from pyro_mnar.infer.sites import (
     stochastic_sites,
 )
 from pyro_mnar.mechanisms import Blocks
+from pyro_mnar.messages import check_boolean
 from pyro_mnar.summaries.intervals import intervals, term_means
 from pyro_mnar.summaries.mask_dependence import MaskDependence
 from pyro_mnar.summaries.training_words import training_lines, training_warnings
 from pyro_mnar.summaries.wording import Dependence, Noise
 from pyro_mnar.tables.blocks import events
 from pyro_mnar.tables.table import Table
-from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted import Fit, check_fit
 
 MOST_ROWS = 512  # on which changes are measured
 MOST_COLUMNS, MOST_CAUSES = 20, 3  # of which print tells
@@ -146,6 +147,9 @@ def summarise(
     Raises:
         ValueError: If the table is another than the fit's.
     """
+    check_fit(fit)
+    check_boolean("with_intervals", with_intervals)
+    check_boolean("ignorable", with_ignorable)
     table = fit.table if table is None else fit.encoded(table)
     about, warnings = tuple(training_lines(fit)), list(training_warnings(fit))
     if table is None:

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pyro_mnar.messages import shown
+from pyro_mnar.devices import device_of
+from pyro_mnar.messages import check_is, check_list, shown, whole_number
 
 _OF_ROWS = ("x", "mask", "mask_modelled", "aux", "index", "lower", "upper", "weight")
 
@@ -116,8 +117,10 @@ class Batch:
             upper: Greatest values of gaps, inf where nothing is known.
             names: Names of the columns.
         """
+        check_is("x", x, Tensor)
         if mask is None:
             mask = ~x.isnan()
+        check_is("mask", mask, Tensor)
         if lower is not None or upper is not None:
             lower = torch.full_like(x, -torch.inf) if lower is None else lower
             upper = torch.full_like(x, torch.inf) if upper is None else upper
@@ -188,6 +191,8 @@ class Batch:
 
     def to(self, device: torch.device | str | None) -> Batch:
         """The same rows on another device."""
+        if device is not None and not isinstance(device, torch.device):
+            device = device_of(device)
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)})
 
@@ -214,6 +219,9 @@ class Batch:
 
     def take(self, rows: Int[Tensor, " rows"]) -> Batch:
         """A minibatch: the given rows, still aware of the table they come from."""
+        check_is("rows", rows, Tensor, " of positions")
+        if rows.is_floating_point() or rows.is_complex():
+            raise TypeError(f"rows: expected positions, whole numbers, or a boolean a row, got {rows.dtype}")
         return replace(self, **{name: value[rows] for name, value in self.of_rows().items()})
 
     def of_rows(self) -> dict[str, Tensor]:
@@ -224,6 +232,8 @@ class Batch:
     @classmethod
     def joined(cls, batches: Sequence[Batch]) -> Batch:
         """Rows of one table, of one or more batches, one below the other."""
+        for batch in check_list("batches", batches):
+            check_is("batches", batch, Batch)
         parts = {name: torch.cat([batch.of_rows()[name] for batch in batches]) for name in batches[0].of_rows()}
         return replace(batches[0], **parts, entries=None)
 
@@ -248,8 +258,9 @@ def split(count: int, batch_size: int, generator: torch.Generator | None = None)
 
     A short last minibatch would weigh its few rows by N over their number; equal sizes do not.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+    batch_size = whole_number("batch_size", batch_size)
+    if generator is not None:
+        check_is("generator", generator, torch.Generator)
     order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
     return order.tensor_split(-(-count // batch_size))
 
@@ -265,8 +276,7 @@ def shuffled(count: int, batch_size: int, generator: torch.Generator) -> Int[Ten
         batch_size: The most rows a group may have.
         generator: A CPU generator.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+    batch_size = whole_number("batch_size", batch_size)
     groups = -(-count // batch_size)
     size = -(-count // groups)
     order = torch.randperm(count, generator=generator)

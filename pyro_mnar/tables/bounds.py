@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyro_mnar.kinds.reading import numbers_of, row_label
-from pyro_mnar.messages import is_gap, shown
+from pyro_mnar.messages import is_gap, is_one_of, shown
 from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.schema import Schema
 
@@ -132,7 +132,7 @@ def check_bounds(end: str, cells: Any) -> None:
     """TypeError unless bounds are a mapping from columns; ValueError for one number that is none."""
     if cells is not None and not isinstance(cells, Mapping):
         raise TypeError(f"{end}: expected a mapping from columns to bounds, got {shown(cells)}")
-    for name, entry in (cells or {}).items():
+    for name, entry in ({} if cells is None else cells).items():
         if is_gap(entry):
             raise ValueError(f"{end} of column {name!r}: expected a bound, got {shown(entry)}")
 
@@ -140,7 +140,7 @@ def check_bounds(end: str, cells: Any) -> None:
 def _by_column(cells: CellBounds | None, end: str, schema: Schema) -> Mapping[Hashable, Any]:
     check_bounds(end, cells)
     for name in cells or {}:
-        if name not in schema.names:
+        if not is_one_of(name, schema.names):
             raise ValueError(f"{end} of column {name!r}: expected one of the modelled columns {schema.names!r}")
         kind = schema.columns[schema.names.index(name)].kind
         if not kind.has_order:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from pyro_mnar.messages import is_real, shown
+from pyro_mnar.messages import check_boolean, is_finite, is_gap, is_hashable, is_real, shown
 
 Values = Mapping[Hashable, Float[NDArray, "*rows"]]  # numbers in the user's units, by column; NaN where missing
 
@@ -36,6 +36,7 @@ class InOrder:
         if len(columns) < 2:
             raise ValueError(f"InOrder: expected at least two columns, got {list(columns)!r}")
         _refuse_twice("InOrder", columns)
+        check_boolean("InOrder, strict", strict)
         object.__setattr__(self, "columns", columns)
         object.__setattr__(self, "strict", strict)
 
@@ -71,8 +72,8 @@ class SumsTo:
         if len(parts) < 2:
             raise ValueError(f"SumsTo: expected at least two parts, got {list(parts)!r}")
         is_number = is_real(total)
-        if is_number and not np.isfinite(total):
-            raise ValueError(f"SumsTo: expected a finite total, got {total}")
+        if is_number and not is_finite(total):
+            raise ValueError(f"SumsTo: expected a finite total, got {shown(total)}")
         _refuse_twice("SumsTo", parts if is_number else (*parts, total))
         if not (is_real(tolerance) and tolerance >= 0):
             raise ValueError(f"SumsTo: expected a tolerance of at least 0, got {shown(tolerance)}")
@@ -129,6 +130,9 @@ CONSTRAINTS: dict[str, Any] = {kind.name: kind for kind in (InOrder, SumsTo)}
 
 
 def _refuse_twice(name: str, columns: tuple[Hashable, ...]) -> None:
+    for column in columns:
+        if not is_hashable(column) or is_gap(column):
+            raise TypeError(f"{name}: expected names of columns, got {shown(column)}")
     for column in columns:
         if columns.count(column) > 1:
             raise ValueError(f"{name}: expected each column once, got {shown(column)} {columns.count(column)} times")

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds import Kind
+from pyro_mnar.messages import path_of
 from pyro_mnar.tables.bounds import CellBounds
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.delimited_text import DelimitedText
@@ -218,7 +218,8 @@ class TableConstructors:
             ValueError: As these, and if the file is not what its ending says.
             ImportError: If what reads it is not installed; names the extra.
         """
-        if not has_format(path) and Path(path).suffix.lower() in TEXT:
+        path = path_of("path", path)
+        if not has_format(path) and path.suffix.lower() in TEXT:
             return cls.from_csv(path, **options)
         file = read_file(path, sheet=sheet)
         given = {name: codes for name, codes in file.na_values.items() if name not in options.get("carry", ())}

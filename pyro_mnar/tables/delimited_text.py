@@ -18,7 +18,7 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import in_line, shown
 from pyro_mnar.tables.places import Place
 
 SEPARATORS = (",", ";", "\t", "|")  # that are tried, in this order
@@ -89,7 +89,7 @@ class DelimitedText:
             raise TypeError(f"path: expected that of a CSV file, got {shown(path)}")
         path = Path(path)
         if path.is_dir():
-            raise ValueError(f"{path}: expected a CSV file, got a folder")
+            raise ValueError(f"{in_line(path)}: expected a CSV file, got a folder")
         if separator is not None:
             if not isinstance(separator, str):
                 raise TypeError(f"sep: expected one character, got {shown(separator)}")
@@ -100,7 +100,7 @@ class DelimitedText:
                 )
         text, codec, mark, said = _decoded(path, encoding)
         if not text.strip("\r\n"):
-            raise ValueError(f"{path}: expected a header and rows, got an empty file")
+            raise ValueError(f"{in_line(path)}: expected a header and rows, got an empty file")
         if separator is None:
             separator = _separator(text)
             if separator != ",":
@@ -111,11 +111,11 @@ class DelimitedText:
             records = _as_rows(list(_records(text, separator)))
             _check_widths(records, text, separator)
         except ValueError as error:
-            raise ValueError(f"{path}, {error}") from None
+            raise ValueError(f"{in_line(path)}, {error}") from None
         read = cls(path, separator, codec, mark, records, tuple(said))
         repeated = [name for at, name in enumerate(read.names) if name in read.names[:at]]
         if repeated:
-            raise ValueError(f"{path}: expected each column name once, got {repeated[0]!r} twice")
+            raise ValueError(f"{in_line(path)}: expected each column name once, got {repeated[0]!r} twice")
         return read
 
     @cached_property
@@ -185,13 +185,15 @@ def _unpacked(path: Path) -> bytes:
         raise ValueError("-: expected a file, since it is read more than once: save standard input in one first")
     data = path.read_bytes()
     if data.startswith(b"PK\x03\x04"):
-        raise ValueError(f"{path}: expected text, got a zip archive: unpack it; a workbook's name ends in .xlsx")
+        raise ValueError(
+            f"{in_line(path)}: expected text, got a zip archive: unpack it; a workbook's name ends in .xlsx"
+        )
     if not data.startswith(GZIP):
         return data
     try:
         return gzip.decompress(data)
     except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path}: cannot be unpacked by gzip: {error}") from None
+        raise ValueError(f"{in_line(path)}: cannot be unpacked by gzip: {error}") from None
 
 
 def packed(name: str | PathLike[str], data: bytes) -> bytes:
@@ -222,9 +224,9 @@ def _decoded(path: Path, encoding: str | None) -> tuple[str, str, bytes, list[st
         line = data.count(b"\n", 0, error.start) + 1
         wrong = f"line {line} is not {codec.upper()} (byte 0x{data[error.start]:02X})"
         if encoding is not None or marked:
-            raise ValueError(f"{path}, {wrong}; encoding='cp1252' or another may be right") from None
+            raise ValueError(f"{in_line(path)}, {wrong}; encoding='cp1252' or another may be right") from None
     except UnicodeError as error:  # of codecs that know of no position
-        raise ValueError(f"{path} is not {codec.upper()}: {error}") from None
+        raise ValueError(f"{in_line(path)} is not {codec.upper()}: {error}") from None
     for guess in GUESSES:
         try:
             text = data.decode(guess)
@@ -237,8 +239,8 @@ def _decoded(path: Path, encoding: str | None) -> tuple[str, str, bytes, list[st
 def _without_nulls(path: Path, text: str) -> str:
     if "\0" in text:
         raise ValueError(
-            f"{path}: expected text, got NUL characters; of UTF-16 without a byte order mark, encoding='utf-16-le' says"
-            " so"
+            f"{in_line(path)}: expected text, got NUL characters; of UTF-16 without a byte order mark,"
+            " encoding='utf-16-le' says so"
         )
     return text
 

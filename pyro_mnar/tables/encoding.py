@@ -167,6 +167,7 @@ def encoded_bounds(
     if storage.bounds is not None:
         raise ValueError("table: expected gaps without bounds, got some with")
     for end, cells in (("lower", lower), ("upper", upper)):
+        check_bounds(end, cells)
         whole = [name for name, entry in (cells or {}).items() if pd.api.types.is_scalar(entry)]
         if whole:
             raise ValueError(f"{end} of column {whole[0]!r}: expected one bound a row, got one for all")

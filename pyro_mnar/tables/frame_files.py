@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import in_line, path_of, shown
 
 MODULES = {  # by the ending of a file: the module of this package that reads it, and what that needs
     ".xlsx": ("excel_file", "openpyxl"),
@@ -70,17 +70,19 @@ def read_file(path: str | PathLike[str], *, sheet: str | None = None) -> FrameFi
         ValueError: If the ending is another, or the file is not what its ending says.
         ImportError: If what reads it is not installed; names the extra.
     """
-    path = Path(path)
+    path = path_of("path", path)
     suffix = path.suffix.lower()
     if suffix not in MODULES:
-        raise ValueError(f"{path}: expected a file that ends in one of {sorted(MODULES)}, or .csv, got {shown(suffix)}")
+        raise ValueError(
+            f"{in_line(path)}: expected a file that ends in one of {sorted(MODULES)}, or .csv, got {shown(suffix)}"
+        )
     if sheet is not None and suffix not in (".xlsx", ".xlsm"):
-        raise ValueError(f"sheet: expected a workbook, got {path}")
+        raise ValueError(f"sheet: expected a workbook, got {in_line(path)}")
     module, needed = MODULES[suffix]
     try:
         importlib.import_module(needed)
     except ImportError:
-        raise ImportError(f"{path}: {needed} is not installed: pip install 'pyro-mnar[files]'") from None
+        raise ImportError(f"{in_line(path)}: {needed} is not installed: pip install 'pyro-mnar[files]'") from None
     path.open("rb").close()  # a file that is not there is no damaged one
     read = importlib.import_module(f"pyro_mnar.tables.{module}").read
     try:
@@ -88,7 +90,7 @@ def read_file(path: str | PathLike[str], *, sheet: str | None = None) -> FrameFi
     except (ValueError, OSError):
         raise
     except Exception as error:  # each library has errors of its own
-        raise ValueError(f"{path}: cannot be read as {suffix} ({type(error).__name__}: {error})") from None
+        raise ValueError(f"{in_line(path)}: cannot be read as {suffix} ({type(error).__name__}: {error})") from None
 
 
 def filled_rows(before: pd.Series, after: pd.Series) -> Int[NDArray, " cells"]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds import from_plain, to_plain
 from pyro_mnar.kinds.choice import SKEWED
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_is, shown
 from pyro_mnar.tables.columns import Auxiliary, Column, OtherColumn
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.constraints import from_plain as constraint_from_plain
@@ -149,6 +149,7 @@ class Schema:
 
         What only the rows keep (codes, bounds, constraints, carried columns, what went missing) does not count.
         """
+        check_is("other", other, Schema)
         told = {
             "columns": ([c.name for c in self.columns], [c.name for c in other.columns]),
             "kinds of columns": ([c.kind for c in self.columns], [c.kind for c in other.columns]),
@@ -197,6 +198,7 @@ class Schema:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
         """The inverse of :meth:`to_json`; ValueError for other data."""
+        check_is("data", data, Mapping, ", as to_json gives it")
         lists = ("columns", "auxiliaries", "others", "codes")
         return cls.from_dict(
             {
@@ -207,7 +209,15 @@ class Schema:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Schema:
-        """The inverse of :meth:`to_dict`."""
+        """The inverse of :meth:`to_dict`; ValueError for other data."""
+        check_is("data", data, Mapping, ", as to_dict gives it")
+        try:
+            return cls._of_dict(data)
+        except (KeyError, IndexError, AttributeError, TypeError) as error:
+            raise ValueError(f"data: expected what to_dict gives of a schema, got {shown(data)}") from error
+
+    @classmethod
+    def _of_dict(cls, data: Mapping[str, Any]) -> Schema:
         return cls(
             tuple(Column(**{**column, "kind": from_plain(column["kind"])}) for column in data["columns"]),
             tuple(

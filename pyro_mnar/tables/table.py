@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import in_line, path_of, shown
 from pyro_mnar.tables.batch import Batch, RowSource
 from pyro_mnar.tables.bounds import Bounds, CellBounds
 from pyro_mnar.tables.constructors import TableConstructors
@@ -159,8 +158,9 @@ class Table(TableConstructors):
         imputed = {name: filled_rows(file.frame[name], completed[name]) for name in file.frame.columns}
         levels = {column.name for column in self.schema.columns if column.kind.has_levels}
         content = file.written(completed, imputed, levels)
-        if Path(path).is_symlink() or Path(path).exists():
-            raise ValueError(f"write: {path} is there: choose another name")
+        path = path_of("path", path)
+        if path.is_symlink() or path.exists():
+            raise ValueError(f"write: {in_line(path)} is there: choose another name")
         write_atomically(path, packed(path, content))
 
     def bounded(self, *, lower: CellBounds | None = None, upper: CellBounds | None = None) -> Table:
@@ -184,8 +184,8 @@ class Table(TableConstructors):
     def take(self, rows: ArrayLike) -> Table:
         """A table of some of the rows, by position, in the same units."""
         try:
-            taken = np.arange(len(self))[np.asarray(rows)]
-        except IndexError as error:
+            taken = np.arange(len(self))[np.atleast_1d(rows)]
+        except (IndexError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
                 f"rows: expected positions below {len(self)} or a boolean a row, got {shown(rows)}: {error}"
             ) from None
@@ -233,7 +233,7 @@ class Table(TableConstructors):
 
     def status(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Of some cells, by position, whether each is observed, and whether it is applicable."""
-        return self.storage.status(rows, columns)
+        return self.storage.status(*self.positions((rows, columns)))
 
     def source(self, device: torch.device | str | None = None) -> RowSource:
         """The rows, to take minibatches from."""

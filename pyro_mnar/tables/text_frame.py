@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.registry import named
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_is, shown
 from pyro_mnar.tables.cell_formats import CellFormat, Dates, Numbers, Words, format_of, has_leading_zeros
 from pyro_mnar.tables.delimited_text import DelimitedText
 from pyro_mnar.tables.mixed_columns import check_words
@@ -50,11 +50,13 @@ class Writing:
         """
         if isinstance(na, str):
             raise TypeError(f"na: expected a list of words, got {shown(na)}")
-        for name, mark in (("decimal", decimal), ("thousands", thousands or " ")):
+        for name, mark in (("decimal", decimal), ("thousands", " " if thousands is None else thousands)):
             if not isinstance(mark, str) or len(mark) != 1 or mark.isalnum():
                 raise ValueError(f"{name}: expected one character, got {shown(mark)}")
         if decimal == thousands:
             raise ValueError(f"thousands: expected another character than decimal, got {shown(thousands)} for both")
+        if date_format is not None:
+            check_is("date_format", date_format, Mapping, ", from columns to patterns")
         patterns = dict(date_format or {})
         for name, pattern in patterns.items():
             if not isinstance(pattern, str):

@@ -7,6 +7,8 @@ import glob
 import os
 from pathlib import Path
 
+from pyro_mnar.messages import path_of
+
 
 def write_atomically(path: str | os.PathLike[str], content: bytes, previous: Path | None = None) -> None:
     """Write beside the file, force it to disk, and put it in the file's place in one step.
@@ -19,7 +21,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes, previous: Pat
     Raises:
         OSError: If it cannot be written; names the file.
     """
-    path = Path(path)
+    path = path_of("path", path)
     beside = path.with_name(_unfinished(path.name, os.getpid()))
     try:
         write_through(beside, content)

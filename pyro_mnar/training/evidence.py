@@ -29,10 +29,11 @@ from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.shared import shared_part
 from pyro_mnar.infer.sites import holds_columns, scored_in
+from pyro_mnar.messages import whole_number
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.survey import has_design
 from pyro_mnar.tables.table import Table
-from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted import Fit, check_fit
 
 SHARED_DRAWS = 50  # draws of latents that all rows share, at least, where there are as many particles
 
@@ -76,8 +77,8 @@ def log_evidence(
         ValueError: If ``num_particles`` is below 1, the table has other columns, or terms are to be left out of a model
             that has no site made by ``partially_observed``.
     """
-    if num_particles < 1:
-        raise ValueError(f"num_particles: expected at least 1, got {num_particles}")
+    check_fit(fit)
+    num_particles = whole_number("num_particles", num_particles)
     table = fit.encoded(table)
     fit = fit.on(device)
     device = fit.device

@@ -14,10 +14,11 @@ import torch
 from pyro.infer.autoguide import AutoGuide
 from torch import nn
 
-from pyro_mnar.infer.arguments import device_of
+from pyro_mnar.devices import device_of
 from pyro_mnar.infer.pair import check_callable
 from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
 from pyro_mnar.infer.posterior import PosteriorDraws, flat_samples
+from pyro_mnar.messages import check_is
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.native_frames import is_frame
 from pyro_mnar.tables.schema import Schema
@@ -29,6 +30,14 @@ from pyro_mnar.training.saved import SavedFit, call_once, check_fits, parameters
 
 if TYPE_CHECKING:
     from pyro_mnar.summaries.fit_summary import FitSummary
+
+
+def check_fit(value: Any, name: str = "fit") -> None:
+    """TypeError unless it is a trained model and guide."""
+    if not isinstance(value, Fit):
+        is_path = isinstance(value, (str, PathLike))
+        cure = ": Fit.load reads a file" if is_path else ", as fit(model, guide, table) gives"
+        raise TypeError(f"{name}: expected a Fit{cure}, got {type(value).__name__}")
 
 
 @dataclass
@@ -88,6 +97,7 @@ class Fit:
     @classmethod
     def from_svi(cls, model: Callable[[Batch], Any], guide: Callable[[Batch], Any], table: Table) -> Fit:
         """What plain ``SVI`` trained; call it where Pyro's parameter store still holds the parameters."""
+        check_is("table", table, Table)
         store = dict(pyro.get_param_store().get_state())
         return cls(model, guide, table.schema, store=store, num_rows=len(table), table=table)
 
@@ -107,6 +117,8 @@ class Fit:
             ValueError: If shapes or names are not the model's, or a latent that all rows share has no samples.
             TypeError: If ``samples`` is no mapping.
         """
+        check_callable(model, "model")
+        check_is("table", table, Table)
         guide = PosteriorDraws.of(model, flat_samples(samples), table.batch())
         store = dict(pyro.get_param_store().get_state())
         return cls(model, guide, table.schema, store=store, num_rows=len(table), table=table)

@@ -13,19 +13,12 @@ import torch
 from torch import nn
 
 from pyro_mnar.capture.tracing import MODES
-from pyro_mnar.infer.arguments import (
-    check_boolean,
-    check_holds_numbers,
-    device_of,
-    positive_number,
-    seed_of,
-    whole_number,
-)
+from pyro_mnar.devices import check_holds_numbers, device_of
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.parameters import module_parameters
 from pyro_mnar.infer.session import Session
 from pyro_mnar.memory import COPIES_OF_A_STEP, check_room
-from pyro_mnar.messages import is_real, shown
+from pyro_mnar.messages import check_boolean, is_real, positive_number, seed_of, shown, whole_number
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.bootstrap import SHARE_OF_RATE, bootstrap_epochs, bootstrapped, refuse_posterior

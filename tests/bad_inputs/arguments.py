@@ -17,13 +17,17 @@ from pyro_mnar import (
     ImportanceWeightedELBO,
     MissingnessGraph,
     SumsTo,
+    check_identifiability,
+    compare,
     fit,
     impute,
     mechanisms,
     partially_observed,
+    pool_frames,
     pool_scalar,
     rows,
 )
+from pyro_mnar.datasets import synthetic
 from pyro_mnar.guides import MeanField, PointNet, ZeroImpute
 from pyro_mnar.models import ANOVA, GINA, NormalMixture, NotMIWAE, PartialVAE, SelfMasking
 
@@ -230,6 +234,17 @@ CASES: list[Case] = [
     refused("impute(delta=) of NaN", lambda: drawn(delta={"income": float("nan")}), "'income'", "nan"),
     refused("impute(delta=) of infinity", lambda: drawn(delta={"income": float("inf")}), "'income'", "inf"),
     refused("impute(delta=) of text", lambda: drawn(delta={"income": "x"}), "'income'", "str"),
+    *(refused(f"impute(delta={value!r})", lambda value=value: drawn(delta=value), "delta: expected a mapping") for value in (pd.NA, 0)),
+    refused("impute(delta_scale=) of an array", lambda: drawn(delta={"income": 1.0}, delta_scale=np.array([1.0, 2.0])), "delta_scale", "array"),
+    refused("compare of what are no fits", lambda: compare({"a": 1, "b": 2}, TABLE), "fits", "Fit", "int"),
+    refused("check_identifiability(search=NA)", lambda: check_identifiability(untrained(), TABLE, search=pd.NA), "search: expected True or False", "<NA>"),
+    refused("a graph's parents of a frame", lambda: MissingnessGraph.self_masking(TABLE).parents(FRAME), "column", "'income'"),
+    refused("a graph drawn on a number", lambda: MissingnessGraph.self_masking(TABLE).plot(ax=3), "ax: expected an Axes", "int"),
+    refused("minibatches of 1.5 rows", lambda: TABLE.batches(1.5), "batch_size: expected a whole number", "1.5"),
+    refused("a batch on device 3", lambda: TABLE.batch(3), "device", "3"),
+    refused("a fit saved to None", lambda: untrained().save(None), "path", "None"),
+    refused("pool_frames by a formula of other columns", lambda: pool_frames([FRAME, FRAME], "income ~ wealth"), "analysis", "'income ~ wealth'"),
+    refused("a synthetic table of 10**400 rows", lambda: synthetic("A", 0, rows=10**400), "rows", "GiB"),
     refused("impute(delta_scale='x')", lambda: drawn(delta={"income": 1.0}, delta_scale="x"), "scale", "'x'"),
     refused("impute by a fit with NaN parameters", lambda: impute(poisoned(), TABLE, num_draws=2, num_particles=3), "not a number"),
     refused("Fit of a frame's columns", lambda: Fit(*pair(), ["age", "income"]), "schema", "list"),

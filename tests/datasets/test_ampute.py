@@ -182,7 +182,7 @@ def test_without_causes_it_is_chance_alone() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rate": 1.0}, "rate of column 'a': expected a share between 0 and 1, got 1.0"),
+        ({"rate": 1.0}, "rate of column 'a': expected a share above 0 and below 1, got 1.0"),
         ({"rate": {"a": 0.5}}, "rate of column 'b': expected a share"),
         ({"weights": {"a": {"b": 1.0}}}, r"weights of column 'a': expected parents among \['a'\], got 'b'"),
         ({"data": FRAME[["a", "b"]]}, "column 'c': in the graph, but not among the frame's"),

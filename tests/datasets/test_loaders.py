@@ -251,7 +251,7 @@ def test_eedi(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(rejoined, data.train.sort_values(["row", "column"], ignore_index=True))
     pd.testing.assert_frame_equal(data.split(0.1, seed=3).test, parts.test)
     assert not data.split(0.1, seed=4).test.equals(parts.test)
-    with pytest.raises(ValueError, match="share: expected at least one of 59016 cells on either side, got 1"):
+    with pytest.raises(ValueError, match="share: expected a share above 0 and below 1, got 1"):
         data.split(1.0, seed=0)
 
 

@@ -70,7 +70,7 @@ class TestSynthetic:
         assert len({tuple(frame["X2"]) for frame in frames}) == 6
 
     def test_errors(self) -> None:
-        with pytest.raises(ValueError, match="data set 'D': expected one of A, B, C"):
+        with pytest.raises(ValueError, match="name: expected one of"):
             synthetic("D", 0)
         with pytest.raises(ValueError, match="rows: expected at least 2, got 1"):
             synthetic("A", 0, rows=1)

@@ -187,5 +187,5 @@ def test_an_r_that_depends_on_itself_is_refused() -> None:
 
 def test_numbers_that_are_refused() -> None:
     for options in ({"num_points": 0}, {"perturbation": -1.0}):
-        with pytest.raises(ValueError, match="expected num_points from 1"):
+        with pytest.raises(ValueError, match=r"num_points: expected at least 1|perturbation: expected"):
             missingness_graph_of(function_of(lambda x, z, batch: x), batch_of(), **options)

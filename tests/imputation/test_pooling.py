@@ -207,6 +207,6 @@ def test_standard_errors_alone_give_no_joint_test():
     pooled = pool_scalar(np.ones((3, 2)), np.ones((3, 2)), names=["a", "b"])
     with pytest.raises(ValueError, match="standard errors alone"):
         pooled.wald()
-    with pytest.raises(KeyError, match="coefficient 'c'"):
+    with pytest.raises(ValueError, match="coefficient 'c'"):
         pooled.wald(["c"])
     assert pooled.wald(["a"]).statistic == 1.0

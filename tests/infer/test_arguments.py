@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_mnar.infer.arguments import THREADS_PER_CORE, device_of, positive_number, thread_count, whole_number
+from pyro_mnar.devices import device_of
+from pyro_mnar.infer.arguments import THREADS_PER_CORE, thread_count
+from pyro_mnar.messages import positive_number, whole_number
 
 NO_WHOLE_NUMBERS = [
     True,

@@ -153,7 +153,7 @@ def test_of_a_trial() -> None:
             TypeError,
             "conclusion: expected a function to a finite number",
         ),
-        ({"tolerance": 0.0}, ValueError, "num_steps, tolerance: expected at least 1, and a share of the range"),
+        ({"tolerance": 0.0}, ValueError, "tolerance: expected a share above 0 and below 1"),
     ],
 )
 def test_refuses(options: dict[str, Any], error: type[Exception], message: str) -> None:
