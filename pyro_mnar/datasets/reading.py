@@ -143,6 +143,8 @@ def _read(path: Path, **options: Any) -> pd.DataFrame:
     # Blank lines are kept, as gaps, so that the position of an entry tells its line.
     try:
         return pd.read_csv(path, skip_blank_lines=False, low_memory=False, encoding="utf-8-sig", **options)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{in_line(path)}: expected text in UTF-8, got another at byte {error.start}") from None
     except pd.errors.EmptyDataError:
         raise ValueError(f"{path}: expected lines, got an empty file") from None
     except pd.errors.ParserError as error:

@@ -21,9 +21,10 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from pyro_mnar.datasets.ratings import Ratings, cells, check_shape, no_cells
-from pyro_mnar.messages import finite_number, seed_of, share_of, whole_number
+from pyro_mnar.messages import finite_number, seed_of, share_of, shown, whole_number
 
 YEARS = (11, 16)  # youngest and oldest
+STEEPEST = 1e6  # log-odds that a float tells apart
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -71,7 +72,8 @@ def item_responses(
     share_of("answered", answered)
     check_shape(shape)
     for name, value in (("of_answer", of_answer), ("of_ability", of_ability)):
-        finite_number(name, value)
+        if abs(finite_number(name, value)) > STEEPEST:
+            raise ValueError(f"{name}: expected at most {STEEPEST:g} either way, got {shown(value)}")
     if not 1 <= whole_number("num_levels", num_levels) <= shape[1]:
         raise ValueError(f"num_levels: expected from 1 to {shape[1]}, the number of questions, got {num_levels}")
     rng = np.random.default_rng(seed_of(seed))

@@ -55,8 +55,10 @@ def seed_of(random_state: Any) -> int:
     """
     try:
         return int(check_random_state(random_state).randint(LARGEST_SEED))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"random_state: {str(error).rstrip('.')}, got {shown(random_state)}") from None
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"random_state: expected a seed or a generator of NumPy's, got {shown(random_state)}"
+        ) from None
 
 
 def _label(entry: Hashable, labels: list[Hashable], argument: str) -> Hashable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, Literal
@@ -159,7 +158,7 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             model,
             ZeroImpute(table, model.latent_dim, seed=self.seed_),
             table,
-            epochs=self.max_steps and math.ceil(self.max_steps / math.ceil(len(table) / self.batch_size)),
+            epochs=self.max_steps and -(-self.max_steps // -(-len(table) // self.batch_size)),
             batch_size=self.batch_size,
             num_particles=self.num_particles,
             learning_rate=self.learning_rate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable
 from typing import NamedTuple
 
@@ -101,7 +102,7 @@ def choice_of(
     """
     check_is("values", values, pd.Series)
     if num_observed is not None:
-        num_observed = whole_number("num_observed", num_observed, 0)
+        num_observed = min(whole_number("num_observed", num_observed, 0), sys.maxsize)
     if shape is not None:
         check_is("shape", shape, Shape)
     if given is None:

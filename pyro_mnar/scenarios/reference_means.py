@@ -23,7 +23,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_is, shown
 from pyro_mnar.scenarios.trial import Trial
 
 Means = Float[NDArray, "*draws patients visits"]
@@ -85,6 +85,7 @@ def references_of(trial: Trial, given: str | Mapping[Hashable, str] | pd.Series)
     if isinstance(given, str):
         names = np.full(len(trial.patients), given, dtype=object)
     else:
+        check_is("reference", given, (str, Mapping, pd.Series), " by patient")
         names = pd.Series(given, dtype=object).reindex(trial.patients).to_numpy(dtype=object)
     for patient, name, last in zip(trial.patients, names, trial.last_seen, strict=True):
         if not isinstance(name, str) or name not in _RULES:

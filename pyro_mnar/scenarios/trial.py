@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import is_one_of, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,8 +180,8 @@ def _check_columns(frame: pd.DataFrame, names: Sequence[Hashable]) -> None:
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"expected a pandas DataFrame, got {type(frame).__name__}")
     for name in names:
-        if name not in frame.columns:
-            raise ValueError(f"column {name!r}: expected one of {list(frame.columns)!r}")
+        if not is_one_of(name, frame.columns):
+            raise ValueError(f"column {shown(name)}: expected one of {list(frame.columns)!r}")
     repeated = [name for at, name in enumerate(names) if name in names[:at]]
     if repeated:
         raise ValueError(f"column {repeated[0]!r}: expected one part in the trial for each column, got it in two")
@@ -207,8 +207,10 @@ def _arms(values: pd.Series, control: Hashable) -> NDArray[Any]:
     _refuse_gaps(values, "each patient's arm")
     arms = values.astype(object).to_numpy()
     found = pd.unique(arms).tolist()
-    if control not in found or len(found) < 2:
-        raise ValueError(f"column {values.name!r}: expected the control arm {control!r} and others, got {shown(found)}")
+    if not is_one_of(control, found) or len(found) < 2:
+        raise ValueError(
+            f"column {values.name!r}: expected the control arm {shown(control)} and others, got {shown(found)}"
+        )
     return arms
 
 

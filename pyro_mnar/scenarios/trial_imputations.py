@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pyro_mnar.imputation.analyses import Analysis, pool_frames
 from pyro_mnar.imputation.pooled import Pooled
-from pyro_mnar.messages import is_one_of, seed_of, shown, whole_number
+from pyro_mnar.memory import check_room
+from pyro_mnar.messages import is_one_of, names_of, seed_of, shown, whole_number
 from pyro_mnar.models.repeated_measures import Parameters, RepeatedMeasures
 from pyro_mnar.scenarios.reference_means import means_after_dropout, references_of
 from pyro_mnar.scenarios.trial import Trial
@@ -25,6 +26,8 @@ _OF_POSTERIOR = (
     "Every draw has parameters of its own from their posterior, so the intervals hold the uncertainty of the imputation"
     " model's parameters."
 )
+
+BYTES_OF_A_DRAW = 8  # of a patient at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +156,7 @@ def impute_trial(
     """
     num_draws, seed = whole_number("num_draws", num_draws), seed_of(seed)
     trial = _trial(frame, arm, control, outcome, patient, visit, covariates)
+    check_room("num_draws", num_draws, BYTES_OF_A_DRAW * len(trial.patients), "the outcomes of every draw")
     references = references_of(trial, reference)
     deltas = deltas_of(trial, delta)
     model = RepeatedMeasures(trial.design(), trial.outcomes, trial.visits)
@@ -218,7 +222,10 @@ def _trial(
 ) -> Trial:
     if isinstance(covariates, str):
         raise ValueError(f"covariates: expected a list of columns, got {shown(covariates)}")
+    names_of("covariates", covariates)
     if isinstance(outcome, list):
+        if not outcome:
+            raise ValueError("outcome: expected at least one column, got none")
         if patient is not None or visit is not None:
             raise ValueError(
                 "outcome: expected one column beside patient and visit (a long frame), or several without them (a wide"

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import in_line, path_of
 from pyro_mnar.tables.whole_files import remove_unfinished, write_atomically
 from pyro_mnar.training import files
 
@@ -137,14 +137,13 @@ def refuse_place(path: Any, *, resume: bool) -> None:
         TypeError: If it is no path.
         ValueError: If the file, or the one before, is there and ``resume`` is not asked for.
     """
-    if not isinstance(path, (str, PathLike)):
-        raise TypeError(f"checkpoint: expected the path of a file, got {shown(path)}")
-    previous = _before(Path(path))
-    there = [file for file in (Path(path), previous) if file.exists()]
+    path = path_of("checkpoint", path)
+    previous = _before(path)
+    there = [file for file in (path, previous) if file.exists()]
     if there and not resume:
         raise ValueError(
-            f"checkpoint: {there[0]} is there already: go on from it with resume=True, or remove it (and"
-            f" {previous.name}), or choose another file"
+            f"checkpoint: {in_line(there[0])} is there already: go on from it with resume=True, or remove it (and"
+            f" {in_line(previous.name)}), or choose another file"
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -168,7 +167,7 @@ class TrainingPlan:
 
     @property
     def _num_steps(self) -> int:
-        return self.epochs * math.ceil(len(self.table) / self.batch_size)
+        return self.epochs * -(-len(self.table) // self.batch_size)
 
     def _run_from(self, start: Start) -> TrainingRun:
         source = self.table.source(self.device)

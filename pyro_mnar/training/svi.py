@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
@@ -154,7 +153,7 @@ def fit(
     table, validation = _split(table, held_out, seed)
     untrained = Fit(model, guide, table.schema)  # refuses what is no pair for this table
     device = device_of(device) if device is not None else untrained.device
-    steps = (epochs or LEAST_EPOCHS) * math.ceil(len(table) / batch_size)
+    steps = (epochs or LEAST_EPOCHS) * -(-len(table) // batch_size)
     _check_memory(untrained, table, steps, min(batch_size, len(table)), num_particles, restarts, bootstrap, device)
     for module in (model, guide):
         if isinstance(module, nn.Module):
@@ -165,7 +164,7 @@ def fit(
     start = start if isinstance(start, Fit) else None
     is_near = from_data and restarts == 1 and not bootstrap
     epochs = epochs or default_epochs(len(table), batch_size, is_near=is_near)
-    learning_rate = learning_rate or default_rate(epochs * math.ceil(len(table) / batch_size), is_near=is_near)
+    learning_rate = learning_rate or default_rate(epochs * -(-len(table) // batch_size), is_near=is_near)
     kept = None
     if checkpoint is not None:
         numbers = {
@@ -225,7 +224,7 @@ def fit(
             shorter = replace(
                 plan,
                 validation=None,
-                epochs=bootstrap_epochs(epochs, math.ceil(len(table) / batch_size)),
+                epochs=bootstrap_epochs(epochs, -(-len(table) // batch_size)),
                 learning_rate=SHARE_OF_RATE * learning_rate,
                 patience=None,
                 keeps_best=False,

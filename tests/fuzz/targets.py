@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bad_inputs.case import FRAME, of_frame, pair, untrained
 from fuzz import columns, files, options
+from fuzz.arguments import arguments
 from fuzz.oracle import check_table, completed, judged, unchanged
 from pyro_mnar import Fit, MissingnessGraph, Table, fit, pool_scalar
 from pyro_mnar.estimator import MNARImputer
@@ -275,5 +276,18 @@ def graphs(data: st.DataObject) -> None:
 @cache
 def targets() -> dict[str, Target]:
     """All of them, by name."""
-    own = (frames, ordinary, new_rows, long_frames, matrices, training, imputing, models, estimator, pooling, graphs)
+    own = (
+        frames,
+        ordinary,
+        new_rows,
+        long_frames,
+        matrices,
+        training,
+        imputing,
+        models,
+        estimator,
+        pooling,
+        graphs,
+        arguments,
+    )
     return {target.__name__: target for target in (*own, *files.TARGETS)}
