@@ -243,7 +243,8 @@ def build(mechanism: Any, num_columns: int, latent_dim: int) -> nn.Module:
         return mechanism
     if not callable(mechanism):
         raise TypeError(f"mechanism: expected a mechanism or its class, got {shown(mechanism)}")
-    return mechanism(num_columns, latent_dim)
+    make: Any = mechanism
+    return make(num_columns, latent_dim)
 
 
 def log_odds(mechanism: nn.Module, x: Values, z: Float[Tensor, "... latent_dim"], batch: Batch) -> Values:
