@@ -318,6 +318,8 @@ def is_long(called: Called, argument: str, value: Any) -> bool:
 
 def check(called: Called, argument: str, value: Any) -> None:
     """One argument replaced; scikit-learn's contract has its own refusals."""
+    if "matplotlib.pyplot" in sys.modules:  # as by ArviZ: it keeps figures
+        sys.modules["matplotlib.pyplot"].close("all")
     if not is_long(called, argument, value):
         judged(lambda: called.tried(argument, value), "sklearn" if called.name.startswith("MNARImputer") else None)
 
