@@ -302,9 +302,10 @@ class ImportanceWeightedELBO(ELBO):
         as_leaves: bool = False,
         draws_all: bool = False,
     ) -> list[TracePair]:
-        self._find_plates(model, guide, args, kwargs)
         if torch.is_grad_enabled():
             self.settle(model, guide, *args, **kwargs)
+        else:
+            self._find_plates(model, guide, args, kwargs)
         count, dim = self.num_particles, None
         if self.vectorize_particles:
             count, over_particles = 1, self._over_particles()
