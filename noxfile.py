@@ -30,8 +30,9 @@ def tests(session: nox.Session) -> None:
 @nox.session(python="3.11")
 def oldest(session: nox.Session) -> None:
     """The quick tests, with the oldest versions that setup.cfg allows."""
-    session.install(*lower_ends())
-    session.install("--editable", ".[test]", "--constraint", written(session, lower_ends()))
+    lower_ends = Path(session.create_tmp()) / "oldest.txt"
+    lower_ends.write_text("\n".join(lower_ends_of("test", "scale")), encoding="utf-8")
+    session.install("--editable", ".[test,scale]", "--constraint", str(lower_ends))
     # Old versions call what newer ones beneath them will drop, as matplotlib 3.8 does of pyparsing 3.3.
     quiet = ("-W", "ignore::DeprecationWarning")
     session.run("pytest", *QUICK, *quiet, *session.posargs, env={"OMP_NUM_THREADS": "1"})
@@ -56,16 +57,13 @@ def audit(session: nox.Session) -> None:
     session.run("pip-audit", "--local", *session.posargs)
 
 
-def lower_ends() -> list[str]:
-    """The core dependencies, each at its lower end."""
+def lower_ends_of(*extras: str) -> list[str]:
+    """What is required, and what some extras add, each at its lower end."""
     metadata = configparser.ConfigParser()
-    metadata.read("setup.cfg")
-    lines = metadata["options"]["install_requires"].splitlines()
-    return [line.strip().replace(">=", "==") for line in lines if re.match(r"\s*[a-z]", line)]
-
-
-def written(session: nox.Session, lines: list[str]) -> str:
-    """A file of constraints."""
-    path = Path(session.create_tmp()) / "oldest.txt"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return str(path)
+    metadata.read("setup.cfg", encoding="utf-8")
+    required = [
+        metadata["options"]["install_requires"],
+        *(metadata["options.extras_require"][extra] for extra in extras),
+    ]
+    lines = {line.strip() for lines in required for line in lines.splitlines() if re.match(r"\s*[a-z]", line)}
+    return sorted(re.sub(r"\[.*\]", "", line).replace(">=", "==") for line in lines)
