@@ -45,7 +45,8 @@ def beside_targets(table: pd.DataFrame, figure: str, most: Mapping[str, float]) 
 def where_time_goes(run: Callable[[], object], rows: int = 10) -> pd.DataFrame:
     """Share of the processor's time in each of torch's operations, and in all that is none: Python, compiled code."""
     run()
-    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiled, torch.profiler.record_function("everything else"):
+    of_cpu = profile(activities=[ProfilerActivity.CPU], acc_events=True)
+    with of_cpu as profiled, torch.profiler.record_function("everything else"):
         run()
     events = pd.Series({event.key: event.self_cpu_time_total for event in profiled.key_averages()})
     shares = (events / events.sum()).sort_values(ascending=False)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, cast
 
-import numpy as np
 import pyro
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -220,7 +219,8 @@ def _declared_graph(schema: Schema, mechanism: Any) -> MissingnessGraph | None:
         raise ValueError(f"mechanism: column {nominal!r} has levels without an order, which have no ends: use a graph")
     if made not in mechanisms.DECLARED:
         return None
-    if np.any(options.get("sign", 0)):
+    sign = options.get("sign", 0)
+    if not all(is_one_of(one, (0,)) for one in (sign if isinstance(sign, Iterable) else [sign])):
         raise ValueError(f"sign: column {nominal!r} has levels without an order, so declare signs in a graph")
     if options.get("slope") is not None:
         raise ValueError(f"slope: column {nominal!r} has levels without an order, which have no slope in common")

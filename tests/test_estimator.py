@@ -159,6 +159,12 @@ def test_codes_that_no_column_can_hold() -> None:
         MNARImputer(missing_values=-1).fit(pd.DataFrame())
 
 
+def test_two_columns_of_one_name() -> None:
+    frame = pd.DataFrame(np.ones((4, 3)), columns=pd.Index([1, True, "a"], dtype=object))
+    with pytest.raises(ValueError, match="column True: expected each name once, got it 2 times"):
+        MNARImputer(**QUICK).fit(frame)
+
+
 def test_codes_for_missing_values() -> None:
     coded = np.nan_to_num(numbers(), nan=-99)
     imputer = MNARImputer(missing_values=-99, add_indicator=True, **QUICK)

@@ -36,11 +36,14 @@ def check_frame(frame: pd.DataFrame, auxiliary: Any, carry: Any = ()) -> None:
         raise ValueError("expected at least one column, got none")
     if not len(frame):
         raise ValueError("expected at least one row, got none")
-    repeated = frame.columns[frame.columns.duplicated()]
+    check_names_once(frame.columns)
+
+
+def check_names_once(names: pd.Index) -> None:
+    """ValueError where two columns have one name, as 1 and True are."""
+    repeated = names[names.duplicated()]
     if len(repeated):
-        raise ValueError(
-            f"column {repeated[0]!r}: expected each name once, got it {sum(frame.columns == repeated[0])} times"
-        )
+        raise ValueError(f"column {repeated[0]!r}: expected each name once, got it {sum(names == repeated[0])} times")
 
 
 def read_once(given: Any) -> Any:
