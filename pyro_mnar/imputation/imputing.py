@@ -112,8 +112,8 @@ def impute(
         extrapolate: Draw amounts above zero and counts however far outside of what was seen.  By default such columns,
             if their gaps do not depend on what is missing, are drawn no farther outside of the range seen in training
             than that is wide (:mod:`pyro_mnar.imputation.reach`), for they are modelled by logarithms, and one draw too
-            far would be the mean of all.  Not held are tables with constraints on rows, skip patterns, or derived
-            values that were seen.
+            far would be the mean of all.  Not held are rows with more than twenty such gaps, and tables with
+            constraints on rows, skip patterns that hang on missing values, or derived values that were seen.
         delta: What missing values are moved by after they were drawn, by column: so many observed standard deviations,
             or log-odds of levels; one number, one a row, or a function of the frame, as for
             :meth:`Imputations.shifted`.

@@ -7,8 +7,9 @@ hardly any lies beyond the greatest of many.  So particles of such a column coun
 
     least seen - width  ≤  x  ≤  greatest seen + width,    width = greatest seen - least seen
 
-unless a row has no other: draws follow p(x_u | x_o, r) given that x_u lies there.  Where a column's own value, another
-gap or a latent causes its gaps, nothing is held: what is missing may lie anywhere.
+unless a row has no other: draws follow p(x_u | x_o, r) given that x_u lies there.  Rows with more than twenty such gaps
+are not held, of which few particles would have all inside and those few would stand for all.  Where a column's own
+value, another gap or a latent causes its gaps, nothing is held: what is missing may lie anywhere.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import pyro.poutine as poutine
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from pyro_mnar.imputation.target import Target
@@ -28,10 +29,12 @@ from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import holds_columns, is_shared, mechanism_weight, stochastic_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.columns import Column
+from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 
 MOST_NODES = 100  # of a table whose model is asked who causes whose R
+MOST_GAPS = 20  # of a row that is held
 OUTSIDE = 200.0  # nats that a particle loses outside: all its weight, unless all others are there too
 
 
@@ -40,10 +43,13 @@ class Reach:
 
     Args:
         ends: Positions of columns, and the least and greatest value of each, standardised.
+        applicable: Of these columns, cells that have a value; ``(rows, columns)``.  None where all have.
     """
 
-    def __init__(self, ends: dict[int, tuple[float, float]]) -> None:
-        self.columns = list(ends)
+    def __init__(
+        self, ends: dict[int, tuple[float, float]], applicable: Bool[Tensor, "rows columns"] | None = None
+    ) -> None:
+        self.columns, self.applicable = list(ends), applicable
         self.lower, self.upper = zip(*ends.values(), strict=True)
 
     @classmethod
@@ -61,13 +67,19 @@ class Reach:
         if ends and target is not Target.WITHOUT_MASK:
             own = _not_at_random(fit, table)
             ends = {} if own is None else {d: of for d, of in ends.items() if columns[d].name not in own}
-        return cls(ends) if ends else None
+        if not ends:
+            return None
+        is_whole = not isinstance(table.storage, DenseStorage) or bool(table.applicable.all())
+        return cls(ends, None if is_whole else table.applicable[:, list(ends)].to(fit.device))
 
     def penalty(self, x: Float[Tensor, "particles rows columns"], batch: Batch) -> Float[Tensor, "particles rows"]:
         """What is taken off a particle's log weight, for its gaps."""
-        own = x[..., self.columns]
+        own, gaps = x[..., self.columns], ~batch.mask[:, self.columns]
+        if self.applicable is not None:
+            gaps = gaps & self.applicable[batch.index]
+        gaps = gaps & (gaps.sum(-1, keepdim=True) <= MOST_GAPS)
         outside = (own < own.new_tensor(self.lower)) | (own > own.new_tensor(self.upper))
-        return OUTSIDE * (outside & ~batch.mask[:, self.columns]).any(-1)
+        return OUTSIDE * (outside & gaps).any(-1)
 
 
 def _can_be_held(column: Column) -> bool:

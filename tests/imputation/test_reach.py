@@ -146,6 +146,45 @@ def test_nothing_is_held_where_gaps_tell_of_values_or_nobody_knows(model: Callab
     assert of_both[0].max() > ends(table)[1]
 
 
+def many_amounts(batch: Batch) -> None:
+    with rows(batch):
+        partially_observed("x", dist.Normal(batch.x[:, :1].expand(-1, batch.num_columns), 0.9), batch)
+
+
+@pytest.mark.parametrize(("num_gaps", "is_held"), [(20, True), (21, False)])
+def test_rows_of_many_gaps_are_not_held(num_gaps: int, is_held: bool) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(np.exp(rng.normal(size=(400, num_gaps + 1))), columns=[f"a{d}" for d in range(num_gaps + 1)])
+    frame.iloc[-1, 0], frame.iloc[-1, 1:] = np.exp(1.0), np.nan
+    table = Table.from_frame(frame, auxiliary=[], kinds="positive")
+    found = impute(Fit(many_amounts, no_latents, table.schema), table, num_draws=200, seed=1)
+    most = [2 * column.greatest - column.least for column in table.schema.columns[1:]]
+    assert (found.draws <= most).all() == is_held
+
+
+def test_cells_without_a_value_count_for_nothing() -> None:
+    frame = amounts().frame
+    frame["fee"] = np.exp(np.linspace(-2.0, 2.0, len(frame)))
+    frame.loc[300:, "fee"] = np.nan
+    tables = [
+        Table.from_frame(frame, auxiliary=[], kinds={"amount": "positive", "fee": "positive"}, not_applicable=given)
+        for given in (None, {"fee": [False] * 300 + [True] * len(AT)})
+    ]
+
+    def law_of_three(batch: Batch) -> None:
+        with rows(batch):
+            x = batch.x[:, 1:2]
+            partially_observed("x", dist.Normal(torch.cat([0.3 * x, 0 * x, 9 + 0 * x], -1), 0.1), batch)
+
+    some, none = (
+        Reach.of(Fit(law_of_three, no_latents, table.schema), table, Target.GIVEN_MASK, [0, 2]) for table in tables
+    )
+    x = torch.tensor([0.0, 0.0, 9.0]).expand(2, len(frame), 3)
+    assert some is not None and none is not None
+    assert some.penalty(x, tables[0].batch())[:, -1].gt(0).all()
+    assert none.penalty(x, tables[1].batch()).eq(0).all()
+
+
 def test_columns_are_held_whose_gaps_are_at_random() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(np.exp(rng.normal(size=(60, 4))), columns=["a", "b", "c", "d"])
