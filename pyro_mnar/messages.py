@@ -54,6 +54,11 @@ def is_hashable(value: Any) -> bool:
     return True
 
 
+def has_parts(value: Any) -> TypeGuard[Iterable[Any]]:
+    """Whether a value has parts to go through: an array or tensor without dimensions says so, and has none."""
+    return isinstance(value, Iterable) and getattr(value, "shape", None) != ()
+
+
 def is_gap(value: Any) -> bool:
     """Whether a value is one that stands for a missing one: None, NaN, NaT, pandas' NA."""
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
@@ -166,6 +171,12 @@ def check_is(name: str, value: Any, expected: type | tuple[type, ...], how: str 
         raise TypeError(f"{name}: expected {article} {known}{how}, got {type(value).__name__}")
 
 
+def check_function(name: str, value: Any) -> None:
+    """TypeError unless a value can be called, as a function, a class or a module can."""
+    if not callable(value):
+        raise TypeError(f"{name}: expected something to call, got {shown(value)}")
+
+
 def check_list(name: str, value: Any) -> Sequence[Any]:
     """A list or tuple of one thing or more.
 
@@ -185,7 +196,7 @@ def names_of(name: str, value: Any) -> Iterable[Any]:
     Raises:
         TypeError: If it is none; names the argument.
     """
-    if isinstance(value, (str, bytes)) or not isinstance(value, Sized) or not isinstance(value, Iterable):
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sized) or not has_parts(value):
         raise TypeError(f"{name}: expected a list, got {shown(value)}")
     for one in value:
         if not is_hashable(one) or is_gap(one):

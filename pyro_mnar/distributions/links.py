@@ -15,7 +15,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import check_is, shown
 
 Predictor = Float[Tensor, "*shape"]
 
@@ -39,6 +39,7 @@ def link_of(link: str | Callable[[Tensor], Tensor] | Link) -> Link:
 
     Raises:
         ValueError: If no link has this name.
+        TypeError: If it is neither a name nor a function.
     """
     if isinstance(link, Link):
         return link
@@ -49,6 +50,8 @@ def link_of(link: str | Callable[[Tensor], Tensor] | Link) -> Link:
                 f" observed, got {shown(link)}"
             )
         return LINKS[link]
+    if not callable(link):
+        raise TypeError(f"link: expected a name such as 'logit', or a function of the predictor, got {shown(link)}")
     return Link(getattr(link, "__name__", "link"), _log_of(link), _log_of_rest(link))
 
 
@@ -78,7 +81,7 @@ def log_odds_of(name: str, given: Tensor | TorchDistributionMixin, link: Link) -
 
 def _log_of(link: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     def log_observed(predictor: Tensor) -> Tensor:
-        p = link(predictor)
+        p = _answer(link, predictor)
         return p.clamp_min(torch.finfo(p.dtype).tiny).log()
 
     return log_observed
@@ -86,10 +89,16 @@ def _log_of(link: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 def _log_of_rest(link: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     def log_missing(predictor: Tensor) -> Tensor:
-        p = link(predictor)
+        p = _answer(link, predictor)
         return torch.log1p(-p.clamp_max(1 - torch.finfo(p.dtype).eps))
 
     return log_missing
+
+
+def _answer(link: Callable[[Tensor], Tensor], predictor: Tensor) -> Tensor:
+    probability = link(predictor)
+    check_is("link: the function's answer", probability, Tensor)
+    return probability
 
 
 def _cloglog_observed(predictor: Tensor) -> Tensor:

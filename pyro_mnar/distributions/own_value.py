@@ -20,6 +20,7 @@ from pyro_mnar.distributions.meshes import can_be_integrated
 from pyro_mnar.distributions.probit_mixtures import PROBITS
 from pyro_mnar.distributions.self_masked import Line, SelfMasked, SelfMaskedNormal
 from pyro_mnar.distributions.self_masked_mesh import SelfMaskedByMesh, Unexplained
+from pyro_mnar.messages import check_boolean, check_is, shown
 
 Row = Float[Tensor, "*batch rows columns"]
 
@@ -50,6 +51,19 @@ class OwnValueMechanism:
     telling: frozenset[int] | None = None
     effects: Callable[[tuple[int, ...], Tensor], Tensor | None] | None = None
     by_quadrature: bool = True
+
+    def __post_init__(self) -> None:
+        if not callable(self.predictor):
+            raise TypeError(f"mechanism: expected a function of the row, got {shown(self.predictor)}")
+        if self.slope is not None:
+            check_is("slope", self.slope, Tensor)
+        link_of(self.link)
+        for name, positions in (("columns", self.columns), ("telling", self.telling)):
+            if positions is not None:
+                check_is(name, positions, (frozenset, set), " of positions")
+        if not (self.effects is None or callable(self.effects)):
+            raise TypeError(f"effects: expected a function of columns and points, got {shown(self.effects)}")
+        check_boolean("by_quadrature", self.by_quadrature)
 
     def effects_of(self, within: tuple[int, ...], points: Tensor) -> Tensor | None:
         """What each level of some columns adds to the predictor of its own R; None if that is not known."""

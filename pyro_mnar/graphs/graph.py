@@ -24,7 +24,7 @@ from pyro_mnar.graphs.nodes import LATENT, Nodes
 from pyro_mnar.graphs.presets import PRESETS, Rule, always_observed
 from pyro_mnar.graphs.separation import FigureOne, MissingnessKind
 from pyro_mnar.mechanisms.compiled import GraphMechanism
-from pyro_mnar.messages import check_is, in_line, is_one_of, shown
+from pyro_mnar.messages import check_is, has_parts, in_line, is_one_of, shown
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
@@ -63,7 +63,7 @@ class MissingnessGraph:
         auxiliaries: Iterable[Hashable] | Mapping[Hashable, int] | None = None,
         latent: str | None = None,
     ) -> None:
-        if isinstance(edges, (str, bytes)) or not isinstance(edges, Iterable):
+        if isinstance(edges, (str, bytes)) or not has_parts(edges):
             raise TypeError(f"edges: expected a list of edges, got {shown(edges)}")
         declared = [edge_of(item) for item in edges]
         self.nodes = Nodes.of(table, declared, incomplete=incomplete, auxiliaries=auxiliaries, latent=latent)

@@ -13,7 +13,7 @@ import networkx as nx
 import pandas as pd
 
 from pyro_mnar.graphs.edges import Edge
-from pyro_mnar.messages import check_is, in_line, is_hashable, shown
+from pyro_mnar.messages import check_is, has_parts, in_line, is_hashable, shown
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table, schema_of
 
@@ -289,7 +289,7 @@ def _names(what: str, given: Any) -> tuple[Hashable, ...]:
     Raises:
         TypeError: If they are no list, or one of them cannot be a name.
     """
-    if isinstance(given, (str, bytes)) or not isinstance(given, (Iterable, type(None))):
+    if isinstance(given, (str, bytes)) or not (given is None or has_parts(given)):
         raise TypeError(f"{what}: expected a list of names, got {shown(given)}")
     names = () if given is None else tuple(given)
     for name in names:

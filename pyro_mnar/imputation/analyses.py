@@ -18,7 +18,7 @@ from pyro_mnar.imputation.linear_models import is_linear_model, of_linear_model,
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.imputation.pooling import JointTest, combined, likelihood_ratio
 from pyro_mnar.imputation.survey_regression import survey_regression
-from pyro_mnar.messages import check_is, shown, whole_number
+from pyro_mnar.messages import check_is, has_parts, shown, whole_number
 from pyro_mnar.tables.survey import SurveyDesign
 
 Analysis: TypeAlias = "str | Callable[[pd.DataFrame], Any] | Any"  # the last, a fitted scikit-learn linear model
@@ -140,7 +140,7 @@ def likelihood_ratio_frames(
 
 def _frames(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
     """One after the other; TypeError for what is none."""
-    if not isinstance(frames, Iterable):
+    if not has_parts(frames):
         raise TypeError(f"frames: expected completed tables, got {type(frames).__name__}")
     for frame in frames:
         check_is("frames", frame, pd.DataFrame)

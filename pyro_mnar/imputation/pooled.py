@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 
 from pyro_mnar.imputation.pooling import RULES, JointTest, Parts, combined, degrees_of_freedom, draws_needed, wald
-from pyro_mnar.messages import is_one_of, is_real, shown
+from pyro_mnar.messages import has_parts, is_one_of, is_real, shown
 
 _TITLES = {
     "barnard-rubin": "degrees of freedom of Barnard and Rubin (1999)",
@@ -168,7 +168,7 @@ class Pooled:
         """
         if isinstance(names, str):
             raise TypeError(f"names: expected a list of coefficients, got the string {names!r}")
-        if names is not None and not isinstance(names, Iterable):
+        if names is not None and not has_parts(names):
             raise TypeError(f"names: expected a list of coefficients, got {shown(names)}")
         names = self.names if names is None else list(names)
         for name in names:
@@ -263,7 +263,7 @@ def pool_scalar(
     if not len(q):
         raise ValueError("expected at least two draws, got none")
     q, u = q.reshape(len(q), -1), u.reshape(len(q), -1)
-    if isinstance(names, str) or not isinstance(names, (Iterable, type(None))):
+    if isinstance(names, str) or not (names is None or has_parts(names)):
         raise TypeError(f"names: expected a list of names, got {shown(names)}")
     given = tuple(range(q.shape[1])) if names is None else tuple(names)
     if len(given) != q.shape[1]:

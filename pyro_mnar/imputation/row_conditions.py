@@ -14,7 +14,7 @@ not its likelihood.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, NoReturn
 
@@ -29,7 +29,7 @@ from pyro_mnar.imputation.determined_entries import Determined, PutIn, weighed_a
 from pyro_mnar.imputation.seen_formulas import SeenFormulas
 from pyro_mnar.infer.objective import ImportanceWeightedELBO, Particles
 from pyro_mnar.kinds.kind import is_near_whole
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import has_parts, shown
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.completion import as_held, completed
 from pyro_mnar.tables.constraints import InOrder, RowConstraint, SumsTo, described
@@ -96,7 +96,7 @@ class Conditions:
     @classmethod
     def of(cls, table: Table, constraints: Sequence[Declared]) -> Conditions | None:
         """What a table declares and what is given beside it; None if that is nothing."""
-        if isinstance(constraints, (str, InOrder, SumsTo)) or not isinstance(constraints, Iterable):
+        if isinstance(constraints, (str, InOrder, SumsTo)) or not has_parts(constraints):
             raise TypeError(
                 f"constraints: expected a list, such as [InOrder('start', 'end')], got {shown(constraints)}"
             )

@@ -36,7 +36,7 @@ from pyro_mnar.infer.shared import OverParticles, covers, shared_part
 from pyro_mnar.infer.sites import Site, is_shared, is_summed_out, mechanism_weights, stochastic_sites
 from pyro_mnar.infer.undrawn import WithoutDrawing
 from pyro_mnar.infer.weights import TracePair, bound_of
-from pyro_mnar.messages import check_boolean, check_one_of, whole_number
+from pyro_mnar.messages import check_boolean, check_is, check_one_of, is_one_of, shown, whole_number
 from pyro_mnar.primitives import ROWS
 from pyro_mnar.tables.batch import Batch
 
@@ -127,7 +127,10 @@ class ImportanceWeightedELBO(ELBO):
     ) -> None:
         num_particles = whole_number("num_particles", num_particles)
         check_one_of("estimator", estimator, sorted(ESTIMATORS))
+        check_is("plate", plate, str)
         check_boolean("vectorize_particles", vectorize_particles)
+        if not is_one_of(max_plate_nesting, (math.inf,)):
+            whole_number("max_plate_nesting", max_plate_nesting, 0)
         super().__init__(num_particles=num_particles)
         self.vectorize_particles = vectorize_particles
         self.max_plate_nesting = max_plate_nesting
@@ -227,9 +230,13 @@ class ImportanceWeightedELBO(ELBO):
             *args: The model's arguments.
             **kwargs: The same.
         """
+        check_is("run", run, Particles, ", as particles() gives one")
+        check_callable(model, "model")
         over_particles = self._over_particles()
         trace = run.model_trace.copy()  # shallow: sites are replaced, not written to
-        for name, value in values.items():
+        for name, value in _tensors(values).items():
+            if not is_one_of(name, trace.nodes):
+                raise ValueError(f"values: expected sites of the model, got {shown(name)}")
             trace.nodes[name] = {**trace.nodes[name], "value": value}
         with torch.no_grad():
             model_trace = poutine.trace(poutine.replay(over_particles(model), trace=trace)).get_trace(*args, **kwargs)
@@ -250,9 +257,10 @@ class ImportanceWeightedELBO(ELBO):
             **kwargs: The same.
         """
         self._check_vectorised()
+        check_callable(model, "model")
         over_particles = self._over_particles()
         with WithoutDrawing():
-            given = poutine.condition(over_particles(model), data=dict(values))
+            given = poutine.condition(over_particles(model), data=dict(_tensors(values)))
             trace = poutine.trace(given).get_trace(*args, **kwargs)
         return TracePair(trace, Trace(), Trace(), self.plate, over_particles.dim).log_weights()
 
@@ -273,6 +281,8 @@ class ImportanceWeightedELBO(ELBO):
                 (:func:`~pyro_mnar.infer.level_dependence.sites_that_move_weights`).
             **kwargs: The same.
         """
+        check_is("run", run, Particles, ", as particles() gives one")
+        check_callable(model, "model")
         over_particles = self._over_particles()
         model_trace = poutine.trace(poutine.replay(over_particles(model), trace=run.model_trace)).get_trace(
             *args, **kwargs
@@ -344,6 +354,8 @@ class ImportanceWeightedELBO(ELBO):
             raise ValueError("particles are drawn at once: expected vectorize_particles=True")
 
     def _over_particles(self) -> OverParticles:
+        if math.isinf(self.max_plate_nesting):
+            raise ValueError("max_plate_nesting: expected a number where no particles were drawn before, got inf")
         dim = -1 - int(self.max_plate_nesting)
         return OverParticles(PARTICLES, self.num_particles, dim, self.plate)
 
@@ -351,3 +363,11 @@ class ImportanceWeightedELBO(ELBO):
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
         return model_trace, guide_trace
+
+
+def _tensors(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Values of sites; TypeError unless they are tensors by name."""
+    check_is("values", values, Mapping)
+    for name, value in values.items():
+        check_is(f"values of {shown(name)}", value, Tensor)
+    return values

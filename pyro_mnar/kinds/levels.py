@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from numbers import Number
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds.kind import Kind
 from pyro_mnar.kinds.reading import GREATEST, levels_of, refuse
 from pyro_mnar.kinds.scales import IDENTITY, Scale, Values
-from pyro_mnar.messages import is_gap, is_hashable, shown
+from pyro_mnar.messages import has_parts, is_gap, is_hashable, shown
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def _checked(levels: Any, kind: str) -> tuple[Any, ...]:
         TypeError: If they are no list, or one of them cannot be a level.
         ValueError: If one is named twice, or is a gap.
     """
-    if isinstance(levels, (str, Mapping, pd.DataFrame)) or not isinstance(levels, Iterable):
+    if isinstance(levels, (str, Mapping, pd.DataFrame)) or not has_parts(levels):
         raise TypeError(f"{kind}, levels: expected a list of levels, got {shown(levels)}")
     found = tuple(levels)
     seen: set[Any] = set()

@@ -7,7 +7,7 @@ Each names its parents, as the missingness graph of the same name does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch.distributions import Distribution
 
 from pyro_mnar.mechanisms.parents import Mechanism, Parents
 from pyro_mnar.mechanisms.steepness import SteepLines, scale_of, slope_of
-from pyro_mnar.messages import is_finite, is_one_of, shown
+from pyro_mnar.messages import has_parts, is_finite, is_one_of, shown
 from pyro_mnar.nn import MLP
 from pyro_mnar.nn.networks import checked_width
 from pyro_mnar.tables.batch import Batch
@@ -85,7 +85,7 @@ class SelfMasking(SteepLines, Mechanism):
     ) -> None:
         super().__init__()
         num_columns = checked_width("num_columns", num_columns)
-        signs = list(sign) if isinstance(sign, Iterable) else [sign] * num_columns
+        signs = list(sign) if has_parts(sign) else [sign] * num_columns
         if len(signs) != num_columns or not all(is_one_of(one, (-1, 0, 1)) for one in signs):
             raise ValueError(f"sign: expected -1, 0 or 1, once or for each of {num_columns} columns, got {shown(sign)}")
         self.register_buffer("sign", torch.tensor(signs))

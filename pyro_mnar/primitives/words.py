@@ -28,7 +28,7 @@ from pyro_mnar.distributions.observed_entries import ObservedMask
 from pyro_mnar.distributions.row_parts import MaskPart, RowPart
 from pyro_mnar.distributions.supports import check_support
 from pyro_mnar.distributions.whole_rows import MissingRow, WholeRow, is_of_rows
-from pyro_mnar.messages import check_is
+from pyro_mnar.messages import check_is, is_finite, shown
 from pyro_mnar.primitives.site_pairs import (
     Call,
     fitting,
@@ -124,7 +124,7 @@ def partially_observed(
             (:class:`~pyro_mnar.distributions.truncation.Restricted`), as no distribution of whole rows can.
     """
     own = None if mechanism is None else OwnValueMechanism.of(mechanism)
-    call = Call(name, batch.positions(columns, name), batch, own)
+    call = _call(name, batch, columns, own)
     fn = fitting(call, fn)
     if is_validation_enabled():
         check_support(name, fn, batch, call.columns)
@@ -146,7 +146,7 @@ def propose_missing(
     Arguments as there; the placeholders of model and guide cancel exactly, and bounds hold in both.  A guide that
     leaves the site out gets it proposed from the model.
     """
-    call = Call(name, batch.positions(columns, name), batch)
+    call = _call(name, batch, columns)
     fn = fitting(call, fn)
     if is_of_rows(fn):
         whole = WholeRow.of(name, fn, batch, call.columns)
@@ -182,11 +182,11 @@ def observe_mask(
         ValueError: If the logits are not over these columns, a column is not the batch's, the weight is negative, no
             link has this name, or a distribution is no Bernoulli or has a link too.
     """
-    call = Call(name, batch.positions(columns, name), batch)
+    call = _call(name, batch, columns)
     link = link_of(link)
     logits = log_odds_of(name, logits, link)
-    if weight < 0:
-        raise ValueError(f"weight of the mechanism: expected at least 0, got {weight}")
+    if not is_finite(weight) or weight < 0:
+        raise ValueError(f"weight of the mechanism: expected at least 0, got {shown(weight)}")
     if logits.shape[-1:] != (len(call.columns),):
         raise ValueError(
             f"site {name!r}: expected logits of shape (..., rows, {len(call.columns)}), one for each column of"
@@ -210,4 +210,18 @@ def observe_events(name: str, log_odds: Float[Tensor, " events"], events: Bool[T
         log_odds: Of each event.
         events: Which of them each row has.
     """
+    check_is("name", name, str)
+    check_is("log_odds", log_odds, Tensor)
+    check_is("events", events, Tensor)
     pyro.sample(name, dist.Bernoulli(logits=log_odds).to_event(1), obs=events.to(log_odds.dtype))
+
+
+def _call(
+    name: str,
+    batch: Batch,
+    columns: Hashable | Sequence[Hashable] | None,
+    mechanism: OwnValueMechanism | None = None,
+) -> Call:
+    check_is("name", name, str)
+    check_is("batch", batch, Batch, ", as table.batch() gives one")
+    return Call(name, batch.positions(columns, name), batch, mechanism)

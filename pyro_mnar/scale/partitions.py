@@ -53,6 +53,7 @@ def mean_partitions(fit: Fit, frame: Any, *, seed: int = 0, **options: Any) -> A
 
     Whole numbers and truth values that receive means become floating, in every partition alike.
     """
+    check_fit(fit)
     meta = _meta(frame)
     for column in fit.schema.columns:
         dtype = meta[column.name].dtype

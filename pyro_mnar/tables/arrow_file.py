@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import in_line, shown
 from pyro_mnar.tables.frame_files import filled_rows
 
 # Of which most of Arrow's own errors are made, or which come of footers that name what there is not.
@@ -92,7 +92,8 @@ def damaged(path: str | Path, error: Exception, part: str = "") -> Exception:
     if isinstance(error, FileNotFoundError | PermissionError):
         return error
     told = str(error).strip().partition("\n")[0].removesuffix(".")
-    what = f"{path}: {part} cannot be read" if part else f"{path}: cannot be read"
+    name = in_line(path)
+    what = f"{name}: {part} cannot be read" if part else f"{name}: cannot be read"
     return ValueError(f"{what}: {told}: take a copy, or write the file again")
 
 

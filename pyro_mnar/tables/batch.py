@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pyro_mnar.devices import device_of
-from pyro_mnar.messages import check_is, check_list, shown, whole_number
+from pyro_mnar.messages import check_is, check_list, has_parts, shown, whole_number
 
 _OF_ROWS = ("x", "mask", "mask_modelled", "aux", "index", "lower", "upper", "weight")
 
@@ -176,7 +176,7 @@ class Batch:
         if columns is None:
             return tuple(range(self.num_columns))
         known = {name: at for at, name in enumerate(self.names)}
-        is_one = isinstance(columns, str) or not isinstance(columns, Iterable)
+        is_one = isinstance(columns, str) or not has_parts(columns)
         several: Any = columns
         asked = [columns] if is_one or (isinstance(columns, tuple) and columns in known) else list(several)
         found = [known.get(name, _position(name, self.num_columns)) for name in asked]

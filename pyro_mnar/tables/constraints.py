@@ -6,7 +6,7 @@ imputation draws from what satisfies them (:mod:`pyro_mnar.imputation.row_condit
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from pyro_mnar.messages import check_boolean, is_finite, is_gap, is_hashable, is_real, shown
+from pyro_mnar.messages import check_boolean, has_parts, is_finite, is_gap, is_hashable, is_real, shown
 
 Values = Mapping[Hashable, Float[NDArray, "*rows"]]  # numbers in the user's units, by column; NaN where missing
 
@@ -66,7 +66,7 @@ class SumsTo:
     name: ClassVar[str] = "sums_to"
 
     def __init__(self, parts: Sequence[Hashable], total: Any, *, tolerance: float = 1e-6) -> None:
-        if isinstance(parts, str) or not isinstance(parts, Iterable):
+        if isinstance(parts, str) or not has_parts(parts):
             raise TypeError(f"SumsTo: expected a list of at least two parts, got {shown(parts)}")
         parts = tuple(parts)
         if len(parts) < 2:
@@ -115,7 +115,7 @@ ROW_CONSTRAINTS = (InOrder, SumsTo)
 
 def checked(constraints: Any) -> tuple[RowConstraint, ...]:
     """Constraints as a tuple; TypeError for anything else, naming it."""
-    if isinstance(constraints, (str, *ROW_CONSTRAINTS)) or not isinstance(constraints, Iterable):
+    if isinstance(constraints, (str, *ROW_CONSTRAINTS)) or not has_parts(constraints):
         raise TypeError(f"constraints: expected a list, such as [InOrder('start', 'end')], got {shown(constraints)}")
     for one in (found := tuple(constraints)):
         if not isinstance(one, ROW_CONSTRAINTS):

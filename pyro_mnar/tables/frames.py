@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds.dtypes import plain
 from pyro_mnar.kinds.reading import cell, holds_code, row_label
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import has_parts, shown
 from pyro_mnar.tables.schema import Schema
 
 REASONS = ("na_values", "not_applicable", "by_design")  # for a gap, of which codes may tell
@@ -24,10 +24,10 @@ def check_frame(frame: pd.DataFrame, auxiliary: Any, carry: Any = ()) -> None:
     """Raise unless it is a frame with rows and columns, each name once, and ``auxiliary`` no stray word."""
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"expected a pandas DataFrame, got {type(frame).__name__}")
-    is_list = auxiliary is None or (isinstance(auxiliary, Iterable) and not isinstance(auxiliary, str))
+    is_list = auxiliary is None or (has_parts(auxiliary) and not isinstance(auxiliary, str))
     if not is_list and not (isinstance(auxiliary, str) and auxiliary == "mask"):
         raise TypeError(f"auxiliary: expected a list of column names or 'mask', got {shown(auxiliary)}")
-    if isinstance(carry, str) or not isinstance(carry, Iterable):
+    if isinstance(carry, str) or not has_parts(carry):
         raise TypeError(f"carry: expected a list of column names, got {shown(carry)}")
     for name in () if auxiliary is None or isinstance(auxiliary, str) else auxiliary:
         if not isinstance(name, Hashable):

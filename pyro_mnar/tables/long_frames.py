@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mnar.kinds.reading import cell
-from pyro_mnar.messages import is_hashable, is_one_of, shown
+from pyro_mnar.messages import has_parts, is_hashable, is_one_of, shown
 from pyro_mnar.tables.compressed import Compressed, SparseRows
 from pyro_mnar.tables.frames import check_types
 from pyro_mnar.tables.positions import LongNames, located, positions_of, refuse_duplicates
@@ -274,7 +274,7 @@ def _labels(given: Iterable[Hashable] | None, count: int, what: str) -> pd.Index
 
 
 def _index(labels: Any, what: str) -> pd.Index:
-    if isinstance(labels, str) or not isinstance(labels, Iterable):
+    if isinstance(labels, str) or not has_parts(labels):
         raise TypeError(f"{what}: expected a list of labels, got {shown(labels)}")
     labels = labels if isinstance(labels, pd.Index) else list(labels)
     wrong = next((label for label in labels if not is_hashable(label)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import time
@@ -29,6 +30,7 @@ from pyro_mnar.training.telling_rows import telling_rows
 
 _OF_SHAPES = re.compile("size of tensor|cannot be multiplied|cannot broadcast|shape mismatch")  # torch's words
 _OF_DEVICES = re.compile("on the same device|on the expected device")
+_OF_PARAMETERS = re.compile(r"Expected parameter (\w+) .*? of distribution (\w+)", re.DOTALL)
 SHOWN_ROWS = 5  # that a message names
 _WORDS = {"parameters": "parameters", "others": "buffers and frozen parameters"}
 
@@ -193,7 +195,8 @@ class TrainingRun:
         incomplete = [at for at, column in enumerate(self.fit.schema.columns) if column.incomplete]
         with self.session.running(validate=self.table.device.type != "meta"):
             try:
-                run = self.objective.particles(self.fit.model, self.fit.guide, few)
+                with _refusals_in_one_line(few):
+                    run = self.objective.particles(self.fit.model, self.fit.guide, few)
             except RuntimeError as error:
                 if _OF_DEVICES.search(str(error)):
                     raise ValueError(
@@ -227,7 +230,9 @@ class TrainingRun:
             first = torch.arange(min(len(self.table), 8), device=self.table.device)  # a batch norm needs two rows
             chosen = torch.cat([first, telling_rows(self.table)]).unique()
             for rows in chosen.tensor_split(-(-len(chosen) // self.batch_size)):
-                once.particles(self.fit.model, self.fit.guide, self.table.take(rows))
+                batch = self.table.take(rows)
+                with _refusals_in_one_line(batch):
+                    once.particles(self.fit.model, self.fit.guide, batch)
 
     def _check_finite(self) -> None:
         """Refuse parameters that are no numbers before anything is trained; names the first."""
@@ -293,6 +298,22 @@ class TrainingRun:
                     yield f"{name!r}, whose value is not finite{_in_rows(is_bad, batch)}"
                 elif not (log_prob := site["fn"].log_prob(value)).isfinite().all():
                     yield f"{name!r}, whose log-probability is not finite{_in_rows(~log_prob.isfinite(), batch)}"
+
+
+@contextlib.contextmanager
+def _refusals_in_one_line(batch: Batch) -> Iterator[None]:
+    """Say in one line what torch says in many, with all numbers, of those that a distribution cannot have."""
+    try:
+        yield
+    except ValueError as error:
+        refused = _OF_PARAMETERS.match(str(error))
+        if refused is None:
+            raise
+        name, family = refused.groups()
+        raise ValueError(
+            f"model and guide cannot be run on {len(batch)} rows of the table: for the {name} of {family} came numbers that"
+            " cannot be, such as NaN; where a large learning_rate led there, lower it and make both anew"
+        ) from error
 
 
 def _first_of(values: Tensor) -> float:

@@ -135,7 +135,7 @@ def fit(
     check_boolean("progress", progress)
     _check_arguments(epochs, batch_size, learning_rate, patience, restarts, every, compile)
     if clip is not None:
-        positive_number("clip", clip)
+        clip = positive_number("clip", clip)
     if whole_number("bootstrap", bootstrap, 0) == 1:
         raise ValueError(f"bootstrap: expected 0 or at least 2, got {bootstrap}")
     if checkpoint is None and (resume or every is not None):

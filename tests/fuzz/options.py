@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,22 @@ from pyro_mnar import InOrder, MissingnessGraph, SumsTo, mechanisms
 from pyro_mnar.kinds import KINDS, Binary, Bounded, Categorical, Continuous, Count, Ordinal, ZeroInflated
 from pyro_mnar.messages import is_hashable
 
+
+class Text(str):
+    """A text of another class."""
+
+
 NAN, INF = float("nan"), float("inf")
 JUNK = [
     None, 0, 1, -1, 3, 1.5, True, False, "", "a", "x == 1", NAN, INF, -INF, 10**400, 2**63, b"x", 1j, [], {}, (), {1},
     [None], ["a", "a"], [["a"]], {"a": {}}, {None: 1}, object, len, np.float64(2), np.int64(2), np.array([1.0, 2.0]),
     np.array([]), pd.Series([1.0, 2.0]), pd.DataFrame({"a": [1.0]}), torch.tensor([1.0]), range(3), iter([1]),
     "\n", "a" * 1000, np.nan, pd.NA, pd.NaT, Ellipsis, slice(0, 1), ValueError("x"),
+    # Nearly a number, a text, a list, a frame.
+    -0.0, 1e308, 5e-324, Decimal("1.5"), Fraction(1, 2), np.bool_(True), np.float32(1), np.array(1.0), np.array([1j]), np.array(["a"]),
+    np.array([[1.0]]), np.array([None]), np.datetime64("NaT"), pd.Timestamp("2020-01-01"), torch.tensor(1.0), torch.tensor([1j]),
+    Text("a"), np.str_("a"), "\0", "\ud800", {"a": {"b": [1]}}, frozenset(["a"]), pd.Index(["a"]), pd.Categorical(["a"]),
+    pd.DataFrame(), pd.Series([], dtype=float), torch.empty(0), lambda: None,
 ]  # fmt: skip
 JUNKS = st.sampled_from(JUNK)
 NUMBERS = st.one_of(st.integers(-5, 20), st.floats(-5, 5), st.floats(), JUNKS)
