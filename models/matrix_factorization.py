@@ -22,6 +22,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from pyro_mnar.memory import check_room
+from pyro_mnar.messages import number_from_zero, positive_number, whole_number
+
 Point = dict[str, Tensor]  # a value of every latent, by site
 
 
@@ -73,8 +76,9 @@ class PMF:
         scale: float = 1.0,
         offset_scale: float = 1.0,
     ) -> None:
-        self.shape, self.latent_dim, self.noise = shape, latent_dim, noise
-        self.scale, self.offset_scale = scale, offset_scale
+        self.shape, self.latent_dim = shape, _width("latent_dim", latent_dim, shape)
+        self.noise, self.scale = positive_number("noise", noise), positive_number("scale", scale)
+        self.offset_scale = number_from_zero("offset_scale", offset_scale)
 
     def __call__(self, observed: Cells, unobserved: Cells | None = None) -> None:
         """Run the model on observed cells; the others are not looked at."""
@@ -115,7 +119,7 @@ class ExposurePF:
     """
 
     def __init__(self, shape: tuple[int, int], *, latent_dim: int = 10) -> None:
-        self.shape, self.latent_dim = shape, latent_dim
+        self.shape, self.latent_dim = shape, _width("latent_dim", latent_dim, shape)
 
     def __call__(self, observed: Cells, unobserved: Cells | None = None) -> None:
         """Run the model on the observed cells."""
@@ -169,7 +173,8 @@ class OrdinalPMF(PMF):
 
     def __init__(self, shape: tuple[int, int], num_levels: int, **options: float) -> None:
         super().__init__(shape, **options)  # pyright: ignore[reportArgumentType]
-        self.num_levels = num_levels
+        self.num_levels = whole_number("num_levels", num_levels, 2)
+        check_room("num_levels", self.num_levels, 4 * 4.0, "effects of the levels and what Adam keeps of them")
 
     def __call__(self, observed: Cells, unobserved: Cells | None = None) -> None:
         """Run the model on observed cells; the others are not looked at."""
@@ -244,6 +249,13 @@ class NonRandomPMF(OrdinalPMF):
         of_cell = (at["row_mask_factors"][rows] * at["column_mask_factors"][columns]).sum(-1)
         of_cell = of_cell + at["row_mask_offsets"][rows] + at["column_mask_offsets"][columns]
         return of_cell[:, None] + at["level_effects"]
+
+
+def _width(name: str, value: int, shape: tuple[int, int]) -> int:
+    """A width of factors, with which there is memory for them and for what training keeps of each."""
+    width = whole_number(name, value)
+    check_room(name, width, 4 * 4.0 * sum(shape), "factors and what Adam keeps of them")
+    return width
 
 
 def _normal(name: str, shape: tuple[int, ...], scale: float, like: Tensor) -> Tensor:

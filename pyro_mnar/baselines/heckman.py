@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_ndtr
 
+from pyro_mnar.messages import check_is, shown
+
 INVERSE_MILLS = "inverse Mills ratio"
 CONSTANT = "constant"
 STEPS = 100  # of Newton's method, which needs about six
@@ -59,7 +61,11 @@ class _Rows(NamedTuple):
 
     @classmethod
     def of(cls, outcome: pd.Series, regressors: pd.DataFrame, selectors: pd.DataFrame) -> _Rows:
+        check_is("outcome", outcome, pd.Series)
+        _check_numbers("outcome", outcome.to_frame())
         for name, frame in (("regressors", regressors), ("selectors", selectors)):
+            check_is(name, frame, pd.DataFrame)
+            _check_numbers(name, frame)
             if not frame.index.equals(outcome.index):
                 raise ValueError(f"{name}: expected the outcome's row labels, got others")
             if frame.isna().any(axis=None):
@@ -180,6 +186,12 @@ def probit(
         if np.abs(step).max() < 1e-10 * (1 + np.abs(gamma).max()):
             return gamma / unit, np.linalg.inv(information) / np.outer(unit, unit)
     raise ValueError(f"probit: expected to converge in {STEPS} steps, got none: does a column tell what is seen?")
+
+
+def _check_numbers(name: str, frame: pd.DataFrame) -> None:
+    for label, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        if not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_complex_dtype(dtype):
+            raise TypeError(f"{name}, column {shown(label)}: expected numbers, got {dtype}")
 
 
 def _with_constant(frame: pd.DataFrame, name: str) -> Float[NDArray, "rows columns"]:

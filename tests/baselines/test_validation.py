@@ -42,7 +42,7 @@ class TestHideFurther:
 
     def test_refusals(self) -> None:
         table = table_of(self.frame)
-        with pytest.raises(ValueError, match="share: expected more than 0"):
+        with pytest.raises(ValueError, match="share: expected a share above 0"):
             hide_further(table, share=1.0)
         with pytest.raises(ValueError, match="sign: expected -1 or 1"):
             hide_further(table, 0)

@@ -14,8 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyro_mnar.baselines.protocol import completed, predictors_of
+from pyro_mnar.baselines.protocol import check_table, completed, predictors_of
+from pyro_mnar.memory import check_room
+from pyro_mnar.messages import check_function, seed_of, whole_number
 from pyro_mnar.tables.table import Table
+
+MOST_SEEDS = 2**32  # that NumPy's older generators take, which scikit-learn has
+LEAST_BYTES_OF_TREE = 1000.0
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,14 @@ class ScikitLearn:
     name: str
     make: Callable[[int], Any]
 
+    def __post_init__(self) -> None:
+        check_function("make", self.make)
+
     def complete(self, table: Table, *, seed: int) -> pd.DataFrame:
         """Fit to the table and fill its gaps."""
         from sklearn.exceptions import ConvergenceWarning
 
+        seed = seed_of(seed) % MOST_SEEDS
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of rounds is each method's own
             x = self.make(seed).fit_transform(predictors_of(table))
@@ -52,6 +61,8 @@ class Zero:
 
     def complete(self, table: Table, *, seed: int) -> pd.DataFrame:
         """Fill the gaps by zero; the seed is not used."""
+        check_table(table)
+        seed_of(seed)
         zeros = np.zeros((len(table), 1))
         return completed(table, np.concatenate([column.encode(zeros) for column in table.schema.columns], axis=1))
 
@@ -71,6 +82,7 @@ def regression() -> ScikitLearn:
 
 def knn(neighbours: int = 5) -> ScikitLearn:
     """The average of the nearest rows that have the value; distances are over the columns that both rows have."""
+    whole_number("neighbours", neighbours)
     return ScikitLearn("kNN", lambda seed: _imputer("KNNImputer", n_neighbors=neighbours, keep_empty_features=True))
 
 
@@ -78,6 +90,8 @@ def miss_forest(trees: int = 100, rounds: int = 10) -> ScikitLearn:
     """Chained random forests, after missForest (Stekhoven & Bühlmann 2012); leaves of five and a third of the columns
     a split, as in R's randomForest.
     """
+    check_room("trees", whole_number("trees", trees), LEAST_BYTES_OF_TREE, "trees")
+    whole_number("rounds", rounds)
 
     def make(seed: int) -> Any:
         from sklearn.ensemble import RandomForestRegressor
@@ -90,6 +104,7 @@ def miss_forest(trees: int = 100, rounds: int = 10) -> ScikitLearn:
 
 def mice(rounds: int = 10) -> ScikitLearn:
     """Chained Bayesian ridges: the mean about which MICE (van Buuren & Groothuis-Oudshoorn 2011) draws."""
+    whole_number("rounds", rounds)
     return ScikitLearn("MICE", lambda seed: _chained(max_iter=rounds, random_state=seed, keep_empty_features=True))
 
 

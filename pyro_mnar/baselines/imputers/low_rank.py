@@ -21,7 +21,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from pyro_mnar.baselines.protocol import completed
+from pyro_mnar.baselines.protocol import check_table, completed
+from pyro_mnar.messages import number_from_zero, seed_of
 from pyro_mnar.tables.table import Table
 
 HELD_OUT = 0.1
@@ -140,8 +141,14 @@ class LowRankJoint:
     name: str = "low-rank joint model"
     penalty: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.penalty is not None:
+            number_from_zero("penalty", self.penalty)
+
     def complete(self, table: Table, *, seed: int) -> pd.DataFrame:
         """Fill the gaps by μ + M."""
+        check_table(table)
+        seed = seed_of(seed)
         x, mask = table.x.numpy().astype(np.float64), table.mask.numpy()
         varying = table.mask_modelled.numpy() & (mask.any(axis=0) & ~mask.all(axis=0))
         scored = np.concatenate([mask, varying], axis=1)

@@ -19,9 +19,16 @@ from numpy.typing import NDArray
 
 from pyro_mnar.baselines.imputers.pairs import Fitted
 from pyro_mnar.baselines.imputers.selection import common_direction
-from pyro_mnar.baselines.imputers.self_masked_mixture import Chain, Estimate, check_can_mask, first_mechanism
-from pyro_mnar.baselines.protocol import Imputer
+from pyro_mnar.baselines.imputers.self_masked_mixture import (
+    Chain,
+    Estimate,
+    check_can_mask,
+    check_rounds,
+    first_mechanism,
+)
+from pyro_mnar.baselines.protocol import Imputer, check_systems
 from pyro_mnar.guides import FromModel
+from pyro_mnar.messages import check_is, is_one_of, mapping_of, seed_of
 from pyro_mnar.models import NormalMixture
 from pyro_mnar.tables.table import Table
 
@@ -49,7 +56,10 @@ def start_normal_mixture(
     Raises:
         ValueError: If a column holds words or levels without an order, or gaps have bounds.
     """
+    check_is("model", model, NormalMixture)
     check_can_mask(table)
+    check_rounds(rounds, burn_in)
+    seed = seed_of(seed)
     mask = table.mask.numpy()
     x = np.where(mask, table.x.numpy().astype(np.float64), np.nan)
     hidden = (~table.mask & table.mask_modelled).numpy()
@@ -76,10 +86,10 @@ def normal_mixture_model(
         start: Options of :func:`start_normal_mixture`.
         **options: Those of :func:`~pyro_mnar.fit`, in place of ten epochs at a rate of 1e-3 with K = 20.
     """
-    told = "known sign" if sign else "sign free"
+    told, start = _told(sign), mapping_of("start", start)
     return Fitted(
         f"normal mixture model, {told}",
-        partial(_started, sign=sign, num_classes=num_classes, options=start or {}),
+        partial(_started, sign=sign, num_classes=num_classes, options=start),
         FromModel,
         fit_options={"epochs": 10, "learning_rate": 1e-3, "num_particles": 20, **options},
         impute_options={"num_draws": 2},
@@ -98,6 +108,9 @@ class Averaged:
     name: str
     systems: Sequence[Imputer]
 
+    def __post_init__(self) -> None:
+        check_systems(self.systems)
+
     def complete(self, table: Table, *, seed: int) -> pd.DataFrame:
         """Fill the gaps by the mean of what the systems fill in."""
         first, *others = (system.complete(table, seed=seed) for system in self.systems)
@@ -109,9 +122,13 @@ def normal_mixture_models(sign: int | Sequence[int] = 0, **options: Any) -> Aver
 
     Options are those of :func:`normal_mixture_model`.
     """
-    told = "known sign" if sign else "sign free"
+    told = _told(sign)
     systems = [normal_mixture_model(sign, num_classes=count, **options) for count in (1, 2, 3)]
     return Averaged(f"normal mixture models 1 to 3, {told}", systems)
+
+
+def _told(sign: int | Sequence[int]) -> str:
+    return "sign free" if is_one_of(sign, (0,)) else "known sign"
 
 
 def _started(

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from pyro_mnar.baselines.protocol import Moments, completed, predictors_of
+from pyro_mnar.messages import seed_of, whole_number
 from pyro_mnar.tables.table import Table
 
 JITTER = 1e-9  # of a standardised column's variance: constant and collinear columns make Σ singular
@@ -76,8 +77,12 @@ class FullInformationML:
     name: str = "FIML (normal)"
     max_iterations: int = 500
 
+    def __post_init__(self) -> None:
+        whole_number("max_iterations", self.max_iterations)
+
     def complete(self, table: Table, *, seed: int) -> pd.DataFrame:
         """Fill the gaps by E[x_u | x_o]; the seed is not used."""
+        seed_of(seed)
         fitted = fit_normal(predictors_of(table), max_iterations=self.max_iterations)
         return completed(table, fitted.conditional_mean[:, : table.schema.num_columns])
 

@@ -14,10 +14,12 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from pyro_mnar.baselines.protocol import check_table
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import impute
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.mechanisms import FullyConnected, General, SelfMasking
+from pyro_mnar.messages import check_function, check_is
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
 from pyro_mnar.models import SelfMasking as SelfMaskingModel
 from pyro_mnar.models.decoding import default_latent_dim, ppca_decoder
@@ -46,8 +48,15 @@ class Fitted:
     fit_options: Options = field(default_factory=dict)
     impute_options: Options = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_function("model", self.model)
+        check_function("guide", self.guide)
+        check_is("fit_options", self.fit_options, Mapping)
+        check_is("impute_options", self.impute_options, Mapping)
+
     def train(self, table: Table, *, seed: int) -> Fit:
         """Make the pair in the table's floating type and fit it."""
+        check_table(table)
         model = self.model(table, seed=seed).to(table.dtype)
         guide = self.guide(table, model.latent_dim, seed=seed).to(table.dtype)
         return fit(model, guide, table, **{"seed": seed, "progress": False, **self.fit_options})

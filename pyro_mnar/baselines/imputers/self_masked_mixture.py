@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from pyro_mnar.baselines.imputers.selection import common_direction, inverse_mills, selections
-from pyro_mnar.baselines.protocol import completed, predictors_of
-from pyro_mnar.messages import shown
+from pyro_mnar.baselines.protocol import check_table, completed, predictors_of
+from pyro_mnar.messages import check_list, is_real, seed_of, shown, whole_number
 from pyro_mnar.tables.table import Table
 
 JITTER = 1e-6  # of a standardised column's variance
@@ -98,10 +98,9 @@ class SelfMaskedMixture:
     burn_in: int = 100
 
     def __post_init__(self) -> None:
-        if not SINGLE < self.burn_in < self.rounds:
-            raise ValueError(
-                f"rounds, burn_in: expected {SINGLE} < burn_in < rounds, got {self.burn_in} and {self.rounds}"
-            )
+        for count in check_list("components", self.components):
+            whole_number("components", count)
+        check_rounds(self.rounds, self.burn_in)
 
     def complete(self, table: Table, *, seed: int) -> pd.DataFrame:
         """Fit, and fill the gaps by posterior means given the mask.
@@ -111,6 +110,7 @@ class SelfMaskedMixture:
                 signs as columns.
         """
         check_can_mask(table)
+        seed = seed_of(seed)
         hidden = (~table.mask & table.mask_modelled).numpy()
         both = predictors_of(table)
         predictors = both[:, ~np.isnan(both).any(axis=0)]
@@ -139,16 +139,26 @@ def normal_mixtures_common_sign(**options: Any) -> SelfMaskedMixture:
     return SelfMaskedMixture("normal mixtures, common sign", None, **options)
 
 
+def check_rounds(rounds: int, burn_in: int) -> None:
+    """Raise ValueError or TypeError unless the burn-in ends after the split of the first component, and before all."""
+    if not SINGLE < whole_number("burn_in", burn_in) < whole_number("rounds", rounds):
+        raise ValueError(f"rounds, burn_in: expected {SINGLE} < burn_in < rounds, got {burn_in} and {rounds}")
+
+
 def signs_of(sign: int | Sequence[int], num_columns: int) -> Int[NDArray, " columns"]:
     """The sign of each column; ValueError if there are not as many, or one is neither -1 nor 1."""
-    signs = [sign] * num_columns if isinstance(sign, int) else list(sign)
-    if len(signs) != num_columns or not set(signs) <= {-1, 1}:
+    try:
+        signs = [sign] * num_columns if is_real(sign) else list(sign)  # pyright: ignore[reportArgumentType]
+    except TypeError:  # nothing to go through
+        signs = []
+    if len(signs) != num_columns or not all(is_real(one) and one in (-1, 1) for one in signs):
         raise ValueError(f"sign: expected -1 or 1, once or for each of {num_columns} columns, got {shown(sign)}")
-    return np.array(signs)
+    return np.array(signs, dtype=np.int64)
 
 
 def check_can_mask(table: Table) -> None:
     """Raise ValueError, naming the column, unless all hold numbers or levels that count, and no gap has bounds."""
+    check_table(table)
     for column in table.schema.columns:
         if column.kind.holds_words:
             raise ValueError(f"column {column.name!r}: expected numbers, got levels or words")

@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from pyro_mnar.baselines.imputers.self_masked_mixture import signs_of
-from pyro_mnar.baselines.protocol import Imputer
+from pyro_mnar.baselines.protocol import Imputer, check_systems, check_table
+from pyro_mnar.messages import seed_of, share_of
 from pyro_mnar.tables.table import Table
 
 
@@ -44,10 +45,10 @@ def hide_further(table: Table, sign: int | Sequence[int] = -1, *, share: float =
     Raises:
         ValueError: If an argument is out of range, or no incomplete column has seen values that can be hidden.
     """
+    check_table(table)
     columns = table.schema.columns
     signs = signs_of(sign, len(columns))
-    if not 0 < share < 1:
-        raise ValueError(f"share: expected more than 0 and less than 1, got {share}")
+    share = share_of("share", share)
     frame, values = table.frame.copy(), _numbers_of(table)
     cells = np.zeros(values.shape, dtype=bool)
     for at, column in enumerate(columns):
@@ -90,6 +91,8 @@ def extrapolation_errors(
     Raises:
         ValueError: As :func:`hide_further`, or if a system leaves a gap that it was to fill.
     """
+    check_systems(systems)
+    seed = seed_of(seed)
     further = hide_further(table, sign, share=share)
     truth, units = _numbers_of(table), np.array([column.std for column in table.schema.columns])
     hidden = np.flatnonzero(further.cells.any(axis=0))

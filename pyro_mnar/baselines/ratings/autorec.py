@@ -14,9 +14,11 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import nn
 
-from pyro_mnar.baselines.protocol import check_ratings
-from pyro_mnar.baselines.ratings.optimisation import minimise
+from pyro_mnar.baselines.protocol import asked_cells, check_ratings
+from pyro_mnar.baselines.ratings.optimisation import check_training, minimise
 from pyro_mnar.infer.session import Session
+from pyro_mnar.memory import check_room
+from pyro_mnar.messages import number_from_zero, whole_number
 
 
 @dataclass
@@ -41,6 +43,11 @@ class AutoRec:
     batch_size: int = 256
     learning_rate: float = 5e-3
 
+    def __post_init__(self) -> None:
+        whole_number("hidden", self.hidden)
+        number_from_zero("penalty", self.penalty)
+        check_training(self.steps, self.batch_size, self.learning_rate)
+
     def fit(self, train: pd.DataFrame, shape: tuple[int, int], *, seed: int) -> AutoRec:
         """Learn from ratings.
 
@@ -48,6 +55,8 @@ class AutoRec:
             ValueError: If the ratings are not as :class:`~pyro_mnar.baselines.RatingPredictor` takes them.
         """
         check_ratings(train, shape)
+        check_room("shape", shape[0] * shape[1], 3 * 4.0, "all cells, rated or not")
+        check_room("hidden", self.hidden, 4 * 4.0 * 2 * shape[0], "weights of the network and what Adam keeps of them")
         values = train["value"].to_numpy(dtype=np.float64)
         self._mean = float(values.mean())
         x = torch.zeros(shape[1], shape[0])
@@ -64,11 +73,13 @@ class AutoRec:
                 completed = network(x)
         self._completed = completed.numpy().astype(np.float64)
         low, high = float(values.min()) - self._mean, float(values.max()) - self._mean
+        self._shape = shape
         self._completed = np.clip(self._completed, low, high) + self._mean
         return self
 
     def predict(self, rows: Int[NDArray, " cells"], columns: Int[NDArray, " cells"]) -> Float[NDArray, " cells"]:
         """The network's completion, within the range of the training ratings."""
+        rows, columns = asked_cells(rows, columns, getattr(self, "_shape", None))
         return self._completed[columns, rows]
 
     def _train(

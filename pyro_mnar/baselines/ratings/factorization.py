@@ -15,10 +15,12 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.autoguide import AutoDelta, AutoNormal, init_to_sample
 from torch import Tensor
 
-from pyro_mnar.baselines.protocol import check_ratings
-from pyro_mnar.baselines.ratings.optimisation import minimise
+from pyro_mnar.baselines.protocol import asked_cells, check_ratings
+from pyro_mnar.baselines.ratings.optimisation import check_training, minimise
 from pyro_mnar.baselines.ratings.propensities import Propensities, logistic_propensities
 from pyro_mnar.infer.session import Session
+from pyro_mnar.memory import check_room
+from pyro_mnar.messages import check_function, check_is, whole_number
 from pyro_mnar.models.matrix_factorization import PMF, Cells, DeconfoundedPMF, ExposurePF, NonRandomPMF, OrdinalPMF
 
 
@@ -45,6 +47,9 @@ class Training:
     steps: int = 2000
     batch_size: int = 20_000
     learning_rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_training(self.steps, self.batch_size, self.learning_rate)
 
     def run(self, model: Any, guide: Any, observed: Cells, shape: tuple[int, int], session: Session) -> Any:
         """Maximise the bound; returns the point ``guide.median()``."""
@@ -84,25 +89,40 @@ class Factorization:
     guide: Callable[[Any], Any] = MAP
     training: Training = field(default_factory=Training)
 
+    def __post_init__(self) -> None:
+        check_function("make", self.make)
+        whole_number("num_levels", self.num_levels, 0)
+        if self.propensities is not None:
+            check_function("propensities", self.propensities)
+        check_function("guide", self.guide)
+        check_is("training", self.training, Training)
+
     def fit(self, train: pd.DataFrame, shape: tuple[int, int], *, seed: int) -> Factorization:
         """Learn from ratings.
 
         Raises:
-            ValueError: If the ratings are not as :class:`~pyro_mnar.baselines.RatingPredictor` takes them, or a
-                propensity is not above 0 and up to 1.
+            ValueError: If the ratings are not as :class:`~pyro_mnar.baselines.RatingPredictor` takes them, are of more
+                levels than there are, or a propensity is not above 0 and up to 1.
         """
         check_ratings(train, shape)
         session = Session(seed)
         values = train["value"].to_numpy(dtype=np.float64)
         weights = np.ones(len(train))
         if self.propensities is not None:
-            given = self.propensities(train, shape)
+            given = np.asarray(self.propensities(train, shape))
             if given.shape != weights.shape or not ((given > 0) & (given <= 1)).all():
                 raise ValueError(f"propensities: expected {len(train)} numbers above 0 and up to 1")
             weights = 1 / given
             weights /= weights.mean()
         if self.num_levels:
+            each = 4 * 4.0 * min(len(train), self.training.batch_size)
+            check_room("num_levels", self.num_levels, each, "probabilities of the levels of a minibatch")
             self._shift, self._unit = float(values.min()), 1.0
+            if not ((values - self._shift) % 1 == 0).all() or np.ptp(values) >= self.num_levels:
+                raise ValueError(
+                    f"ratings, column 'value': expected {self.num_levels} levels in steps of 1, got others from"
+                    f" {values.min():g} to {values.max():g}"
+                )
         else:
             self._shift = float(np.average(values, weights=weights))
             self._unit = float(values.std()) or 1.0
@@ -110,19 +130,20 @@ class Factorization:
         rows, columns = (torch.tensor(train[name].to_numpy(dtype=np.int64)) for name in ("row", "column"))
         encoded = torch.from_numpy((values - self._shift) / self._unit).to(like)
         observed = Cells(rows, columns, encoded, torch.from_numpy(weights).to(like), len(train))
+        self._shape = shape
         self.model = self.make(observed, shape, session)
         self.point = self.training.run(self.model, self.guide(self.model), observed, shape, session)
         return self
 
     def predict(self, rows: Int[NDArray, " cells"], columns: Int[NDArray, " cells"]) -> Float[NDArray, " cells"]:
         """Expected ratings at the guide's medians, in the units of the training ratings."""
-        at = (torch.tensor(np.asarray(cells, dtype=np.int64)) for cells in (rows, columns))
+        at = map(torch.from_numpy, asked_cells(rows, columns, getattr(self, "_shape", None)))
         return self._shift + self._unit * self.model.expected(self.point, *at).numpy().astype(np.float64)
 
 
 def pmf(*, guide: Callable[[Any], Any] = MAP, training: Training | None = None, **options: Any) -> Factorization:
     """Probabilistic matrix factorisation (Mnih & Salakhutdinov 2007); options of the model."""
-    return Factorization("PMF", _pmf(options), guide=guide, training=training or Training())
+    return Factorization("PMF", _pmf(options), guide=guide, training=_given(training))
 
 
 def ipw_pmf(
@@ -133,14 +154,16 @@ def ipw_pmf(
     **options: Any,
 ) -> Factorization:
     """PMF with cells weighted by inverse propensities (Schnabel et al. 2016): known, logistic or naive-Bayes ones."""
-    return Factorization("IPW-PMF", _pmf(options), 0, propensities, guide, training or Training())
+    return Factorization("IPW-PMF", _pmf(options), 0, propensities, guide, _given(training))
 
 
 def deconfounded_pmf(
     *, guide: Callable[[Any], Any] = MAP, training: Training | None = None, exposure_dim: int = 5, **options: Any
 ) -> Factorization:
     """PMF with a substitute confounder from a Poisson factorisation of exposure (Wang et al. 2018)."""
-    training = training or Training()
+    training = _given(training)
+    check_is("training", training, Training)
+    whole_number("exposure_dim", exposure_dim)
 
     def make(observed: Cells, shape: tuple[int, int], session: Session) -> DeconfoundedPMF:
         exposure = ExposurePF(shape, latent_dim=exposure_dim)
@@ -154,9 +177,10 @@ def pmf_mar(
     num_levels: int, *, guide: Callable[[Any], Any] = MAP, training: Training | None = None, **options: Any
 ) -> Factorization:
     """Ordinal matrix factorisation of the observed ratings (Hernández-Lobato et al. 2014)."""
+    whole_number("num_levels", num_levels, 2)
     return Factorization(
         "PMF-MAR", lambda cells, shape, _: OrdinalPMF(shape, num_levels, **options), num_levels, None, guide,
-        training or Training(),
+        _given(training),
     )  # fmt: skip
 
 
@@ -164,10 +188,15 @@ def pmf_mnar(
     num_levels: int, *, guide: Callable[[Any], Any] = MAP, training: Training | None = None, **options: Any
 ) -> Factorization:
     """The same with a model of which cells are rated that sees the ratings (Hernández-Lobato et al. 2014)."""
+    whole_number("num_levels", num_levels, 2)
     return Factorization(
         "PMF-MNAR", lambda cells, shape, _: NonRandomPMF(shape, num_levels, **options), num_levels, None, guide,
-        training or Training(),
+        _given(training),
     )  # fmt: skip
+
+
+def _given(training: Training | None) -> Training:
+    return Training() if training is None else training
 
 
 def _pmf(options: dict[str, Any]) -> Callable[[Cells, tuple[int, int], Session], PMF]:

@@ -14,9 +14,11 @@ from pyro.infer import TraceEnum_ELBO
 from pyro.infer.autoguide import AutoDelta, init_to_sample
 from pyro.poutine import block
 
-from pyro_mnar.baselines.protocol import check_ratings
-from pyro_mnar.baselines.ratings.optimisation import minimise
+from pyro_mnar.baselines.protocol import asked_cells, check_ratings
+from pyro_mnar.baselines.ratings.optimisation import check_training, minimise
 from pyro_mnar.infer.session import Session
+from pyro_mnar.memory import check_room
+from pyro_mnar.messages import check_boolean, shown, whole_number
 from pyro_mnar.models.rating_mixture import CPTv, LogitVD, RatedRows
 
 
@@ -43,6 +45,13 @@ class RatingMixture:
     learning_rate: float = 0.05
     use_mechanism: bool = False
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.model_class, type) and issubclass(self.model_class, CPTv)):
+            raise TypeError(f"model_class: expected CPTv or LogitVD, got {shown(self.model_class)}")
+        whole_number("num_classes", self.num_classes)
+        check_training(self.steps, self.batch_size, self.learning_rate)
+        check_boolean("use_mechanism", self.use_mechanism)
+
     def fit(self, train: pd.DataFrame, shape: tuple[int, int], *, seed: int) -> RatingMixture:
         """Learn from ratings; the distinct values are the levels.
 
@@ -51,6 +60,9 @@ class RatingMixture:
         """
         check_ratings(train, shape)
         levels, codes = np.unique(train["value"].to_numpy(dtype=np.float64), return_inverse=True)
+        check_room("shape", shape[0] * shape[1], 8.0, "all cells, rated or not")
+        each = 4 * 4.0 * shape[1] * len(levels)
+        check_room("num_classes", self.num_classes, each, "probabilities of the levels and what Adam keeps of them")
         outcomes = np.full(shape, len(levels))
         outcomes[train["row"], train["column"]] = codes
         data, session = RatedRows(torch.from_numpy(outcomes), shape[0]), Session(seed)
@@ -65,11 +77,13 @@ class RatingMixture:
             probability = probability * torch.sigmoid(-self.model.log_odds(point))
             probability = probability / probability.sum(-1, keepdim=True)
         self._means = probability.numpy() @ levels
+        self._shape = shape
         self.rated = torch.sigmoid(self.model.log_odds(point)).numpy()
         return self
 
     def predict(self, rows: Int[NDArray, " cells"], columns: Int[NDArray, " cells"]) -> Float[NDArray, " cells"]:
         """Expected ratings given the row's ratings and gaps."""
+        rows, columns = asked_cells(rows, columns, getattr(self, "_shape", None))
         return (self._classes[rows] * self._means[:, columns].T).sum(-1).astype(np.float64)
 
     def _train(self, guide: Any, data: RatedRows, generator: torch.Generator) -> None:

@@ -8,6 +8,15 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from pyro_mnar.messages import positive_number, whole_number
+
+
+def check_training(steps: int, batch_size: int, learning_rate: float) -> None:
+    """Raise ValueError or TypeError, naming the argument, unless all are above zero."""
+    whole_number("steps", steps)
+    whole_number("batch_size", batch_size)
+    positive_number("learning_rate", learning_rate)
+
 
 def minimise(
     loss: Callable[[], Tensor], parameters: Iterable[nn.Parameter], *, steps: int, learning_rate: float

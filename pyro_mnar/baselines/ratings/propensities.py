@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from pyro_mnar.baselines.protocol import check_ratings, check_values
+from pyro_mnar.memory import check_room
+
 Propensities = Callable[[pd.DataFrame, tuple[int, int]], NDArray[np.float64]]
 
 RIDGE = 0.01
@@ -24,6 +27,8 @@ def logistic_propensities(train: pd.DataFrame, shape: tuple[int, int]) -> NDArra
         train: Ratings, as :class:`~pyro_mnar.baselines.RatingPredictor` takes them.
         shape: Number of rows and of columns.
     """
+    check_ratings(train, shape)
+    check_room("shape", shape[0] * shape[1], 3 * 8.0, "all cells, rated or not")
     rows, columns = train["row"].to_numpy(), train["column"].to_numpy()
     totals = [np.bincount(rows, minlength=shape[0]), np.bincount(columns, minlength=shape[1])]
     rate = np.clip(len(train) / (shape[0] * shape[1]), 1e-6, 1 - 1e-6)
@@ -49,8 +54,10 @@ def naive_bayes_propensities(random_ratings: pd.DataFrame) -> Propensities:
     Returns:
         A function of training ratings and shape.
     """
+    check_values(random_ratings)
 
     def propensities(train: pd.DataFrame, shape: tuple[int, int]) -> NDArray[np.float64]:
+        check_ratings(train, shape)
         levels = np.union1d(train["value"], random_ratings["value"])
         # One more of each level, so that none is impossible.
         counts = [

@@ -11,7 +11,7 @@ would be answered if asked.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,12 +22,13 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import nn
 
-from pyro_mnar.baselines.protocol import check_ratings
+from pyro_mnar.baselines.protocol import asked_cells, check_ratings, check_table
 from pyro_mnar.guides import PointNet, ZeroImpute
 from pyro_mnar.imputation import impute
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.kinds import Continuous
 from pyro_mnar.mechanisms import FullyConnected, General
+from pyro_mnar.messages import check_boolean, check_function, check_is, whole_number
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
 from pyro_mnar.nn import MLP
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise
@@ -66,6 +67,13 @@ class RatingNetwork:
     fit_options: dict[str, Any] = field(default_factory=dict)
     num_particles: int = 500
 
+    def __post_init__(self) -> None:
+        check_function("model", self.model)
+        check_boolean("uses_mask", self.uses_mask)
+        check_function("guide", self.guide)
+        check_is("fit_options", self.fit_options, Mapping)
+        whole_number("num_particles", self.num_particles)
+
     def fit(
         self,
         train: pd.DataFrame,
@@ -88,7 +96,10 @@ class RatingNetwork:
             ValueError: If the ratings are not of that form, or the features have gaps or other than a line a row.
         """
         check_ratings(train, shape)
-        self._seed = seed
+        if row_features is not None:
+            check_is("row_features", row_features, pd.DataFrame)
+        whole_number("most_dense_cells", most_dense_cells, 0)
+        self._seed, self._shape = seed, shape
         options = {"row_features": row_features, "most_dense_cells": most_dense_cells}
         self.table = unit_table(train, shape, uses_mask=self.uses_mask, **options)
         self._rated = train.set_index(["row", "column"])["value"]
@@ -97,6 +108,7 @@ class RatingNetwork:
 
     def train(self, table: Table, *, seed: int) -> Fit:
         """Make the pair in the table's floating type and fit it."""
+        check_table(table)
         with seeded(seed):
             decoder = tanh_decoder(table.schema)
         model = self.model(table.schema, latent_dim=LATENT_DIM, decoder=decoder, seed=seed).to(table.dtype)
@@ -106,7 +118,7 @@ class RatingNetwork:
 
     def predict(self, rows: Int[NDArray, " cells"], columns: Int[NDArray, " cells"]) -> Float[NDArray, " cells"]:
         """Posterior means given a row's ratings; a cell rated in training comes back as it was rated."""
-        asked = pd.MultiIndex.from_arrays([rows, columns])
+        asked = pd.MultiIndex.from_arrays(asked_cells(rows, columns, getattr(self, "_shape", None)))
         cells = asked.unique()
         values = self._rated.reindex(cells)
         gaps = values.isna().to_numpy()

@@ -7,7 +7,7 @@ no mechanism; B.2's, linear in X, is taken.  What is known of the students is U,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,10 +15,12 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from pyro_mnar.baselines.protocol import check_table
 from pyro_mnar.baselines.ratings.rating_networks import linear_in_x
 from pyro_mnar.guides import PointNet
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.kinds import Binary
+from pyro_mnar.messages import check_boolean, check_function, check_is
 from pyro_mnar.models import GINA, NotMIWAE, PartialVAE
 from pyro_mnar.nn import MLP
 from pyro_mnar.nn.likelihoods import Decoder, likelihood_of
@@ -53,12 +55,22 @@ class ResponseNetwork:
     guide: Callable[..., Any] = GUIDE
     fit_options: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_function("model", self.model)
+        check_boolean("uses_features", self.uses_features)
+        check_function("guide", self.guide)
+        check_is("fit_options", self.fit_options, Mapping)
+
     def table(self, answers: pd.DataFrame, features: pd.DataFrame | None = None) -> Table:
         """Answers as 0, 1 and NaN, students × questions, with what is known of the students.
 
         Raises:
             ValueError: If an answer is another number.
+            TypeError: If answers or features are no DataFrame.
         """
+        check_is("answers", answers, pd.DataFrame)
+        if features is not None:
+            check_is("features", features, pd.DataFrame)
         columns = tuple(Column(name, Binary((0.0, 1.0)), 0.0, 1.0, incomplete=True) for name in answers.columns)
         if not self.uses_features or features is None or features.empty:
             return Table.from_frame(answers, schema=Schema(columns, (), "none"))
@@ -68,6 +80,7 @@ class ResponseNetwork:
 
     def train(self, table: Table, *, seed: int) -> Fit:
         """Make the pair in the table's floating type and fit it."""
+        check_table(table)
         with seeded(seed):
             decoder = relu_decoder(table.schema)
         model = self.model(table.schema, latent_dim=LATENT_DIM, decoder=decoder, seed=seed).to(table.dtype)
