@@ -6,7 +6,7 @@ import re
 import warnings
 from pathlib import Path
 
-from bad_inputs import arguments, files, frames, shell, sparse
+from bad_inputs import arguments, files, frames, shell, sparse, systems
 from bad_inputs.case import Case
 from pyro_mnar import memory
 
@@ -17,6 +17,7 @@ SECTIONS = {
     "Sparse matrices and long frames": sparse.CASES,
     "Files": files.CASES,
     "Arguments": arguments.CASES,
+    "Compared systems, and the words of a model": systems.CASES,
     "The command line": shell.CASES,
 }
 HEAD = """# Bad and extreme input

@@ -3,8 +3,8 @@
     cd tests && python -m fuzz.arguments                 every argument with every value: ten minutes
     cd tests && python -m fuzz.arguments impute Table    of those whose names begin so
 
-``make fuzz`` draws from the same list.  Classes of results, which nobody makes, and the systems that the paper compares
-(``baselines``) are left out.
+``make fuzz`` draws from the same list.  Classes of results, which nobody makes, are left out; the systems that the paper
+compares stand in :mod:`fuzz.system_arguments`, the words of a model in :mod:`fuzz.word_arguments`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ import pyro_mnar as pm
 from bad_inputs.case import FRAME, of_frame, pair, untrained
 from fuzz.options import JUNK
 from fuzz.oracle import TRIED, Hangs, judged
+from fuzz.system_arguments import OF_ANSWERS, OF_PAIRS, OF_RATINGS, system_calls
+from fuzz.word_arguments import word_calls
 from pyro_mnar import datasets, guides, kinds, mechanisms, models, nn, plots, scale
 from pyro_mnar.diagnostics import against_ignorable
 from pyro_mnar.messages import shown
@@ -220,7 +222,6 @@ def calls() -> dict[str, Called]:
         "sensitivity of imputations": (pm.sensitivity, {"analysis": mean, "scenarios": imputations, "deltas": {"a": {"income": 1.0}}}),
         "tipping_point": (pm.tipping_point, {"analysis": mean, "imputations": imputations, "delta": "income", "conclusion": "sign", "between": (0, 1), "num_steps": 2}),
         "rows": (pm.rows, {"batch": batch}),
-        "shared_latents": (pm.shared_latents, {"model": fit.model}),
         "summarise": (summarise, {"fit": trained, "table": big, "with_ignorable": False}),
         "against_ignorable": (against_ignorable, {"fit": trained, "table": big, "ignorable": trained, "steps": 1}),
         "MNARImputer.fit": (lambda X, **k: estimator().fit(X, **k), {"X": FRAME, "y": None, "sample_weight": None}),
@@ -289,6 +290,8 @@ def calls() -> dict[str, Called]:
         "scale.mean_partitions": (scale.mean_partitions, {"fit": trained, "frame": FRAME}),
         "scale.MNARModule": (scale.MNARModule, {"model": fit.model, "guide": fit.guide, "schema": table.schema}),
     }  # fmt: skip
+    found |= word_calls()
+    found |= {f"baselines.{name}": rest for name, rest in system_calls().items()}
     return {name: Called(name, *rest) for name, rest in found.items()}
 
 
@@ -296,6 +299,9 @@ def calls() -> dict[str, Called]:
 LONG = {
     ("MNARImputer(max_steps)", "max_steps"),
     ("against_ignorable", "steps"),
+    *((f"baselines.{name}", "epochs") for name in (*OF_PAIRS, *OF_RATINGS, *OF_ANSWERS, "normal_mixture_model", "normal_mixture_models")),
+    *((f"baselines.{name}", "steps") for name in ("AutoRec", "Training", "cpt_v", "logit_vd")),
+    *((f"baselines.{name}", "rounds") for name in ("SelfMaskedMixture", "normal_mixtures_common_sign", "normal_mixtures_known_sign", "start_normal_mixture")),
     ("compare", "num_particles"),
     ("fit", "bootstrap"),
     ("fit", "epochs"),
@@ -306,7 +312,7 @@ LONG = {
     ("search_twins", "fresh"),
     ("search_twins", "num_particles"),
     ("tipping_point", "num_steps"),
-}
+}  # fmt: skip
 MANY = 2**60
 
 
