@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 MOST_CHARACTERS = 300
 GREATEST_SEED = 2**63 - 1  # that torch's generators take
@@ -41,7 +42,7 @@ def is_one_of(value: Any, known: Container[Any]) -> bool:
     """Whether a value is among those known; False of what cannot be compared with them, such as a list or an array."""
     try:
         return is_hashable(value) and value in known
-    except (TypeError, ValueError):  # what is compared says neither yes nor no
+    except (TypeError, ValueError, RuntimeError):  # what is compared says neither yes nor no
         return False
 
 
@@ -171,6 +172,21 @@ def check_is(name: str, value: Any, expected: type | tuple[type, ...], how: str 
         raise TypeError(f"{name}: expected {article} {known}{how}, got {type(value).__name__}")
 
 
+def real_array(name: str, value: Any) -> NDArray[np.float64]:
+    """Real numbers, of any shape.
+
+    Raises:
+        TypeError: If they are none, such as words, dates or complex numbers; names the argument.
+    """
+    try:
+        found = np.asarray(value)
+        if found.dtype.kind not in "cmM":
+            return found.astype(np.float64, copy=False)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # NumPy's, or that of a tensor with a gradient
+        pass
+    raise TypeError(f"{name}: expected numbers, got {shown(value)}")
+
+
 def check_function(name: str, value: Any) -> None:
     """TypeError unless a value can be called, as a function, a class or a module can."""
     if not callable(value):
@@ -224,9 +240,25 @@ def path_of(name: str, value: Any) -> Path:
         TypeError: If it is neither text nor a path.
         ValueError: If it names no file.
     """
-    if not isinstance(value, (str, PathLike)) or not isinstance(os.fspath(value), str):
-        raise TypeError(f"{name}: expected the path of a file, got {shown(value)}")
-    path = Path(value)
-    if not path.name or "\0" in str(path):
+    path = place_of(name, value)
+    if not path.name:
         raise ValueError(f"{name}: expected the path of a file, got {shown(value)}")
     return path
+
+
+def place_of(name: str, value: Any) -> Path:
+    """Where a file or a folder stands.
+
+    Raises:
+        TypeError: If it is neither text nor a path.
+        ValueError: If no file system takes it: it has a zero character, or half of one of two.
+    """
+    if not isinstance(value, (str, PathLike)) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name}: expected the path of a file, got {shown(value)}")
+    try:
+        is_taken = b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        is_taken = False
+    if not is_taken:
+        raise ValueError(f"{name}: expected the path of a file, got {shown(value)}")
+    return Path(value)

@@ -39,7 +39,7 @@ from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import Site, holds_columns, is_shared, sample_sites
 from pyro_mnar.memory import COPIES_OF_A_DRAW, check_room
-from pyro_mnar.messages import is_one_of, shown, whole_number
+from pyro_mnar.messages import has_parts, is_one_of, shown, whole_number
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
@@ -321,4 +321,4 @@ def _check_finite(rewards: NDArray[np.float64], candidates: NDArray[np.bool_], t
 def _names(schema: Schema, target: Any) -> list[Hashable]:
     """One name or several; a tuple can be a column's name."""
     is_one = isinstance(target, (str, bytes, tuple)) and (not isinstance(target, tuple) or target in schema.names)
-    return [target] if is_one or not isinstance(target, Collection) else list(target)
+    return [target] if is_one or not isinstance(target, Collection) or not has_parts(target) else list(target)

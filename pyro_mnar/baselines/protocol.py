@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
+from torch import nn
 
 from pyro_mnar.imputation import Imputations
 from pyro_mnar.messages import check_is, check_list, shown, whole_number
@@ -91,6 +92,12 @@ class RatingPredictor(Protocol):
 def check_table(table: Table) -> None:
     """TypeError unless it is one."""
     check_is("table", table, Table, ", such as Table.from_frame makes")
+
+
+def made_module(name: str, made: Any) -> nn.Module:
+    """What a maker gave; TypeError unless it is a torch module."""
+    check_is(name, made, nn.Module, ", made by what was given")
+    return made
 
 
 def check_systems(systems: Sequence[Imputer]) -> None:

@@ -21,7 +21,7 @@ from scipy.special import expit
 from pyro_mnar.datasets.complete import Complete, RowGenerator
 from pyro_mnar.graphs.edges import SIGNS
 from pyro_mnar.graphs.graph import Edge, MissingnessGraph
-from pyro_mnar.messages import check_is, finite_number, seed_of, share_of, shown
+from pyro_mnar.messages import check_is, finite_number, real_array, seed_of, share_of, shown
 
 Score = Float[NDArray, " rows"]
 Weights = Mapping[Hashable, Mapping[Hashable, float]]
@@ -63,20 +63,23 @@ def logistic(score: Score, rate: float, strength: float) -> Score:
     """sigmoid(a + strength · score / sd(score)), with a such that the mean probability of going missing is ``rate``."""
     score, rate = _numbers_of(score), share_of("rate", rate)
     spread = score.std()
-    slope = finite_number("strength", strength) * (score - score.mean()) / (spread if spread > 0 else 1.0)
+    if abs(finite_number("strength", strength)) > STEEPEST:
+        raise ValueError(f"strength: expected at most {STEEPEST:g} either way, got {shown(strength)}")
+    slope = strength * (score - score.mean()) / (spread if spread > 0 else 1.0)
     reach = np.abs(slope).max() + np.abs(np.log(rate / (1 - rate))) + 1.0
     intercept = brentq(lambda a: expit(a + slope).mean() - rate, -reach, reach, xtol=1e-13)
     return expit(intercept + slope)
 
 
+STEEPEST = 1e12  # slopes beyond it are thresholds
 Mechanism = Callable[[Score, float, float], Score]
 
 
 def _numbers_of(score: Any) -> Score:
     """Scores as an array of numbers, one a row."""
     try:
-        found = np.asarray(score, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
+        found = real_array("score", score)
+    except TypeError:
         raise TypeError(f"score: expected an array of numbers, one a row, got {shown(score)}") from None
     if found.ndim != 1 or not len(found) or not np.isfinite(found).all():
         raise ValueError(f"score: expected finite numbers, one a row, got {shown(score)}")

@@ -45,8 +45,8 @@ def long_csv(
         ValueError: If a header is absent, a cell stands in two lines, a label or number is missing, or a row has
             ratings and no features.
     """
-    if not isinstance(separator, str) or len(separator) != 1 or separator in "\r\n":
-        raise ValueError(f"separator: expected one character, got {shown(separator)}")
+    if not isinstance(separator, str) or len(separator) != 1 or separator in "\r\n" or not separator.isascii():
+        raise ValueError(f"separator: expected one ASCII character, got {shown(separator)}")
     train = _long(path_of("path", path), (row, column, value), separator)
     apart = _long(path_of("test", test), (row, column, value), separator) if test is not None else no_cells(train)
     features = [

@@ -108,6 +108,10 @@ class Ratings:
 BYTES_OF_A_CELL = 8
 
 
+# Log-odds that a float tells apart, and the least share whose log-odds are found among such.
+STEEPEST, LEAST_SHARE = 1e6, 1e-12
+
+
 def check_shape(shape: Any) -> None:
     """Refuse what is no number of rows and of columns, or more cells than memory holds.
 

@@ -20,11 +20,10 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from pyro_mnar.datasets.ratings import Ratings, cells, check_shape, no_cells
+from pyro_mnar.datasets.ratings import LEAST_SHARE, STEEPEST, Ratings, cells, check_shape, no_cells
 from pyro_mnar.messages import finite_number, seed_of, share_of, shown, whole_number
 
 YEARS = (11, 16)  # youngest and oldest
-STEEPEST = 1e6  # log-odds that a float tells apart
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -69,7 +68,8 @@ def item_responses(
     Raises:
         ValueError: If the share is not between 0 and 1, or there are more levels than questions.
     """
-    share_of("answered", answered)
+    if share_of("answered", answered) < LEAST_SHARE:
+        raise ValueError(f"answered: expected at least {LEAST_SHARE:g}, got {shown(answered)}")
     check_shape(shape)
     for name, value in (("of_answer", of_answer), ("of_ability", of_ability)):
         if abs(finite_number(name, value)) > STEEPEST:

@@ -57,6 +57,8 @@ class OwnValueMechanism:
             raise TypeError(f"mechanism: expected a function of the row, got {shown(self.predictor)}")
         if self.slope is not None:
             check_is("slope", self.slope, Tensor)
+            if self.slope.is_complex():
+                raise TypeError(f"slope: expected real numbers, got {self.slope.dtype}")
         link_of(self.link)
         for name, positions in (("columns", self.columns), ("telling", self.telling)):
             if positions is not None:

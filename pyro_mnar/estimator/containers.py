@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
-from pyro_mnar.messages import positive_number
+from pyro_mnar.messages import positive_number, real_array
 from pyro_mnar.tables.frames import check_names_once
 from pyro_mnar.tables.native_frames import as_pandas
 
@@ -57,7 +57,8 @@ def read_weights(sample_weight: Any, num_rows: int) -> Float[NDArray, " rows"]:
     """
     if isinstance(sample_weight, Real):
         return np.full(num_rows, positive_number("sample_weight", sample_weight))
-    weights = check_array(sample_weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight", copy=True)
+    given = real_array("sample_weight", sample_weight)
+    weights = check_array(given, dtype=np.float64, ensure_2d=False, input_name="sample_weight", copy=True)
     if weights.ndim != 1:
         raise ValueError(f"sample_weight: expected one number a row, got an array of shape {weights.shape}")
     check_consistent_length(np.empty(num_rows), weights)

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from pyro_mnar.graphs.graph import MissingnessGraph
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import has_parts, shown
 from pyro_mnar.tables.table import Table
 
 GraphLike = MissingnessGraph | str | Sequence[Any] | Mapping[Any, Any]
@@ -35,7 +35,7 @@ def named(given: Collection[Hashable], labels: list[Hashable], argument: str) ->
         TypeError: If they are one text.
         ValueError: If one is neither a label nor a position.
     """
-    if isinstance(given, str):
+    if isinstance(given, str) or not has_parts(given):
         raise TypeError(f"{argument}: expected a list of columns, got {shown(given)}")
     return [_label(entry, labels, argument) for entry in given]
 

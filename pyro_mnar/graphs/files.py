@@ -8,6 +8,7 @@ from typing import Any
 
 from pyro_mnar.graphs.edges import Edge
 from pyro_mnar.graphs.nodes import Nodes
+from pyro_mnar.messages import check_is
 
 ENTRIES = {"columns", "named", "incomplete", "auxiliaries", "latent", "edges", "preset"}
 
@@ -33,6 +34,7 @@ def options_of(data: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: If an entry is unknown, or there are not either edges or a preset.
     """
+    check_is("data", data, Mapping)
     if set(data) - ENTRIES or ("preset" in data) == ("edges" in data):
         raise ValueError(
             f"graph: expected 'edges' or 'preset' (and 'columns', 'incomplete', ...), got {sorted(data)!r}"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pyro_mnar.graphs.nodes import Nodes
 from pyro_mnar.mechanisms.parents import Parents
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import has_parts, shown
 
 Rule = Callable[[Nodes, Hashable], Iterable[Hashable]]  # gives the parents of a column's R
 
@@ -58,6 +58,8 @@ def always_observed(on: Iterable[Hashable] | None) -> Rule:
 
     The rule raises ValueError if a cause can itself go missing (that would be MNAR), or there is none.
     """
+    if not (on is None or has_parts(on)):
+        raise TypeError(f"on: expected names of columns, got {shown(on)}")
     on = None if on is None else list(on)
 
     def parents(nodes: Nodes, column: Hashable) -> list[Hashable]:

@@ -18,7 +18,7 @@ from pyro_mnar.imputation.linear_models import is_linear_model, of_linear_model,
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.imputation.pooling import JointTest, combined, likelihood_ratio
 from pyro_mnar.imputation.survey_regression import survey_regression
-from pyro_mnar.messages import check_is, has_parts, shown, whole_number
+from pyro_mnar.messages import check_is, has_parts, real_array, shown, whole_number
 from pyro_mnar.tables.survey import SurveyDesign
 
 Analysis: TypeAlias = "str | Callable[[pd.DataFrame], Any] | Any"  # the last, a fitted scikit-learn linear model
@@ -230,7 +230,7 @@ def _of_pair(estimates: Any, spread: Any, names: Sequence[Hashable] | None = Non
     labels = estimates.index if isinstance(estimates, pd.Series) else None
     if labels is not None and not labels.is_unique:
         raise ValueError(f"estimates: expected each name once, got {list(labels[labels.duplicated()])!r} again")
-    values = np.asarray(estimates, dtype=np.float64)
+    values = real_array("estimates", estimates)
     if values.ndim > 1:
         raise ValueError(f"estimates: expected a number or one dimension, got shape {values.shape}")
     values = np.atleast_1d(values)
@@ -254,7 +254,7 @@ def _aligned(spread: Any, labels: pd.Index | None) -> Float[NDArray, "..."]:
     if isinstance(spread, pd.DataFrame) and spread.shape[1] == 1 and (labels is None or len(labels) > 1):
         spread = spread.iloc[:, 0]
     if labels is None or not isinstance(spread, pd.Series | pd.DataFrame):
-        return np.asarray(spread, dtype=np.float64)
+        return real_array("standard errors", spread)
     for index in spread.axes:
         if set(index) != set(labels):
             raise ValueError(f"expected standard errors or a covariance of {list(labels)!r}, got {list(index)!r}")

@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds.reading import row_label
-from pyro_mnar.messages import check_one_of, is_one_of, shown
+from pyro_mnar.messages import check_one_of, is_one_of, real_array, shown
 from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.table import Table
 
@@ -135,8 +135,8 @@ def _by_row(given: Any, frame: pd.DataFrame, rows: Int[NDArray, " cells"], name:
             made = made.reindex(frame.index)
         made = made.to_numpy(dtype=np.float64, na_value=np.nan)
     try:
-        numbers = np.asarray(made, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
+        numbers = real_array(what, made)
+    except TypeError:
         raise ValueError(f"{what}: expected a number, or one a row, got {type(made).__name__}") from None
     if numbers.shape not in ((), (len(frame),)):
         raise ValueError(f"{what}: expected a number or {len(frame)} of them, one a row, got shape {numbers.shape}")

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 
 from pyro_mnar.imputation.pooling import RULES, JointTest, Parts, combined, degrees_of_freedom, draws_needed, wald
-from pyro_mnar.messages import has_parts, is_one_of, is_real, shown
+from pyro_mnar.messages import has_parts, is_finite, is_one_of, is_real, real_array, shown
 
 _TITLES = {
     "barnard-rubin": "degrees of freedom of Barnard and Rubin (1999)",
@@ -54,7 +54,7 @@ class Pooled:
             raise ValueError(f"rule: expected one of {list(RULES)}, got {shown(self.rule)}")
         if not (is_real(self.confidence) and 0 < self.confidence < 1):
             raise ValueError(f"confidence: expected a number between 0 and 1, got {shown(self.confidence)}")
-        if not (is_real(self.dfcom) and (0 < self.dfcom <= GREATEST or self.dfcom == math.inf)):
+        if not ((is_finite(self.dfcom) and 0 < float(self.dfcom) <= GREATEST) or is_one_of(self.dfcom, (math.inf,))):
             raise ValueError(
                 f"dfcom: expected a number above 0 and up to {GREATEST:g}, or infinity, got {shown(self.dfcom)}"
             )
@@ -273,10 +273,7 @@ def pool_scalar(
 
 
 def _numbers(name: str, given: Any) -> Float[NDArray, "..."]:
-    try:
-        numbers = np.asarray(given, dtype=np.float64)
-    except (OverflowError, TypeError, ValueError):
-        raise TypeError(f"{name}: expected numbers, got {shown(given)}") from None
+    numbers = real_array(name, given)
     if np.abs(numbers[np.isfinite(numbers)]).max(initial=0.0) > GREATEST:
         raise ValueError(f"{name}: expected numbers of a size up to {GREATEST:g}, whose squares are finite")
     return numbers

@@ -17,9 +17,9 @@ from torch.distributions import Distribution
 
 from pyro_mnar.mechanisms.parents import Mechanism, Parents
 from pyro_mnar.mechanisms.steepness import SteepLines, scale_of, slope_of
-from pyro_mnar.messages import has_parts, is_finite, is_one_of, shown
+from pyro_mnar.messages import has_parts, is_finite, is_one_of, shown, whole_number
 from pyro_mnar.nn import MLP
-from pyro_mnar.nn.networks import checked_width
+from pyro_mnar.nn.networks import checked_width, hidden_widths
 from pyro_mnar.tables.batch import Batch
 
 Values = Float[Tensor, "*batch columns"]
@@ -179,7 +179,7 @@ class FullyConnected(Mechanism):
 
     def __init__(self, num_columns: int, latent_dim: int = 0, *, hidden: Sequence[int] = (10,)) -> None:
         super().__init__()
-        self.network = MLP([num_columns, *hidden, num_columns])
+        self.network = MLP([num_columns, *hidden_widths(hidden), num_columns])
 
     def forward(self, x: Values, z: Latent) -> Values:
         """Log-odds of being observed."""
@@ -199,7 +199,8 @@ class General(Mechanism):
 
     def __init__(self, num_columns: int, latent_dim: int, *, hidden: Sequence[int] = (10,)) -> None:
         super().__init__()
-        self.network = MLP([num_columns + latent_dim, *hidden, num_columns])
+        width = whole_number("num_columns", num_columns) + whole_number("latent_dim", latent_dim, 0)
+        self.network = MLP([width, *hidden_widths(hidden), num_columns])
 
     def forward(self, x: Values, z: Latent) -> Values:
         """Log-odds of being observed."""

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mnar.memory import check_room
-from pyro_mnar.messages import shown, whole_number
+from pyro_mnar.messages import has_parts, shown, whole_number
 
 
 class MLP(nn.Sequential):
@@ -51,6 +51,13 @@ def check_widths(sizes: Sequence[Any]) -> None:
         whole_number("widths of layers (hidden)", size)
     for before, after in pairwise(sizes):
         check_room("widths of layers (hidden)", after, 4 * before, "parameters of a layer")
+
+
+def hidden_widths(hidden: Sequence[int]) -> Sequence[int]:
+    """Widths of hidden layers, or none; TypeError of what is no list of them."""
+    if isinstance(hidden, (str, bytes)) or not has_parts(hidden):
+        raise TypeError(f"widths of layers (hidden): expected whole numbers, got {shown(hidden)}")
+    return hidden
 
 
 def checked_width(name: str, value: Any) -> int:

@@ -125,6 +125,10 @@ def partially_observed(
     """
     own = None if mechanism is None else OwnValueMechanism.of(mechanism)
     call = _call(name, batch, columns, own)
+    if own is not None and own.slope is not None and own.slope.shape[-1:] != (len(call.columns),):
+        raise ValueError(
+            f"site {name!r}: expected a slope for each column of {call.names}, got shape {tuple(own.slope.shape)}"
+        )
     fn = fitting(call, fn)
     if is_validation_enabled():
         check_support(name, fn, batch, call.columns)
@@ -213,6 +217,8 @@ def observe_events(name: str, log_odds: Float[Tensor, " events"], events: Bool[T
     check_is("name", name, str)
     check_is("log_odds", log_odds, Tensor)
     check_is("events", events, Tensor)
+    if not log_odds.dim():
+        raise ValueError(f"site {name!r}: expected log-odds of each event, got one number")
     pyro.sample(name, dist.Bernoulli(logits=log_odds).to_event(1), obs=events.to(log_odds.dtype))
 
 

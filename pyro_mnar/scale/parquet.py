@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from pyro_mnar.messages import check_is, in_line, seed_of, whole_number
+from pyro_mnar.messages import check_is, has_parts, in_line, seed_of, shown, whole_number
 from pyro_mnar.scale.extra import needed
 from pyro_mnar.scale.streamed import streamed_schema
 from pyro_mnar.tables.arrow_file import OF_ARROW, damaged
@@ -193,7 +193,7 @@ class RowGroups:
                     numbers.append(number)
                     sizes.append(file.metadata.row_group(number).num_rows)
         if not sum(sizes):
-            raise ValueError(f"{paths}: expected at least one row, got none")
+            raise ValueError(f"{shown(paths)}: expected at least one row, got none")
         return cls(tuple(files), tuple(numbers), tuple(sizes))
 
     def __len__(self) -> int:
@@ -235,7 +235,10 @@ class RowGroups:
 
 def _files(paths: Paths) -> list[str]:
     found = []
-    for path in [paths] if isinstance(paths, (str, PathLike)) else paths:
+    several: Any = [paths] if isinstance(paths, (str, PathLike)) else paths
+    if not has_parts(several):
+        raise TypeError(f"paths: expected that of a file, or several, got {shown(paths)}")
+    for path in several:
         text = fspath(path)
         files = sorted(map(str, Path(text).glob("*.parquet"))) if Path(text).is_dir() else sorted(glob.glob(text))
         if not files:

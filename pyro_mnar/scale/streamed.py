@@ -17,6 +17,7 @@ from pyro_mnar.kinds.identifiers import FEW_LEVELS, MOST_WORDS, check_levels, co
 from pyro_mnar.kinds.numbers import told_whole
 from pyro_mnar.kinds.reading import numbers_of
 from pyro_mnar.kinds.registry import named
+from pyro_mnar.messages import names_of
 from pyro_mnar.tables.columns import Auxiliary, OtherColumn
 from pyro_mnar.tables.moments import RunningMoments, RunningSkewness
 from pyro_mnar.tables.schema import Schema
@@ -40,7 +41,8 @@ def streamed_schema(
         carry: As there.
         stacklevel: Of warnings, as seen from the caller.
     """
-    roles = Roles.of(list(next(iter(frames())).columns), auxiliary, kinds, [OtherColumn(name) for name in carry])
+    others = [OtherColumn(name) for name in names_of("carry", carry)]
+    roles = Roles.of(list(next(iter(frames())).columns), auxiliary, kinds, others)
     seen = _values_of(frames(), roles)
     unlearnable = {name: seen[name].why_carried(name) for name in roles.modelled if roles.kinds.get(name) is None}
     roles = roles.without(unlearnable, stacklevel=stacklevel + 1)

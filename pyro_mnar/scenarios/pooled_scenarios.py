@@ -17,7 +17,7 @@ from pyro_mnar.imputation.deltas import DeltaScale
 from pyro_mnar.imputation.imputations import Imputations
 from pyro_mnar.imputation.imputing import impute
 from pyro_mnar.imputation.pooled import Pooled
-from pyro_mnar.messages import check_one_of
+from pyro_mnar.messages import check_one_of, has_parts, shown
 from pyro_mnar.scenarios.trial_imputations import TrialImputations
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
@@ -223,6 +223,8 @@ def _named(deltas: Mapping[str, Any] | Sequence[Any] | None) -> dict[str, Any]:
                 " deltas=[{...}, {...}]"
             )
         return dict(deltas)
+    if not has_parts(deltas):
+        raise TypeError(f"deltas: expected several, as a list or by name, got {shown(deltas)}")
     named = {}
     for delta in deltas:
         if not isinstance(delta, Mapping) or not all(np.ndim(d) == 0 and not callable(d) for d in delta.values()):

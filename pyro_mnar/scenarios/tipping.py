@@ -17,7 +17,7 @@ from pyro_mnar.imputation.deltas import DeltaScale
 from pyro_mnar.imputation.imputations import Imputations
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.imputation.pooling import combined
-from pyro_mnar.messages import check_is, is_finite, share_of, shown, whole_number
+from pyro_mnar.messages import check_is, has_parts, is_finite, share_of, shown, whole_number
 from pyro_mnar.scenarios.pooled_scenarios import Drawn, moved_by, only_coefficient
 from pyro_mnar.scenarios.trial_imputations import TrialImputations
 from pyro_mnar.tables.survey import design_of, has_design
@@ -133,8 +133,8 @@ def tipping_point(
             column's kind or bounds (search in a narrower one).
         TypeError: If a conclusion's function returns no number, such as True.
     """
-    is_pair = isinstance(between, Sequence | np.ndarray) and len(between) == 2 and all(map(is_finite, between))
-    if not is_pair or between[0] == between[1]:
+    is_pair = isinstance(between, Sequence | np.ndarray) and has_parts(between) and len(between) == 2
+    if not is_pair or not all(map(is_finite, between)) or between[0] == between[1]:
         raise ValueError(f"between: expected two different finite deltas, got {shown(between)}")
     first, last = map(float, between)
     num_steps, tolerance = whole_number("num_steps", num_steps), share_of("tolerance", tolerance)

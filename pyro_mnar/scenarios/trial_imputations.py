@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyro_mnar.imputation.analyses import Analysis, pool_frames
 from pyro_mnar.imputation.pooled import Pooled
 from pyro_mnar.memory import check_room
-from pyro_mnar.messages import is_one_of, names_of, seed_of, shown, whole_number
+from pyro_mnar.messages import is_one_of, names_of, real_array, seed_of, shown, whole_number
 from pyro_mnar.models.repeated_measures import Parameters, RepeatedMeasures
 from pyro_mnar.scenarios.reference_means import means_after_dropout, references_of
 from pyro_mnar.scenarios.trial import Trial
@@ -184,7 +184,7 @@ def deltas_of(trial: Trial, given: TrialDelta | None) -> Float[NDArray, " gaps"]
     if given is None:
         return np.zeros(len(gaps))
     if callable(given):
-        made = np.asarray(given(gaps), dtype=np.float64)
+        made = real_array("delta", given(gaps))
         if made.shape not in ((), (len(gaps),)):
             raise ValueError(f"delta: expected a function to {len(gaps)} numbers, one a gap, got shape {made.shape}")
     elif isinstance(given, Mapping):
@@ -204,8 +204,8 @@ def deltas_of(trial: Trial, given: TrialDelta | None) -> Float[NDArray, " gaps"]
 
 def _numbers(values: Any, given: Any) -> Float[NDArray, "*shape"]:
     try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
+        return real_array("delta", values)
+    except TypeError:
         raise ValueError(
             f"delta: expected a number, numbers by arm, or a function to numbers, got {shown(given)}"
         ) from None

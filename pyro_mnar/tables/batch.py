@@ -118,9 +118,19 @@ class Batch:
             names: Names of the columns.
         """
         check_is("x", x, Tensor)
+        if x.dim() != 2 or not x.is_floating_point():
+            raise ValueError(f"x: expected numbers of shape (rows, columns), got {x.dtype} of shape {tuple(x.shape)}")
         if mask is None:
             mask = ~x.isnan()
-        check_is("mask", mask, Tensor)
+        for name, value in (("mask", mask), ("lower", lower), ("upper", upper)):
+            if value is not None:
+                check_is(name, value, Tensor)
+                if value.shape != x.shape:
+                    raise ValueError(f"{name}: expected the shape of x, {tuple(x.shape)}, got {tuple(value.shape)}")
+        if mask.dtype != torch.bool:
+            raise TypeError(f"mask: expected True where observed, got {mask.dtype}")
+        if not has_parts(names):
+            raise TypeError(f"names: expected a list, got {shown(names)}")
         if lower is not None or upper is not None:
             lower = torch.full_like(x, -torch.inf) if lower is None else lower
             upper = torch.full_like(x, torch.inf) if upper is None else upper

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pyro_mnar.kinds import Kind
-from pyro_mnar.messages import path_of
+from pyro_mnar.messages import names_of, path_of
 from pyro_mnar.tables.bounds import CellBounds
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.delimited_text import DelimitedText
@@ -236,6 +236,8 @@ class TableConstructors:
         """Take a ``(rows, columns)`` array with NaN; columns are numbered unless named."""
         if np.ndim(array) != 2:
             raise ValueError(f"expected an array of shape (rows, columns), got shape {np.shape(array)}")
+        if columns is not None:
+            names_of("columns", columns)
         if columns is not None and len(columns) != np.shape(array)[1]:
             raise ValueError(f"columns: expected {np.shape(array)[1]} names, one a column, got {len(columns)}")
         return cls.from_frame(pd.DataFrame(array, columns=None if columns is None else list(columns)), **options)

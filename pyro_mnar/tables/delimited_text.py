@@ -18,7 +18,7 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
-from pyro_mnar.messages import in_line, shown
+from pyro_mnar.messages import in_line, place_of, shown
 from pyro_mnar.tables.places import Place
 
 SEPARATORS = (",", ";", "\t", "|")  # that are tried, in this order
@@ -85,9 +85,7 @@ class DelimitedText:
             ValueError: If the file is empty, not in the encoding, repeats a column name, has a quote without an end, or
                 lines of other than the header's number of cells: names the file, the line and the option that mends it.
         """
-        if not isinstance(path, (str, PathLike)):
-            raise TypeError(f"path: expected that of a CSV file, got {shown(path)}")
-        path = Path(path)
+        path = place_of("path", path)
         if path.is_dir():
             raise ValueError(f"{in_line(path)}: expected a CSV file, got a folder")
         if separator is not None:

@@ -19,7 +19,7 @@ from pyro_mnar.kinds.choice import Choice
 from pyro_mnar.kinds.identifiers import check_levels
 from pyro_mnar.kinds.reading import levels_of, numbers_of
 from pyro_mnar.kinds.registry import named
-from pyro_mnar.messages import is_one_of, shown
+from pyro_mnar.messages import has_parts, is_one_of, shown
 from pyro_mnar.tables.columns import Auxiliary, Column, OtherColumn
 from pyro_mnar.tables.moments import Moments
 from pyro_mnar.tables.outliers import Outlier, outlier_of
@@ -97,6 +97,8 @@ class Roles(NamedTuple):
             ValueError: If a name is not among the columns or is given twice, or no column is left to model.
         """
         uses_mask = isinstance(auxiliary, str)  # not `==`, which a pandas Index answers entry by entry
+        if not (auxiliary is None or has_parts(auxiliary)):
+            raise TypeError(f"auxiliary: expected names of columns, got {shown(auxiliary)}")
         named = [] if auxiliary is None or uses_mask else list(auxiliary)
         given, known = [*named, *(kinds if isinstance(kinds, Mapping) else ()), *(o.name for o in others)], set(names)
         absent = [name for name in given if not is_one_of(name, known)]

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pyro_mnar.messages import in_line, path_of, shown
+from pyro_mnar.messages import check_is, in_line, path_of, shown
 from pyro_mnar.tables.batch import Batch, RowSource
 from pyro_mnar.tables.bounds import Bounds, CellBounds
 from pyro_mnar.tables.constructors import TableConstructors
@@ -153,6 +153,7 @@ class Table(TableConstructors):
         if not isinstance(storage, DenseStorage) or storage.file is None:
             raise ValueError("write: expected a table of Table.from_file or from_csv, got another")
         file = storage.file
+        check_is("completed", completed, pd.DataFrame)
         if len(completed) != len(file.frame) or list(completed.columns) != list(file.frame.columns):
             raise ValueError("write: expected a completed frame of the rows and columns of its file")
         imputed = {name: filled_rows(file.frame[name], completed[name]) for name in file.frame.columns}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pyro_mnar.kinds import Kind
 from pyro_mnar.kinds.registry import named
-from pyro_mnar.messages import check_is, shown
+from pyro_mnar.messages import check_is, has_parts, shown
 from pyro_mnar.tables.cell_formats import CellFormat, Dates, Numbers, Words, format_of, has_leading_zeros
 from pyro_mnar.tables.delimited_text import DelimitedText
 from pyro_mnar.tables.mixed_columns import check_words
@@ -48,7 +48,7 @@ class Writing:
             ValueError: If a mark is not one character, or both are the same.
             TypeError: If ``na`` is a single string, or a date's pattern none.
         """
-        if isinstance(na, str):
+        if isinstance(na, str) or not has_parts(na):
             raise TypeError(f"na: expected a list of words, got {shown(na)}")
         for name, mark in (("decimal", decimal), ("thousands", " " if thousands is None else thousands)):
             if not isinstance(mark, str) or len(mark) != 1 or mark.isalnum():

@@ -19,12 +19,11 @@ import pickle
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import place_of
 from pyro_mnar.tables.whole_files import write_atomically
 
 
@@ -80,11 +79,10 @@ def read(path: str | os.PathLike[str], kind: FileKind = FIT) -> tuple[Any, dict[
         ValueError: If it is a folder, another kind of file, of a later format, damaged, or holds what is no data.
         FileNotFoundError: If it is not there.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path: expected that of a file, got {shown(path)}")
-    if Path(path).is_dir():
+    path = place_of("path", path)
+    if path.is_dir():
         raise ValueError(f"{path}: expected a file that {kind.writer} wrote, got a folder")
-    content = Path(path).read_bytes()
+    content = path.read_bytes()
     if content.startswith(_ARCHIVE) and kind is FIT:
         return _first_format(path, content), None
     head, _, archive = content.partition(b"\n")

@@ -30,6 +30,7 @@ from pyro_mnar.training.telling_rows import telling_rows
 
 _OF_SHAPES = re.compile("size of tensor|cannot be multiplied|cannot broadcast|shape mismatch")  # torch's words
 _OF_DEVICES = re.compile("on the same device|on the expected device")
+_SHAPES_OF_PYRO = re.compile(r"\s*\n *Trace Shapes:")
 _OF_PARAMETERS = re.compile(r"Expected parameter (\w+) .*? of distribution (\w+)", re.DOTALL)
 SHOWN_ROWS = 5  # that a message names
 _WORDS = {"parameters": "parameters", "others": "buffers and frozen parameters"}
@@ -302,17 +303,23 @@ class TrainingRun:
 
 @contextlib.contextmanager
 def _refusals_in_one_line(batch: Batch) -> Iterator[None]:
-    """Say in one line what torch says in many, with all numbers, of those that a distribution cannot have."""
+    """Say in one line what torch says in many, with all numbers, of those that a distribution cannot have.
+
+    Of an error that says itself in one line, the shapes that Pyro adds stay with its cause.
+    """
     try:
         yield
     except ValueError as error:
-        refused = _OF_PARAMETERS.match(str(error))
+        told, *of_pyro = _SHAPES_OF_PYRO.split(str(error), maxsplit=1)
+        refused = _OF_PARAMETERS.match(told)
         if refused is None:
+            if of_pyro and "\n" not in told:
+                raise ValueError(told) from error
             raise
         name, family = refused.groups()
         raise ValueError(
-            f"model and guide cannot be run on {len(batch)} rows of the table: for the {name} of {family} came numbers that"
-            " cannot be, such as NaN; where a large learning_rate led there, lower it and make both anew"
+            f"model and guide cannot be run on {len(batch)} rows of the table: for the {name} of {family} came numbers"
+            " that cannot be, such as NaN; where a large learning_rate led there, lower it and make both anew"
         ) from error
 
 

@@ -30,7 +30,7 @@ JUNK = [
     -0.0, 1e308, 5e-324, Decimal("1.5"), Fraction(1, 2), np.bool_(True), np.float32(1), np.array(1.0), np.array([1j]), np.array(["a"]),
     np.array([[1.0]]), np.array([None]), np.datetime64("NaT"), pd.Timestamp("2020-01-01"), torch.tensor(1.0), torch.tensor([1j]),
     Text("a"), np.str_("a"), "\0", "\ud800", {"a": {"b": [1]}}, frozenset(["a"]), pd.Index(["a"]), pd.Categorical(["a"]),
-    pd.DataFrame(), pd.Series([], dtype=float), torch.empty(0), lambda: None,
+    pd.DataFrame(), pd.Series([], dtype=float), torch.empty(0), lambda *_, **__: None,
 ]  # fmt: skip
 JUNKS = st.sampled_from(JUNK)
 NUMBERS = st.one_of(st.integers(-5, 20), st.floats(-5, 5), st.floats(), JUNKS)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from pyro_mnar.baselines.protocol import check_table, completed, predictors_of
 from pyro_mnar.memory import check_room
-from pyro_mnar.messages import check_function, seed_of, whole_number
+from pyro_mnar.messages import check_function, seed_of, shown, whole_number
 from pyro_mnar.tables.table import Table
 
 MOST_SEEDS = 2**32  # that NumPy's older generators take, which scikit-learn has
@@ -45,7 +45,10 @@ class ScikitLearn:
         seed = seed_of(seed) % MOST_SEEDS
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of rounds is each method's own
-            x = self.make(seed).fit_transform(predictors_of(table))
+            imputer = self.make(seed)
+            if not hasattr(imputer, "fit_transform"):
+                raise TypeError(f"make: expected it to give an imputer with fit_transform, got {shown(imputer)}")
+            x = imputer.fit_transform(predictors_of(table))
         return completed(table, np.asarray(x)[:, : table.schema.num_columns])
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from pyro_mnar.baselines.protocol import check_table
+from pyro_mnar.baselines.protocol import check_table, made_module
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.imputation import impute
 from pyro_mnar.infer.session import seeded
@@ -57,8 +57,8 @@ class Fitted:
     def train(self, table: Table, *, seed: int) -> Fit:
         """Make the pair in the table's floating type and fit it."""
         check_table(table)
-        model = self.model(table, seed=seed).to(table.dtype)
-        guide = self.guide(table, model.latent_dim, seed=seed).to(table.dtype)
+        model: Any = made_module("model", self.model(table, seed=seed)).to(table.dtype)
+        guide = made_module("guide", self.guide(table, model.latent_dim, seed=seed)).to(table.dtype)
         return fit(model, guide, table, **{"seed": seed, "progress": False, **self.fit_options})
 
     def complete(self, table: Table, *, seed: int) -> pd.DataFrame:

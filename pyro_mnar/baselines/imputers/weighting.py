@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from pyro_mnar.baselines.protocol import Moments, predictors_of, values_of
-from pyro_mnar.messages import shown
+from pyro_mnar.messages import real_array
 from pyro_mnar.tables.table import Table
 
 
@@ -54,10 +54,7 @@ class InverseProbabilityWeighting:
         from sklearn.linear_model import LogisticRegression
 
         if self.propensities is not None:
-            try:
-                given = np.asarray(self.propensities, dtype=np.float64)
-            except (TypeError, ValueError, OverflowError, RuntimeError):
-                raise TypeError(f"propensities: expected numbers, got {shown(self.propensities)}") from None
+            given = real_array("propensities", self.propensities)
             if given.shape != cases.shape or not ((given > 0) & (given <= 1)).all():
                 raise ValueError(
                     f"propensities: expected {len(cases)} numbers above 0 and up to 1, got shape {given.shape}"

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import nn
 
-from pyro_mnar.baselines.protocol import asked_cells, check_ratings, check_table
+from pyro_mnar.baselines.protocol import asked_cells, check_ratings, check_table, made_module
 from pyro_mnar.guides import PointNet, ZeroImpute
 from pyro_mnar.imputation import impute
 from pyro_mnar.infer.session import seeded
@@ -111,8 +111,10 @@ class RatingNetwork:
         check_table(table)
         with seeded(seed):
             decoder = tanh_decoder(table.schema)
-        model = self.model(table.schema, latent_dim=LATENT_DIM, decoder=decoder, seed=seed).to(table.dtype)
-        guide = self.guide(table.schema, LATENT_DIM, seed=seed).to(table.dtype)
+        model: Any = made_module(
+            "model", self.model(table.schema, latent_dim=LATENT_DIM, decoder=decoder, seed=seed)
+        ).to(table.dtype)
+        guide = made_module("guide", self.guide(table.schema, LATENT_DIM, seed=seed)).to(table.dtype)
         options = {**TRAINING, "seed": seed, "progress": False, **self.fit_options}
         return fit(model, guide, table, **options)
 

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from pyro_mnar.baselines.protocol import check_table
+from pyro_mnar.baselines.protocol import check_table, made_module
 from pyro_mnar.baselines.ratings.rating_networks import linear_in_x
 from pyro_mnar.guides import PointNet
 from pyro_mnar.infer.session import seeded
@@ -69,6 +69,8 @@ class ResponseNetwork:
             TypeError: If answers or features are no DataFrame.
         """
         check_is("answers", answers, pd.DataFrame)
+        if answers.empty:
+            raise ValueError(f"answers: expected a student and a question at least, got shape {answers.shape}")
         if features is not None:
             check_is("features", features, pd.DataFrame)
         columns = tuple(Column(name, Binary((0.0, 1.0)), 0.0, 1.0, incomplete=True) for name in answers.columns)
@@ -83,8 +85,10 @@ class ResponseNetwork:
         check_table(table)
         with seeded(seed):
             decoder = relu_decoder(table.schema)
-        model = self.model(table.schema, latent_dim=LATENT_DIM, decoder=decoder, seed=seed).to(table.dtype)
-        guide = self.guide(table.schema, LATENT_DIM, seed=seed).to(table.dtype)
+        model: Any = made_module(
+            "model", self.model(table.schema, latent_dim=LATENT_DIM, decoder=decoder, seed=seed)
+        ).to(table.dtype)
+        guide = made_module("guide", self.guide(table.schema, LATENT_DIM, seed=seed)).to(table.dtype)
         return fit(model, guide, table, **{**TRAINING, "seed": seed, "progress": False, **self.fit_options})
 
 
