@@ -55,7 +55,7 @@ def is_hashable(value: Any) -> bool:
     return True
 
 
-def has_parts(value: Any) -> TypeGuard[Iterable[Any]]:
+def has_parts(value: Any) -> bool:
     """Whether a value has parts to go through: an array or tensor without dimensions says so, and has none."""
     return isinstance(value, Iterable) and getattr(value, "shape", None) != ()
 
@@ -212,7 +212,8 @@ def names_of(name: str, value: Any) -> Iterable[Any]:
     Raises:
         TypeError: If it is none; names the argument.
     """
-    if isinstance(value, (str, bytes)) or not isinstance(value, Sized) or not has_parts(value):
+    is_list = isinstance(value, Iterable) and isinstance(value, Sized) and has_parts(value)
+    if isinstance(value, (str, bytes)) or not is_list:
         raise TypeError(f"{name}: expected a list, got {shown(value)}")
     for one in value:
         if not is_hashable(one) or is_gap(one):

@@ -85,7 +85,8 @@ class SelfMasking(SteepLines, Mechanism):
     ) -> None:
         super().__init__()
         num_columns = checked_width("num_columns", num_columns)
-        signs = list(sign) if has_parts(sign) else [sign] * num_columns
+        given: Any = sign
+        signs = list(given) if has_parts(given) else [given] * num_columns
         if len(signs) != num_columns or not all(is_one_of(one, (-1, 0, 1)) for one in signs):
             raise ValueError(f"sign: expected -1, 0 or 1, once or for each of {num_columns} columns, got {shown(sign)}")
         self.register_buffer("sign", torch.tensor(signs))
