@@ -338,8 +338,8 @@ MUTANTS = [
     Mutant(
         "imputation: amounts beyond what was seen count as much as others",
         REACH,
-        "return OUTSIDE * (",
-        "return 0.0 * (",
+        "return OUTSIDE * ",
+        "return 0.0 * ",
         HELD,
     ),
     Mutant(

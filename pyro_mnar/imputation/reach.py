@@ -79,7 +79,7 @@ class Reach:
             gaps = gaps & self.applicable[batch.index]
         gaps = gaps & (gaps.sum(-1, keepdim=True) <= MOST_GAPS)
         outside = (own < own.new_tensor(self.lower)) | (own > own.new_tensor(self.upper))
-        return OUTSIDE * (outside & gaps).any(-1)
+        return OUTSIDE * (outside & gaps).any(-1).to(x.dtype)
 
 
 def _can_be_held(column: Column) -> bool:

@@ -182,6 +182,7 @@ def test_cells_without_a_value_count_for_nothing() -> None:
     x = torch.tensor([0.0, 0.0, 9.0]).expand(2, len(frame), 3)
     assert some is not None and none is not None
     assert some.penalty(x, tables[0].batch())[:, -1].gt(0).all()
+    assert some.penalty(x.float(), tables[0].batch()).dtype == torch.float32  # weights keep theirs
     assert none.penalty(x, tables[1].batch()).eq(0).all()
 
 
