@@ -3,8 +3,9 @@
 Of each column that can go missing: nothing causes its gaps, some complete columns do, or its own values do
 (:mod:`pyro_mnar.graphs.gap_evidence`).  The own value has to earn its place: by likelihood against what complete
 columns explain, by how the gaps follow the complete columns, and, since reasons are seldom one column's alone, by what
-the other columns say (an empirical Bayes share of columns whose values cause their gaps).  So a table that says nothing
-moves nothing, and gaps that a complete column explains are imputed as missing at random.
+the other columns say (an empirical Bayes share of columns whose values cause their gaps), and to a probability of 0.95:
+a wrong verdict moves a column farther than a mild mechanism that is overlooked.  So a table that says nothing moves
+nothing, and gaps that a complete column explains are imputed as missing at random.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ LEAST_OF_MASK = 2.0  # nats by which gaps have to follow the predictors, and one
 WORTH_OF_SHAPE = 0.5  # of a nat from the shape of the seen values, as against one from which values are missing
 SHARE = 0.2  # of columns whose own values cause their gaps, before a table is seen; worth WORTH columns
 WORTH = 5.0
-STRONG = 0.95  # probability; less for the own value is said to be weak
+STRONG = 0.95  # probability from which the own value is taken for the cause; from a half on, less is told
 STEEPEST = 6.0  # slope, in log-odds per standard deviation; under steeper ones few draws have a weight
 
 OWN, GIVEN, NOTHING = "own value", "complete columns", "nothing"
@@ -75,7 +76,8 @@ class LikelyCauses:
                 GIVEN: f"{line.of} ({line.given:+.1f} nats)",
                 NOTHING: "nothing that is seen",
             }[str(line.cause)]
-            lines.append(f"gaps of {line.Index!r}: caused by {because}")
+            other = f"; perhaps by its own value (probability {line.probability:.2f})" if _is_weak(line) else ""
+            lines.append(f"gaps of {line.Index!r}: caused by {because}{other}")
         return "\n".join(lines)
 
     def put_intercepts(self, mechanism: GraphMechanism, schema: Schema) -> None:
@@ -86,16 +88,21 @@ class LikelyCauses:
         mechanism.put_lines(intercept)
 
     def say(self) -> None:
-        """Log what was taken for the causes, and warn of choices on weak evidence."""
+        """Log what was taken for the causes, and warn of own values that may be one and are not taken."""
         log.info("%s", self)
         for line in self.evidence.itertuples():
-            if line.cause == OWN and cast(float, line.probability) < STRONG:
+            if _is_weak(line):
                 log.warning(
-                    "column %r: its own values are taken to cause its gaps on weak evidence (probability %.2f), which"
-                    " moves what is imputed: declare mechanism=SelfMasking if you believe it, else mechanism=Constant",
+                    "column %r: its own values may cause its gaps, on weak evidence (probability %.2f); it is imputed"
+                    " as missing at random: declare mechanism=SelfMasking if you believe it, else mechanism=Constant",
                     line.Index,
                     line.probability,
                 )
+
+
+def _is_weak(line: Any) -> bool:
+    """Whether a line of the evidence has the own value for a likely cause that is not taken."""
+    return 0.5 < line.probability < STRONG
 
 
 class _Predictors(NamedTuple):
@@ -146,7 +153,7 @@ def _causes_of(schema: Schema, found: dict[Hashable, GapEvidence], predictors: _
     edges: list[Edge] = []
     slopes, middles, lines = {}, {}, {}
     for column in (column for column in schema.columns if column.incomplete):
-        evidence, own = found.get(column.name), probability.get(column.name, 0.0) > 0.5
+        evidence, own = found.get(column.name), probability.get(column.name, 0.0) >= STRONG
         names: list[Hashable] = []
         if evidence is not None and predictors.named:
             names = list(dict.fromkeys(predictors.names[at] for at in evidence.causes))
