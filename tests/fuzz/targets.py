@@ -221,7 +221,8 @@ def estimator(data: st.DataObject) -> None:
             if done is None:
                 continue
             assert np.shape(done) == (len(some), len(trained.get_feature_names_out()))
-            if not trained.carry and pd.isna(trained.missing_values):
+            carries = trained.carry is not None and len(list(trained.carry)) > 0  # whatever has no truth of its own
+            if not carries and pd.isna(trained.missing_values):
                 values = pd.DataFrame(done)
                 assert values.notna().all(axis=None), "a gap is left"
                 numbers = values.select_dtypes(["number", "bool"])
