@@ -90,7 +90,7 @@ def _far(column: Column, draws: Float[NDArray, "draws cells"]) -> str:
     draws = draws[:, ~np.isnan(draws).all(0)]
     if not _has_range(column) or column.greatest == column.least or not draws.size:
         return ""
-    width, mean, of_cells = column.greatest - column.least, np.nanmean(draws), np.nanmean(draws, axis=0)
+    width, mean, of_cells = column.greatest - column.least, float(np.nanmean(draws)), np.nanmean(draws, axis=0)
     for end, side, most, sign in ((column.greatest, "above", "greatest", 1), (column.least, "below", "least", -1)):
         beyond = sign * (of_cells - end)
         far = int((beyond > width).sum())
