@@ -252,8 +252,8 @@ class NonRandomPMF(OrdinalPMF):
 
 
 def _width(name: str, value: int, shape: tuple[int, int]) -> int:
-    """A width of factors, with which there is memory for them and for what training keeps of each."""
-    width = whole_number(name, value)
+    """A width of factors, 0 for none, with which there is memory for them and for what training keeps of each."""
+    width = whole_number(name, value, 0)
     check_room(name, width, 4 * 4.0 * sum(shape), "factors and what Adam keeps of them")
     return width
 

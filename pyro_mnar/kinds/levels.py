@@ -275,7 +275,7 @@ def _refuse_infinite(values: pd.Series, column: Hashable, levels: tuple[Any, ...
 
 
 def _are_numbers(levels: tuple[Any, ...]) -> bool:
-    return all(isinstance(level, (bool, int, float, np.bool_, np.number)) for level in levels)
+    return all(isinstance(level, (bool, int, float, np.bool_, np.integer, np.floating)) for level in levels)
 
 
 def _are_ascending_numbers(levels: tuple[Any, ...]) -> bool:

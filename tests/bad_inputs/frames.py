@@ -194,6 +194,7 @@ CASES: list[Case] = [
     refused("levels as text", lambda: Categorical("ab"), "'ab'"),
     refused("a level that is missing", lambda: Categorical(("a", None)), "None"),
     refused("a level of NaN", lambda: Categorical(("a", float("nan"))), "nan"),
+    taken("levels that are complex numbers", lambda: Categorical(np.array([1j, 2.0])).points, "words: positions", lambda points: points.tolist() == [0.0, 1.0]),
     refused("a level that is a list", lambda: Categorical(("a", ["b"])), "['b']"),
     refused("a value among no level", lambda: of_frame({"a": ["x", "y", None]}, kinds={"a": Categorical(("x", "z"))}), "'a'", "'y'"),
     refused("dates declared as counts", lambda: of_frame({"a": pd.to_datetime(["2020-01-01", None])}, kinds={"a": "count"}), "'a'"),
