@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds import Datetime
 from pyro_mnar.tables.columns import Column
 
+FAR_OF_ONE = 10.0  # widths of the range seen; of high values that are all missing single ones may well lie two outside
+
 
 def beyond_seen(
     columns: Sequence[Column], cells: Int[NDArray, "2 cells"], draws: Float[NDArray, "draws cells"]
@@ -59,8 +61,8 @@ def negative_where_none_was(
 def far_beyond_seen(
     columns: Sequence[Column], cells: Int[NDArray, "2 cells"], draws: Float[NDArray, "draws cells"]
 ) -> list[str]:
-    """Columns of which imputed values, on average or those of some cells, lie farther outside the range seen than that
-    is wide, one sentence each.
+    """Columns of which imputed values lie farther outside the range seen than that is wide, or single ones ten times as
+    far, one sentence each.
 
     Args:
         columns: Those of the schema.
@@ -86,24 +88,25 @@ def _has_range(column: Column) -> bool:
 
 
 def _far(column: Column, draws: Float[NDArray, "draws cells"]) -> str:
-    """Of a mean far outside the range seen, over all cells or of one of them, in a sentence; else nothing."""
+    """Of a mean far outside the range seen, over all cells, or by far of one of them, in a sentence; else nothing."""
     draws = draws[:, ~np.isnan(draws).all(0)]
     if not _has_range(column) or column.greatest == column.least or not draws.size:
         return ""
     width, mean, of_cells = column.greatest - column.least, float(np.nanmean(draws)), np.nanmean(draws, axis=0)
     for end, side, most, sign in ((column.greatest, "above", "greatest", 1), (column.least, "below", "least", -1)):
         beyond = sign * (of_cells - end)
-        far = int((beyond > width).sum())
-        if not far:
-            continue
-        farthest = _told(column, of_cells[beyond.argmax()])
-        what = f"{far} of {column.name}'s {len(beyond)} gaps are imputed as far as {farthest}"
+        far = int((beyond > FAR_OF_ONE * width).sum())
         if sign * (mean - end) > width:
-            what = f"{column.name}'s imputations average {_told(column, mean)}"
+            what, times = f"{column.name}'s imputations average {_told(column, mean)}", ""
+        elif far:
+            farthest = _told(column, of_cells[beyond.argmax()])
+            what, times = f"{far} of {column.name}'s {len(beyond)} gaps are imputed as far as {farthest}", "ten times "
+        else:
+            continue
         return (
-            f"{what}, farther {side} {_told(column, end)}, the {most} value seen, than all values seen lie apart:"
-            " nothing seen says how its law goes on out there, so declare what you know of it (bounds, another kind),"
-            " or mechanism=Constant if its own values do not cause its gaps"
+            f"{what}, {times}farther {side} {_told(column, end)}, the {most} value seen, than all values seen lie"
+            " apart: nothing seen says how its law goes on out there, so declare what you know of it (bounds, another"
+            " kind), or mechanism=Constant if its own values do not cause its gaps"
         )
     return ""
 

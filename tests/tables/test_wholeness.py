@@ -140,7 +140,7 @@ def test_values_outside_the_range_ever_seen_are_counted(made_up: Imputations) ->
     assert found.loc["score", "said"] == "33% of score's imputations are above 9, the greatest value seen"
 
 
-@pytest.mark.parametrize(("mean", "said"), [(7.4, ""), (8.0, "average 8, farther above 4"), (-4.0, "below 0.25")])
+@pytest.mark.parametrize(("mean", "said"), [(7.7, ""), (8.0, "average 8, farther above 4"), (-4.0, "below 0.25")])
 def test_means_far_outside_the_range_ever_seen_are_said(made_up: Imputations, mean: float, said: str) -> None:
     draws = made_up.draws.copy()
     draws[:, :2] = mean + np.array([[-1.0, 1.0], [0.5, -0.5], [np.nan, np.nan]])
@@ -148,14 +148,17 @@ def test_means_far_outside_the_range_ever_seen_are_said(made_up: Imputations, me
     assert [said in one for one in found] == ([True] if said else [])
 
 
-def test_single_gaps_far_outside_the_range_ever_seen_are_said(made_up: Imputations) -> None:
+def test_single_gaps_farther_outside_the_range_ever_seen_are_said(made_up: Imputations) -> None:
     columns, cells, draws = made_up.table.schema.columns, made_up.cells, made_up.draws.copy()
-    draws[:, 0] = [2.0, 8.0, 14.0]  # on average 8, and with the other gap 4.9
+    draws[:, 1] = -37.0  # so that the column's mean stays near
+    draws[:, 0] = [40.0, 42.0, 44.0]
     (found,) = far_beyond_seen(columns, cells, draws)
-    assert found.startswith("1 of weight's 2 gaps are imputed as far as 8, farther above 4, the greatest value seen")
-    draws[:, 0] = -5.0
+    assert found.startswith("1 of weight's 2 gaps are imputed as far as 42, ten times farther above 4, the greatest")
+    draws[:, 0], draws[:, 1] = -38.0, 41.0
     (found,) = far_beyond_seen(columns, cells, draws)
-    assert found.startswith("1 of weight's 2 gaps are imputed as far as -5, farther below 0.25, the least value seen")
+    assert found.startswith("1 of weight's 2 gaps are imputed as far as -38, ten times farther below 0.25, the least")
+    draws[:, 0] = -37.0
+    assert not far_beyond_seen(columns, cells, draws)
 
 
 def test_imputing_says_what_lies_far_outside(caplog: pytest.LogCaptureFixture) -> None:
