@@ -102,7 +102,8 @@ class Pooled:
     def riv(self) -> Float[NDArray, " coefficients"]:
         """r, the relative increase in variance by what was missing."""
         added = (1 + 1 / self.num_draws) * self.between
-        return np.divide(added, self.within, out=np.where(added > 0, np.inf, 0.0), where=self.within > 0)
+        with np.errstate(over="ignore"):  # by the least variances there are it is infinite
+            return np.divide(added, self.within, out=np.where(added > 0, np.inf, 0.0), where=self.within > 0)
 
     @property
     def lambda_(self) -> Float[NDArray, " coefficients"]:

@@ -98,6 +98,8 @@ def test_draws_without_variance_and_with_nothing_else():
 def test_of_exact_estimates_all_information_is_missing_and_no_more():
     pooled = pool_scalar([0.0, 0.0, 0.0, 15.0], [0.0] * 4)
     assert pooled.lambda_.tolist() == pooled.fmi.tolist() == [1.0]
+    nearly = pool_scalar([0.0, 1.0], [0.0, 2e-309])
+    assert nearly.to_frame()["riv"].tolist() == [np.inf]
 
 
 def test_intervals_of_proper_draws_cover():
