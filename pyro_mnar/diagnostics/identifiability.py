@@ -7,14 +7,12 @@ nothing.
 
 from __future__ import annotations
 
-import copy
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from torch import nn
 
 from pyro_mnar.diagnostics import assumptions
 from pyro_mnar.diagnostics.assumptions import NO_SIGN, NOT_IDENTIFIED, UNTESTABLE, VIOLATED, Line
@@ -22,12 +20,12 @@ from pyro_mnar.diagnostics.plain_words import in_plain_words
 from pyro_mnar.diagnostics.probe import ModelProbe, empty_guide
 from pyro_mnar.diagnostics.twins import TwinSearch, search_twins
 from pyro_mnar.graphs.graph import MissingnessGraph
-from pyro_mnar.graphs.recovery import missingness_graph_of
 from pyro_mnar.infer.session import Session
 from pyro_mnar.messages import check_boolean
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted_graph import graph_of_fit
 
 CAUTION = (
     "These are sufficient conditions: one that is violated takes the theorem away and does not prove that the model is"
@@ -155,18 +153,6 @@ def _twin_line(
         short = twins.bounds["below_best"].iloc[0]
         evidence += f"; the fit itself is {short:.3f} nats per row below the best: train longer, or with restarts"
     return twins, Line(name, paper, NO_SIGN, evidence, advice)
-
-
-def graph_of_fit(fit: Fit, table: Table, *, seed: int = 0) -> MissingnessGraph | None:
-    """The missingness graph that a fit's model has, if its mask site can be found."""
-    model = (
-        copy.deepcopy(fit.model).cpu() if fit.device.type != "cpu" and isinstance(fit.model, nn.Module) else fit.model
-    )
-    with Session(seed, store=fit.store).running():
-        try:
-            return missingness_graph_of(model, table, seed=seed)
-        except ValueError:
-            return None
 
 
 def _row(*cells: str) -> str:

@@ -6,15 +6,12 @@ that move far on weak evidence.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from pyro_mnar.diagnostics.comparison import why_no_evidence
 from pyro_mnar.diagnostics.preference import WEAK, nats_for, spread_rows
@@ -24,15 +21,13 @@ from pyro_mnar.diagnostics.without_mechanism import STEPS, TrainedAlike, ignorab
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.likely import OWN, LikelyCauses
 from pyro_mnar.graphs.nodes import listed
-from pyro_mnar.graphs.recovery import missingness_graph_of
 from pyro_mnar.imputation import impute
-from pyro_mnar.infer.session import Session
 from pyro_mnar.messages import seed_of, whole_number
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.evidence import row_weights
 from pyro_mnar.training.fitted import Fit, check_fit
+from pyro_mnar.training.fitted_graph import MOST_NODES, known_graph
 
-MOST_NODES = 100  # of a table whose model is asked who causes whose R
 LEAST_MOVE = 0.05  # observed standard deviations; columns that move by less are not named
 FAR = 0.5  # observed standard deviations from which columns are warned of
 CURE = (
@@ -163,7 +158,7 @@ def against_ignorable(
         return _nothing("the training was interrupted, so that nothing compares with it")
     if not scored_columns(fit, table):
         return _nothing(NO_MASK)
-    graph = _graph_of(fit, table, seed)
+    graph = known_graph(fit, table, seed=seed)
     if ignorable is None and graph is not None and not unseen_causes(graph):
         return _nothing(IGNORABLE_ALREADY)
     try:
@@ -210,18 +205,6 @@ def distances_in_sd(fit: Fit, ignorable: Fit, table: Table, *, seed: int = 0) ->
 
 def _nothing(why: str) -> AgainstIgnorable:
     return AgainstIgnorable(pd.DataFrame(columns=["imputed", "ignorable", "distance_in_sd", "averaged"]), why=why)
-
-
-def _graph_of(fit: Fit, table: Table, seed: int) -> MissingnessGraph | None:
-    """Who causes whose R: as declared, or as the model does; None of models too wide to ask."""
-    declared = getattr(fit.model, "graph", None)
-    if isinstance(declared, MissingnessGraph):
-        return declared
-    if table.schema.num_columns + len(table.schema.auxiliaries) > MOST_NODES:
-        return None
-    model: Any = copy.deepcopy(fit.model).cpu() if isinstance(fit.model, nn.Module) else fit.model
-    with Session(seed, store=fit.store).running():
-        return missingness_graph_of(model, table, seed=seed)
 
 
 def _why_unknown(fit: Fit, graph: MissingnessGraph | None, table: Table) -> str:

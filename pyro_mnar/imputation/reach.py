@@ -14,15 +14,13 @@ value, another gap or a latent causes its gaps, nothing is held: what is missing
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Hashable, Iterable
-from typing import Any
 
 import numpy as np
 import pyro.poutine as poutine
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.session import Session
@@ -33,7 +31,6 @@ from pyro_mnar.tables.dense import DenseStorage
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 
-MOST_NODES = 100  # of a table whose model is asked who causes whose R
 MOST_GAPS = 20  # of a row that is held
 OUTSIDE = 200.0  # nats that a particle loses outside: all its weight, unless all others are there too
 
@@ -96,20 +93,16 @@ def _ends(column: Column) -> tuple[float, float]:
 
 def _not_at_random(fit: Fit, table: Table) -> set[Hashable] | None:
     """Columns whose gaps depend on what is missing, as the model says; None where it cannot be asked."""
-    from pyro_mnar.graphs import MissingnessGraph, missingness_graph_of  # networkx, where no model has loaded it
+    from pyro_mnar.training.fitted_graph import known_graph  # networkx, where no model has loaded it
 
-    graph = getattr(fit.model, "graph", None)
-    if not isinstance(graph, MissingnessGraph):
-        if not _scores_mask(fit, table):
-            return set()
-        if table.schema.num_columns + len(table.schema.auxiliaries) > MOST_NODES:
-            return None
-        model: Any = copy.deepcopy(fit.model).cpu() if isinstance(fit.model, nn.Module) else fit.model
-        try:
-            with Session(0, store=fit.store).running():
-                graph = missingness_graph_of(model, table)
-        except ValueError:  # sites that are not of this package: what they mean is not known
-            return None
+    if not _scores_mask(fit, table):
+        return set()
+    try:
+        graph = known_graph(fit, table)
+    except ValueError:  # sites that are not of this package: what they mean is not known
+        return None
+    if graph is None:
+        return None
     return {name for name, column in graph.kind().columns.items() if column.kind == "MNAR"}
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyro_mnar.diagnostics.identifiability import graph_of_fit
 from pyro_mnar.imputation.imputations import Imputations
 from pyro_mnar.imputation.ranges import far_beyond_seen, negative_where_none_was
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.reports.rendering import Block, Listing, Picture, Section
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted_graph import graph_of_fit
 
 MOST_PATTERNS = 10
 MOST_PICTURES = 12

@@ -33,10 +33,10 @@ from pyro_mnar.summaries.wording import Dependence, Noise
 from pyro_mnar.tables.blocks import events
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit, check_fit
+from pyro_mnar.training.fitted_graph import MOST_NODES
 
 MOST_ROWS = 512  # on which changes are measured
 MOST_COLUMNS, MOST_CAUSES = 20, 3  # of which print tells
-MOST_NODES = 100  # columns and auxiliaries, for each of which the model runs several times
 WIDTH = 118
 
 

@@ -7,7 +7,6 @@ measure serves every model that scores its mask, whoever wrote it.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -15,12 +14,11 @@ from typing import Any, NamedTuple
 import pyro.poutine as poutine
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import softplus
 
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.points import Cause, MaskLogOdds, Point, Roles, causes_of, nodes_of
-from pyro_mnar.graphs.recovery import missingness_graph_of
 from pyro_mnar.infer.objective import ImportanceWeightedELBO, Particles
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import Site, sample_sites
@@ -28,6 +26,7 @@ from pyro_mnar.summaries.contrasts import Contrast, contrasts_of
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
+from pyro_mnar.training.fitted_graph import recovered_graph
 
 PARTICLES = 50  # of which each row takes one
 
@@ -91,14 +90,10 @@ class MaskDependence:
         Raises:
             ValueError: If the model has no mask site.
         """
-        # What a graph says of a model does not depend on where it computes.
-        on_cpu = isinstance(fit.model, nn.Module) and fit.device.type != "cpu"
-        model = copy.deepcopy(fit.model).cpu() if on_cpu else fit.model
-        session = Session(seed, store=fit.store)
-        with session.running():
-            graph = missingness_graph_of(model, rows, seed=seed)
+        fit = fit.on("cpu")  # what a graph says of a model does not depend on where it computes
+        model, graph = fit.model, recovered_graph(fit, rows, seed=seed)
         nodes, aux_nodes = nodes_of(rows, graph.nodes.latent)
-        with session.running(), torch.no_grad():
+        with Session(seed, store=fit.store).running(), torch.no_grad():
             roles = Roles.of(poutine.trace(model).get_trace(rows.batch()), {}, nodes)
         places: dict[Hashable, list[Cause]] = {}
         for cause in causes_of(nodes, aux_nodes):
