@@ -26,6 +26,7 @@ from pyro_mnar.training.fitted import Fit, check_fit
 from pyro_mnar.training.plan import TrainingPlan
 from pyro_mnar.training.progress import progress_of
 from pyro_mnar.training.restarts import Start, copied_pair, member_seed, redraw
+from pyro_mnar.training.schedule import steps_per_epoch
 
 STEPS = 600  # of each refit, where no epochs are given
 SHORT_STEPS = 250  # of each refit on completed rows, or from the last one along a column's imputed mean
@@ -104,7 +105,7 @@ def search_twins(
         number_from_zero(name, value)
     for name, value in (("profile", profile), ("progress", progress)):
         check_boolean(name, value)
-    per_epoch = -(-len(table) // batch_size)
+    per_epoch = steps_per_epoch(len(table), batch_size)
     epochs = whole_number("epochs", epochs) if epochs is not None else max(10, -(-STEPS // per_epoch))
     if num_particles is None:
         num_particles = min(MOST_PARTICLES, fit.particle_gain.num_particles) if fit.particle_gain else PARTICLES

@@ -28,7 +28,7 @@ from pyro_mnar.training.data_start import start_pair
 from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.plan import TrainingPlan
 from pyro_mnar.training.restarts import Start, copied_pair
-from pyro_mnar.training.schedule import default_rate
+from pyro_mnar.training.schedule import default_rate, steps_per_epoch
 
 STEPS, RATE = 500, 1e-2  # by which both go on
 BATCH_SIZE = 128
@@ -79,7 +79,7 @@ def ignorable_companion(fit: Fit, table: Table, *, steps: int = STEPS, seed: int
     """
     if isinstance(fit.guide, PosteriorDraws):
         raise ValueError("draws of a posterior are not fitted anew: give an ignorable fit")
-    per_epoch = math.ceil(len(table) / BATCH_SIZE)
+    per_epoch = steps_per_epoch(len(table), BATCH_SIZE)
     if fit.from_data:
         (model, guide), store = copied_pair(fit.model, fit.guide, table, fit.store, seed)
         ignorable = WithoutMechanism(model)

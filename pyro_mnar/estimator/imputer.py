@@ -25,6 +25,7 @@ from pyro_mnar.models import GINA
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training import fit
+from pyro_mnar.training.schedule import steps_per_epoch
 
 
 class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -158,7 +159,7 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             model,
             ZeroImpute(table, model.latent_dim, seed=self.seed_),
             table,
-            epochs=self.max_steps and -(-self.max_steps // -(-len(table) // self.batch_size)),
+            epochs=self.max_steps and -(-self.max_steps // steps_per_epoch(len(table), self.batch_size)),
             batch_size=self.batch_size,
             num_particles=self.num_particles,
             learning_rate=self.learning_rate,

@@ -19,6 +19,7 @@ from pyro_mnar.training.fitted import Fit
 from pyro_mnar.training.restarts import Start, Trained
 from pyro_mnar.training.reweighted import Reweighted
 from pyro_mnar.training.run import TrainingRun
+from pyro_mnar.training.schedule import steps_per_epoch
 from pyro_mnar.training.stepper import CLIP
 from pyro_mnar.training.steps import Choice, Steps, Thresholds, check_mode
 from pyro_mnar.training.trainer import EpochTrainer, Trainer, is_over, run_epochs
@@ -167,7 +168,7 @@ class TrainingPlan:
 
     @property
     def _num_steps(self) -> int:
-        return self.epochs * -(-len(self.table) // self.batch_size)
+        return self.epochs * steps_per_epoch(len(self.table), self.batch_size)
 
     def _run_from(self, start: Start) -> TrainingRun:
         source = self.table.source(self.device)

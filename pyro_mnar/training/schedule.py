@@ -15,6 +15,11 @@ STEPS_FROM_NEAR, RATE_FROM_NEAR = 150, 1e-4
 LEAST_EPOCHS = 30
 
 
+def steps_per_epoch(num_rows: int, batch_size: int) -> int:
+    """How many minibatches hold all rows, in whole numbers of any size."""
+    return -(-num_rows // batch_size)
+
+
 def default_epochs(num_rows: int, batch_size: int, *, is_near: bool) -> int:
     """Enough for a number of steps: few where the pair starts near the end."""
     if is_near:

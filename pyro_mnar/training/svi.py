@@ -29,7 +29,7 @@ from pyro_mnar.training.particle_gain import particle_gain, say
 from pyro_mnar.training.plan import TrainingPlan
 from pyro_mnar.training.restarts import Start, best_of
 from pyro_mnar.training.run import TrainingError
-from pyro_mnar.training.schedule import LEAST_EPOCHS, default_epochs, default_rate
+from pyro_mnar.training.schedule import LEAST_EPOCHS, default_epochs, default_rate, steps_per_epoch
 from pyro_mnar.training.stepper import CLIP
 from pyro_mnar.training.warm_start import continued, take_over
 
@@ -153,7 +153,8 @@ def fit(
     table, validation = _split(table, held_out, seed)
     untrained = Fit(model, guide, table.schema)  # refuses what is no pair for this table
     device = device_of(device) if device is not None else untrained.device
-    steps = (epochs or LEAST_EPOCHS) * -(-len(table) // batch_size)
+    per_epoch = steps_per_epoch(len(table), batch_size)
+    steps = (epochs or LEAST_EPOCHS) * per_epoch
     _check_memory(untrained, table, steps, min(batch_size, len(table)), num_particles, restarts, bootstrap, device)
     for module in (model, guide):
         if isinstance(module, nn.Module):
@@ -164,7 +165,7 @@ def fit(
     start = start if isinstance(start, Fit) else None
     is_near = from_data and restarts == 1 and not bootstrap
     epochs = epochs or default_epochs(len(table), batch_size, is_near=is_near)
-    learning_rate = learning_rate or default_rate(epochs * -(-len(table) // batch_size), is_near=is_near)
+    learning_rate = learning_rate or default_rate(epochs * per_epoch, is_near=is_near)
     kept = None
     if checkpoint is not None:
         numbers = {
@@ -224,7 +225,7 @@ def fit(
             shorter = replace(
                 plan,
                 validation=None,
-                epochs=bootstrap_epochs(epochs, -(-len(table) // batch_size)),
+                epochs=bootstrap_epochs(epochs, per_epoch),
                 learning_rate=SHARE_OF_RATE * learning_rate,
                 patience=None,
                 keeps_best=False,
