@@ -24,7 +24,8 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_mnar.infer.objective import ImportanceWeightedELBO, Particles
+from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.infer.particles import Particles
 from pyro_mnar.infer.sites import columns_of, missing_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.completion import completed

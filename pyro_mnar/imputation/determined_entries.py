@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_mnar.infer.objective import ImportanceWeightedELBO, Particles
+from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.infer.particles import Particles
 from pyro_mnar.infer.sites import columns_of, is_whole_row, missing_sites, sample_sites
 from pyro_mnar.tables.batch import Batch
 

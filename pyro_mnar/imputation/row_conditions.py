@@ -27,7 +27,8 @@ from torch import Tensor
 
 from pyro_mnar.imputation.determined_entries import Determined, PutIn, weighed_anew
 from pyro_mnar.imputation.seen_formulas import SeenFormulas
-from pyro_mnar.infer.objective import ImportanceWeightedELBO, Particles
+from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.infer.particles import Particles
 from pyro_mnar.kinds.kind import is_near_whole
 from pyro_mnar.messages import has_parts, shown
 from pyro_mnar.tables.batch import Batch

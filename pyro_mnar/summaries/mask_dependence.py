@@ -19,7 +19,8 @@ from torch.nn.functional import softplus
 
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.points import Cause, MaskLogOdds, Point, Roles, causes_of, nodes_of
-from pyro_mnar.infer.objective import ImportanceWeightedELBO, Particles
+from pyro_mnar.infer.objective import ImportanceWeightedELBO
+from pyro_mnar.infer.particles import Particles
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import Site, sample_sites
 from pyro_mnar.summaries.contrasts import Contrast, contrasts_of

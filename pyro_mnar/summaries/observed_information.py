@@ -27,8 +27,9 @@ from torch import Tensor
 
 from pyro_mnar.distributions import Levels
 from pyro_mnar.infer.level_dependence import sites_that_move_weights
-from pyro_mnar.infer.objective import ImportanceWeightedELBO, Particles
+from pyro_mnar.infer.objective import ImportanceWeightedELBO
 from pyro_mnar.infer.parameters import buffers_kept, trainable_parameters
+from pyro_mnar.infer.particles import Particles
 from pyro_mnar.infer.sites import columns_of, is_summed_out, missing_sites
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
