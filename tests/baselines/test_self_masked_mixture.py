@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from pyro_mnar import Table, baselines
 from pyro_mnar.baselines import SelfMaskedMixture
-from pyro_mnar.baselines.imputers.self_masked_mixture import draw_beyond, fit_components
+from pyro_mnar.baselines.imputers.mixture_chain import draw_beyond, fit_components
 
 BRIEF = {"rounds": 60, "burn_in": 55}
 

@@ -1,6 +1,6 @@
 """A start from the data for the self-masked mixture: where stochastic EM ends, its parameters begin.
 
-The chain (:mod:`pyro_mnar.baselines.imputers.self_masked_mixture`) is NumPy and takes seconds; training then goes on by
+The chain (:mod:`pyro_mnar.baselines.imputers.mixture_chain`) is NumPy and takes seconds; training then goes on by
 the bound, with no row completed.
 """
 
@@ -17,15 +17,10 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from pyro_mnar.baselines.imputers.mixture_chain import Chain, Estimate, check_rounds, first_mechanism
 from pyro_mnar.baselines.imputers.pairs import Fitted
 from pyro_mnar.baselines.imputers.selection import common_direction
-from pyro_mnar.baselines.imputers.self_masked_mixture import (
-    Chain,
-    Estimate,
-    check_can_mask,
-    check_rounds,
-    first_mechanism,
-)
+from pyro_mnar.baselines.imputers.self_masked_mixture import check_can_mask
 from pyro_mnar.baselines.protocol import Imputer, check_systems
 from pyro_mnar.guides import FromModel
 from pyro_mnar.messages import check_is, is_one_of, mapping_of, seed_of
