@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pyro_mnar.memory import check_room
-from pyro_mnar.messages import seed_of, share_of, shown, whole_number
+from pyro_mnar.messages import finite_number, seed_of, share_of, shown, whole_number
 from pyro_mnar.tables.table import Table
 
 
@@ -110,6 +110,18 @@ BYTES_OF_A_CELL = 8
 
 # Log-odds that a float tells apart, and the least share whose log-odds are found among such.
 STEEPEST, LEAST_SHARE = 1e6, 1e-12
+
+
+def check_share(name: str, value: Any) -> None:
+    """ValueError unless it is a share whose log-odds a float tells apart; names the argument."""
+    if share_of(name, value) < LEAST_SHARE:
+        raise ValueError(f"{name}: expected at least {LEAST_SHARE:g}, got {shown(value)}")
+
+
+def check_slope(name: str, value: Any) -> None:
+    """TypeError unless it is a finite number, ValueError if it is too steep; names the argument."""
+    if abs(finite_number(name, value)) > STEEPEST:
+        raise ValueError(f"{name}: expected at most {STEEPEST:g} either way, got {shown(value)}")
 
 
 def check_shape(shape: Any) -> None:

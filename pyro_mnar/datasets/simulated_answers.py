@@ -20,8 +20,8 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from pyro_mnar.datasets.ratings import LEAST_SHARE, STEEPEST, Ratings, cells, check_shape, no_cells
-from pyro_mnar.messages import finite_number, seed_of, share_of, shown, whole_number
+from pyro_mnar.datasets.ratings import Ratings, cells, check_shape, check_share, check_slope, no_cells
+from pyro_mnar.messages import seed_of, whole_number
 
 YEARS = (11, 16)  # youngest and oldest
 
@@ -68,12 +68,10 @@ def item_responses(
     Raises:
         ValueError: If the share is not between 0 and 1, or there are more levels than questions.
     """
-    if share_of("answered", answered) < LEAST_SHARE:
-        raise ValueError(f"answered: expected at least {LEAST_SHARE:g}, got {shown(answered)}")
+    check_share("answered", answered)
     check_shape(shape)
-    for name, value in (("of_answer", of_answer), ("of_ability", of_ability)):
-        if abs(finite_number(name, value)) > STEEPEST:
-            raise ValueError(f"{name}: expected at most {STEEPEST:g} either way, got {shown(value)}")
+    check_slope("of_answer", of_answer)
+    check_slope("of_ability", of_ability)
     if not 1 <= whole_number("num_levels", num_levels) <= shape[1]:
         raise ValueError(f"num_levels: expected from 1 to {shape[1]}, the number of questions, got {num_levels}")
     rng = np.random.default_rng(seed_of(seed))

@@ -21,9 +21,9 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import norm
 
-from pyro_mnar.datasets.ratings import LEAST_SHARE, STEEPEST, Ratings, cells, check_shape
+from pyro_mnar.datasets.ratings import Ratings, cells, check_shape, check_share, check_slope
 from pyro_mnar.memory import check_room
-from pyro_mnar.messages import finite_number, seed_of, share_of, shown, whole_number
+from pyro_mnar.messages import seed_of, whole_number
 
 LEVELS = np.arange(1.0, 6.0)
 SHARES_BELOW = (0.50, 0.68, 0.82, 0.93)  # of all cells, up to each cut
@@ -73,10 +73,8 @@ def synthetic_ratings(
     """
     check_shape(shape)
     num_rows, num_columns = shape
-    if share_of("density", density) < LEAST_SHARE:
-        raise ValueError(f"density: expected at least {LEAST_SHARE:g}, got {shown(density)}")
-    if abs(finite_number("strength", strength)) > STEEPEST:
-        raise ValueError(f"strength: expected at most {STEEPEST:g} either way, got {shown(strength)}")
+    check_share("density", density)
+    check_slope("strength", strength)
     check_room("latent_dim", whole_number("latent_dim", latent_dim, 0), 8 * (num_rows + num_columns), "latents")
     if not 1 <= whole_number("test_per_row", test_per_row) < num_columns:
         raise ValueError(f"test_per_row: expected from 1 to below {num_columns} items, got {test_per_row}")
