@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.points import Cause, MaskLogOdds, Point, Roles, causes_of, nodes_of
-from pyro_mnar.infer.pair import check_callable
+from pyro_mnar.infer.arguments import check_callable
 from pyro_mnar.infer.parameters import mirrored_parameters, perturbed, trainable_parameters
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import Site, sample_sites

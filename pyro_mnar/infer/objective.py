@@ -26,9 +26,9 @@ from pyro.infer import ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
+from pyro_mnar.infer.arguments import check_callable
 from pyro_mnar.infer.estimators import ESTIMATORS, with_leaves
 from pyro_mnar.infer.level_dependence import sites_that_move_weights
-from pyro_mnar.infer.pair import check_callable
 from pyro_mnar.infer.parameters import check_parameters
 from pyro_mnar.infer.particles import Particles
 from pyro_mnar.infer.plates import plate_nesting

@@ -15,24 +15,6 @@ from pyro.poutine import Trace
 from pyro_mnar.infer.session import random_numbers_kept
 from pyro_mnar.infer.shared import refuse_left_out
 from pyro_mnar.infer.sites import is_shared, part_of, sample_sites
-from pyro_mnar.messages import shown
-
-
-def check_callable(value: Any, role: str) -> None:
-    """Refuse what is no model or guide.
-
-    Args:
-        value: What was given.
-        role: ``"model"`` or ``"guide"``.
-
-    Raises:
-        TypeError: If it is a class, or cannot be called.
-    """
-    if isinstance(value, type):
-        raise TypeError(f"{role}: expected an object, got the class {value.__name__}: make one, {value.__name__}(...)")
-    if not callable(value):
-        cure = "; a guide without sites is `lambda batch: None`" if role == "guide" else ""
-        raise TypeError(f"{role}: expected a function or module of a batch, got {shown(value)}{cure}")
 
 
 def check_shapes(model_trace: Trace, guide_trace: Trace) -> None:

@@ -27,9 +27,10 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyro_mnar.distributions.densities import log_density
+from pyro_mnar.infer.arguments import check_callable
 from pyro_mnar.infer.session import random_numbers_kept
 from pyro_mnar.infer.sites import Site, is_shared, sample_sites, stochastic_sites
-from pyro_mnar.messages import check_is, shown
+from pyro_mnar.messages import check_is
 from pyro_mnar.primitives import ROWS
 from pyro_mnar.tables.batch import Batch
 
@@ -47,8 +48,7 @@ def shared_latents(model: Callable[..., Any], plate: str = ROWS) -> Callable[...
         model: Any callable of a batch.
         plate: Name of the row plate.
     """
-    if not callable(model):
-        raise TypeError(f"model: expected a function or module of a batch, got {shown(model)}")
+    check_callable(model, "model")
     check_is("plate", plate, str)
     return poutine.block(model, hide_fn=lambda msg: _is_of_rows(msg, plate))
 

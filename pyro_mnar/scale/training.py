@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pyro_mnar.infer.arguments import check_callable
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
-from pyro_mnar.infer.pair import check_callable
 from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
 from pyro_mnar.infer.session import Session
 from pyro_mnar.messages import check_is, positive_number, seed_of

@@ -15,7 +15,7 @@ from pyro.infer.autoguide import AutoGuide
 from torch import nn
 
 from pyro_mnar.devices import device_of
-from pyro_mnar.infer.pair import check_callable
+from pyro_mnar.infer.arguments import check_callable
 from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
 from pyro_mnar.infer.posterior import PosteriorDraws, flat_samples
 from pyro_mnar.messages import check_is

@@ -21,7 +21,8 @@ def steps_per_epoch(num_rows: int, batch_size: int) -> int:
 
 
 def default_epochs(num_rows: int, batch_size: int, *, is_near: bool) -> int:
-    """Enough for a number of steps: few where the pair starts near the end."""
+    """Enough for a number of steps, of which one holds all rows at most: few where the pair starts near the end."""
+    batch_size = min(batch_size, num_rows)
     if is_near:
         return max(1, math.ceil(STEPS_FROM_NEAR * batch_size / num_rows))
     return max(LEAST_EPOCHS, math.ceil(DEFAULT_STEPS * batch_size / num_rows))

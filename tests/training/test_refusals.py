@@ -14,7 +14,7 @@ import torch
 from checks import table_with_gaps
 from pyro_mnar import Batch, Fit, Table, fit, observe_mask, partially_observed, rows
 from pyro_mnar.guides import MeanField, ZeroImpute
-from pyro_mnar.infer.pair import check_callable
+from pyro_mnar.infer.arguments import check_callable
 from pyro_mnar.models import GINA, SelfMasking
 
 pytestmark = pytest.mark.usefixtures("own_store")
