@@ -112,7 +112,7 @@ def own_log_odds(
             expected.variance[used, at],
             sign=int(own.sign[at]) if is_learned else 0,
             slope=None if is_learned else float(own.known[at]),
-            first=None if first is None else float(first.slope[at]),
+            first=None if first is None else (float(first.intercept[at]), float(first.slope[at])),
         )
         slope[at], intercept[at] = found.slope, found.intercept
     free = np.sign(slope[own.learned & gaps.any(0) & (own.sign == 0)])

@@ -20,6 +20,7 @@ from pyro_mnar.distributions.logistic_means import of_cells
 
 FIRST_SLOPES = (1.0, 4.0)  # log-odds per standard deviation, of either sign
 LOOKS, STEPS = 10, 1_000  # of a search: to choose between starts, and to the end
+RIDGE = 1e-3  # of an approximate second derivative, which gaps alone may leave singular
 PRECISION = 1e-5  # of the gradient a row, which moves a slope by a thousandth of its standard error
 SPREAD_OF_SLOPE = 10.0  # standard deviation of a normal prior on d: weak, it keeps the slope of a threshold finite
 SPREAD_OF_LAW = 2.0  # of those on α, β and log s about what the seen values say, so that thin data stay near
@@ -50,7 +51,7 @@ def fit_own_value(
     *,
     sign: int = 0,
     slope: float | None = None,
-    first: float | None = None,
+    first: tuple[float, float] | None = None,
 ) -> OwnValueFit:
     """The maximum, the better of those that slopes of either sign lead to.
 
@@ -61,13 +62,16 @@ def fit_own_value(
         variance: Of each cell given the rest of its row.
         sign: Of the slope, if it is known: -1 or 1.
         slope: The slope itself, if that is.
-        first: A slope to start from, instead of several.
+        first: Intercept and slope to start from, instead of several slopes.
     """
     law = _Law(x, seen, told, variance)
     if slope is not None:
         return law.maximum(slope)
-    sides = [[s * size for size in FIRST_SLOPES] for s in (-1, 1) if s * sign >= 0] if first is None else [[first]]
-    begun = [max((law.looked_at(start) for start in side), key=law.log_likelihood) for side in sides]
+    if first is None:
+        sides = [[s * size for size in FIRST_SLOPES] for s in (-1, 1) if s * sign >= 0]
+        begun = [max((law.looked_at(start) for start in side), key=law.log_likelihood) for side in sides]
+    else:
+        begun = [law.told_by(*first)]
     best = max((law.maximum_from(theta) for theta in begun), key=lambda found: found.log_likelihood)
     low, high = (-STEEPEST if sign <= 0 else LEAST_SLOPE), (STEEPEST if sign >= 0 else -LEAST_SLOPE)
     if low <= best.slope <= high:
@@ -79,16 +83,21 @@ class _Law:
     """The joint law of values and gaps; parameters α, β, log s, log-odds at the middle of the seen values, d."""
 
     def __init__(self, x: Vector, seen: Bool[NDArray, " rows"], told: Vector, variance: Vector) -> None:
-        self.seen, self.told, self.ratio = seen, told, variance / variance.mean()
-        self.middle = float(x[seen].mean())
-        self.x = np.where(seen, x, self.middle)[seen]
-        design = np.stack([np.ones(seen.sum()), told[seen]])
-        weighted = design / self.ratio[seen]
+        self.share, self.rows = seen.mean(), len(seen)
+        self.log_scale, ratio = 0.5 * float(np.log(variance.mean())), variance / variance.mean()
+        self.told, self.told_of_gaps = told[seen], told[~seen]
+        self.ratio, self.ratio_of_gaps = ratio[seen], ratio[~seen]
+        self.root = np.sqrt(self.ratio)
+        self.x, self.middle = x[seen], float(x[seen].mean())
+        self.away = self.x - self.middle
+        design = np.stack([np.ones(len(self.x)), self.told])
+        weighted = design / self.ratio
         ridge = np.eye(2) / SPREAD_OF_LAW**2
         self.prior = np.array([0.0, 1.0])
         self.regression = np.linalg.solve(weighted @ design.T + ridge, weighted @ self.x + ridge @ self.prior)
-        rest = (self.x - self.regression @ design) / np.sqrt(self.ratio[seen])
+        rest = (self.x - self.regression @ design) / self.root
         self.log_spread = float(np.log(max(rest.std(), 0.05)))
+        self.precision = 1 / np.array([*[SPREAD_OF_LAW] * 3, np.inf, SPREAD_OF_SLOPE]) ** 2
 
     def maximum(self, slope: float) -> OwnValueFit:
         """With so steep a slope, which is held."""
@@ -101,6 +110,10 @@ class _Law:
     def looked_at(self, slope: float) -> NDArray[np.float64]:
         """Parameters a few steps from a slope on, enough to choose between the starts of a side."""
         return self._searched(self._start(slope), 5, LOOKS)
+
+    def told_by(self, intercept: float, slope: float) -> NDArray[np.float64]:
+        """Parameters where t and s² are right."""
+        return np.array([*self.prior, self.log_scale, intercept + slope * self.middle, slope])
 
     def log_likelihood(self, theta: NDArray[np.float64]) -> float:
         """Of values and gaps, less the priors."""
@@ -115,9 +128,10 @@ class _Law:
 
         def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             value, gradient = self.loss(np.append(theta, start[free:]))
-            return value / len(self.seen), gradient[:free] / len(self.seen)
+            return value / self.rows, gradient[:free] / self.rows
 
-        options = {"gtol": PRECISION, "maxiter": steps}
+        inverse = np.linalg.inv(self._information(start)[:free, :free] / self.rows)
+        options = {"gtol": PRECISION, "maxiter": steps, "hess_inv0": (inverse + inverse.T) / 2}
         return np.append(minimize(loss, start[:free], jac=True, method="BFGS", options=options).x, start[free:])
 
     def _found(self, theta: NDArray[np.float64]) -> OwnValueFit:
@@ -126,37 +140,40 @@ class _Law:
 
     def _level(self, slope: float) -> float:
         """Log-odds at the middle that give about as many gaps as there are."""
-        share = np.clip(self.seen.mean(), 0.02, 0.98)
+        share = np.clip(self.share, 0.02, 0.98)
         return float(np.log(share / (1 - share)) * np.sqrt(1 + (slope / 1.7) ** 2) + 0.5 * abs(slope))
 
     def loss(self, theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Negative log-likelihood, and its gradient."""
+        total, *scores = self._scores(theta)
+        away = np.array([*(theta[:2] - self.prior), theta[2] - self.log_spread, 0.0, theta[4]])
+        gradient = sum(of_rows.sum(1) for of_rows in scores)
+        return 0.5 * float(self.precision @ away**2) - total, self.precision * away - gradient
+
+    def _information(self, theta: NDArray[np.float64]) -> Float[NDArray, "5 5"]:
+        """About the second derivatives, by the products of the first ones of rows (Berndt et al. 1974)."""
+        _, *scores = self._scores(theta)
+        return sum(of_rows @ of_rows.T for of_rows in scores) + np.diag(self.precision + RIDGE)
+
+    def _scores(
+        self, theta: NDArray[np.float64]
+    ) -> tuple[float, Float[NDArray, "5 seen"], Float[NDArray, "5 missing"]]:
+        """Log-likelihood of values and gaps, and its derivatives row by row, of rows seen and of gaps."""
         from scipy.special import expit, log_expit
 
         alpha, beta, log_s, level, d = theta
-        variance = np.exp(2 * np.clip(log_s, -6, 6)) * self.ratio
-        mean = alpha + beta * self.told
-        error = (self.x - mean[self.seen]) / np.sqrt(variance[self.seen])
-        pull = error / np.sqrt(variance[self.seen])
-        away = self.x - self.middle
-        log_odds, unlikely = level + d * away, expit(-(level + d * away))
-        total = (-0.5 * error**2 - log_s + log_expit(log_odds)).sum()
-        gradient = np.array(
-            [pull.sum(), pull @ self.told[self.seen], (error**2 - 1).sum(), unlikely.sum(), unlikely @ away]
-        )
+        scale = np.exp(np.clip(log_s, -6, 6))
+        error = (self.x - alpha - beta * self.told) / (scale * self.root)
+        pull = error / (scale * self.root)
+        squared = error**2
+        log_odds = level + d * self.away
+        unlikely = expit(-log_odds)
+        total = -0.5 * squared.sum() - log_s * len(error) + log_expit(log_odds).sum()
+        of_seen = np.stack([pull, pull * self.told, squared - 1, unlikely, unlikely * self.away])
 
-        gap, of_gap = mean[~self.seen] - self.middle, variance[~self.seen]
-        missing = of_cells(torch.as_tensor(-(level + d * gap)), torch.as_tensor(d**2 * of_gap))
+        gap, variance = alpha + beta * self.told_of_gaps - self.middle, scale**2 * self.ratio_of_gaps
+        missing = of_cells(torch.as_tensor(-(level + d * gap)), torch.as_tensor(d**2 * variance))
         log_missing, slope, by_variance = (part.numpy() for part in missing)
-        total += log_missing.sum()
-        gradient += [
-            -d * slope.sum(),
-            -d * slope @ self.told[~self.seen],
-            2 * d**2 * of_gap @ by_variance,
-            -slope.sum(),
-            -slope @ gap + 2 * d * of_gap @ by_variance,
-        ]
-        away_from_prior = np.array([*(theta[:2] - self.prior), log_s - self.log_spread, 0.0, d])
-        precision = 1 / np.array([*[SPREAD_OF_LAW] * 3, 1.0, SPREAD_OF_SLOPE]) ** 2
-        total -= 0.5 * precision @ away_from_prior**2
-        return -float(total), precision * away_from_prior - gradient
+        moved, spread = -d * slope, 2 * d * variance * by_variance
+        of_gaps = np.stack([moved, moved * self.told_of_gaps, d * spread, -slope, spread - slope * gap])
+        return float(total + log_missing.sum()), of_seen, of_gaps

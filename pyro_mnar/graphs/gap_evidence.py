@@ -209,9 +209,9 @@ class _Law:
 
         beta, middle, log_scale, log_share, (log_k, c) = parts
         k = np.exp(log_k)
-        away = (design @ beta)[:, None] + middle - c
-        joint = log_share + log_ndtr(k * away / np.sqrt(1 + (k * np.exp(log_scale)) ** 2))
-        return joint, np.logaddexp(joint[:, 0], joint[:, 1])
+        away = design @ beta + (middle - c)[:, None]
+        joint = log_share[:, None] + log_ndtr((k / np.sqrt(1 + (k * np.exp(log_scale)) ** 2))[:, None] * away)
+        return joint, np.logaddexp(*joint)
 
     def _loss(self, theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Negative log-likelihood with its priors, and its gradient."""
@@ -219,13 +219,16 @@ class _Law:
 
         beta, middle, log_scale, log_share, of_mask = parts = self._parts(theta)
         scale, share = np.exp(log_scale), np.exp(log_share)
-        error = (self.y[:, None] - (self.of_seen @ beta)[:, None] - middle) / scale
-        joint = log_share - log_scale - 0.5 * error**2 - HALF_LOG_TWO_PI
-        each = np.logaddexp(joint[:, 0], joint[:, 1])
-        weight = np.exp(joint - each[:, None])
-        total, pull = each.sum(), weight * error / scale
-        d_beta, d_middle = self.of_seen.T @ pull.sum(1), pull.sum(0)
-        d_scale, d_odds = (weight * (error**2 - 1)).sum(0), (weight[:, 1] - share[1]).sum()
+        error = (self.y - self.of_seen @ beta - middle[:, None]) / scale[:, None]
+        squared = error**2
+        joint = (log_share - log_scale - HALF_LOG_TWO_PI)[:, None] - 0.5 * squared
+        each = np.logaddexp(*joint)
+        weight = np.exp(joint - each)
+        total, pull = each.sum(), weight * error / scale[:, None]
+        in_second = weight[1].sum()
+        d_beta, d_middle = self.of_seen.T @ pull.sum(0), pull.sum(1)
+        d_scale = (weight * squared).sum(1) - np.array([len(self.y) - in_second, in_second])
+        d_odds = in_second - len(self.y) * share[1]
         d_mask = np.zeros(0)
         if self.masks_itself:
             log_k, c = of_mask
@@ -234,18 +237,16 @@ class _Law:
             log_below = log_ndtr(below)
             mills = np.exp(-0.5 * below**2 - HALF_LOG_TWO_PI - log_below)
             joint, each = self._log_missing(parts, self.of_gaps)
-            away = (self.of_gaps @ beta)[:, None] + middle - c
-            root = np.sqrt(1 + (k * scale) ** 2)
+            away = self.of_gaps @ beta + (middle - c)[:, None]
+            root = np.sqrt(1 + (k * scale) ** 2)[:, None]
             # φ / Φ times the weight, whose Φ it has
-            pull = np.exp(log_share - 0.5 * (k * away / root) ** 2 - HALF_LOG_TWO_PI - each[:, None]) * k / root
-            weight = np.exp(joint - each[:, None])
+            pull = np.exp(log_share[:, None] - 0.5 * (k * away / root) ** 2 - HALF_LOG_TWO_PI - each) * (k / root)
+            moved = (pull * away).sum(1) / root[:, 0] ** 2
             total += log_below.sum() + each.sum()
-            d_beta, d_middle = d_beta + self.of_gaps.T @ pull.sum(1), d_middle + pull.sum(0)
-            d_scale = d_scale - (pull * away * (k * scale / root) ** 2).sum(0)
-            d_odds = d_odds + (weight[:, 1] - share[1]).sum()
-            d_mask = np.array(
-                [(mills * below).sum() + (pull * away / root**2).sum(), k * mills.sum() - pull.sum() - c / 9]
-            )
+            d_beta, d_middle = d_beta + self.of_gaps.T @ pull.sum(0), d_middle + pull.sum(1)
+            d_scale = d_scale - moved * (k * scale) ** 2
+            d_odds = d_odds + np.exp(joint[1] - each).sum() - each.size * share[1]
+            d_mask = np.array([(mills * below).sum() + moved.sum(), k * mills.sum() - pull.sum() - c / 9])
             total -= c**2 / 18
         total -= (
             0.5 * RIDGE * beta @ beta + (middle @ middle + log_scale @ log_scale) / 8 + theta[self._odds_at] ** 2 / 4
