@@ -62,14 +62,18 @@ def default_decoder(schema: Schema, latent_dim: int, *, hidden: int = 10, discre
 def shrinkage_of(decoder: Decoder) -> Float[Tensor, ""]:
     """Log prior of the default decoder's maps, without its constant, so that it only ever lowers a bound.
 
-    Loadings are normal with variance 1/H, under which a column's own variance is about one; the network's last layer is
-    held near zero, so that few rows are fitted by the linear map and many bend it.
+    A column's loadings are normal with variance 1/H, under which its own variance is about one, as long as their
+    squares sum to one at most.  Beyond, the density falls as a power: columns that say nearly the same need large
+    loadings of opposite signs, which data that tell them may have.  The network's last layer is held near zero, so that
+    few rows are fitted by the linear map and many bend it.
     """
     network = cast(ResidualMLP, decoder.network)
     first, *_, last = (layer for layer in network.correction if isinstance(layer, nn.Linear))
     width = network.linear.in_features
-    squares = width * (network.linear.weight.square().sum() + first.weight.square().sum())
-    return -0.5 * (squares + last.weight.square().sum() / CURVATURE**2)
+    of_columns = network.linear.weight.square().sum(1)
+    of_lines = of_columns.clamp_max(1.0) + of_columns.clamp_min(1.0).log()
+    held = width * (of_lines.sum() + first.weight.square().sum()) + last.weight.square().sum() / CURVATURE**2
+    return -0.5 * held
 
 
 def linear_decoder(schema: Schema, latent_dim: int, *, discrete: str = "summed") -> nn.Module:

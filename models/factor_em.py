@@ -23,6 +23,9 @@ DAMPING = 0.7  # share of the new approximation in each round
 LEAST_VARIANCE = 2.5e-3  # of a column's noise: 0.05 standard deviations
 
 
+REGRESSIONS = 8  # of a column on u: each is held by what the last one found; from the freest on
+
+
 class OwnLogOdds(NamedTuple):
     """How a column's own value decides on its gaps: P(R_d = 1 | x_d) = σ(a_d + s_d x_d); no part where s_d is zero.
 
@@ -110,7 +113,7 @@ def fit_factors(
         variance: ψ where it is fixed, NaN where it is estimated.
         of_own: Mechanisms of columns that mask themselves; held.
         masked: Gaps that these mechanisms explain.
-        shrinkage: Precision of a normal prior on λ and β.
+        shrinkage: Precision of a prior on λ and β (:func:`shrinkage_at`).
         rounds: Of EM.
         first: What an earlier call gave, to go on from.
 
@@ -205,24 +208,36 @@ def regressed(
     covariates: Float[NDArray, "rows covariates"],
     shrinkage: float = 0.0,
 ) -> tuple[Float[NDArray, "columns covariates"], Float[NDArray, " columns"]]:
-    """β and b by least squares on the seen values.
+    """β and b by least squares on the seen values, what they leave taken for noise.
 
     Args:
         x: Values, zero in the gaps.
         seen: Where there are values.
         covariates: u, complete.
-        shrinkage: Precision of a normal prior on β; a weak one is taken at least.
+        shrinkage: Precision of a prior on β (:func:`shrinkage_at`); a weak one is taken at least.
     """
     offset = x.sum(0) / np.maximum(seen.sum(0), 1)
     of_covariates = np.zeros((x.shape[1], covariates.shape[1]))
     if covariates.shape[1]:
         known = np.concatenate([covariates, np.ones((len(x), 1))], axis=1)
-        ridge = np.diag([max(shrinkage, 1e-3)] * covariates.shape[1] + [1e-6])
         for column in range(x.shape[1]):
-            own = known[seen[:, column]]
-            solved = np.linalg.solve(own.T @ own + ridge, own.T @ x[seen[:, column], column])
+            own, values = known[seen[:, column]], x[seen[:, column], column]
+            gram, product, precision = own.T @ own, own.T @ values, 0.0
+            for _ in range(REGRESSIONS if shrinkage else 1):
+                ridge = np.diag([max(precision, 1e-3)] * covariates.shape[1] + [1e-6])
+                solved = np.linalg.solve(gram + ridge, product)
+                variance = np.square(values - own @ solved).sum() / max(len(values), 1)
+                precision = float(variance * shrinkage_at(shrinkage, solved[:-1]))
             of_covariates[column], offset[column] = solved[:-1], solved[-1]
     return of_covariates, offset
+
+
+def shrinkage_at(shrinkage: float, maps: Float[NDArray, "*columns latents"]) -> Float[NDArray, "*columns"]:
+    """Precision of the normal prior that has the slope there of the one on the maps of each column.
+
+    This is normal as long as a column's squares sum to one at most, and has a power for a tail beyond.
+    """
+    return shrinkage / np.maximum((maps**2).sum(-1), 1.0)
 
 
 def _first_factors(
@@ -310,8 +325,9 @@ def _maximised(
     if is_site.any():
         of_sites = (keep.T @ flat).reshape(-1, width, width)
         t = t + np.einsum("dij,dj->di", of_sites, theta)
-    ridge = np.diag([*[shrinkage] * (width - 1), 0.0]) + 1e-9 * np.eye(width)
-    scaled = psi[:, None, None] * ridge
+    precision = shrinkage_at(shrinkage, theta[:, :-1])
+    ridge = np.diag([*[1.0] * (width - 1), 0.0])
+    scaled = (psi * precision)[:, None, None] * ridge + 1e-9 * psi[:, None, None] * np.eye(width)
     new = np.linalg.solve(s + scaled, t[:, :, None])[:, :, 0]
     squares = np.where(seen, cells.value**2, 0.0).sum(0)
     if is_site.any():

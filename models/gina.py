@@ -76,8 +76,8 @@ class GINA(PyroModule):
             latent (Lemma 1).
         blocks: Whether columns that are missing together (``table.schema.blocks``) are one event that nothing in the
             row causes; by default where nothing is declared.
-        shrinkage: Whether normal priors shrink the default decoder's maps, so that it does not overfit tables of few
-            rows; by default where the table says what is likely.
+        shrinkage: Whether priors shrink the default decoder's maps, so that it does not overfit tables of few rows
+            (normal ones, with heavy tails for large maps); by default where the table says what is likely.
         decoder: p(X|Z): a module from z to a column-wise distribution; by default a linear map plus a small network,
             with noise learned for each column that does not serve as U.
         prior: p(Z|U): a module from u to a distribution; by default a factorised normal whose mean and scale a linear

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import numpy as np
 import pandas as pd
@@ -191,6 +192,8 @@ def test_shrinkage_counts_once_and_only_lowers_the_bound(own_store: None) -> Non
         network.correction[0].weight.fill_(1.0)
         network.correction[2].weight.fill_(0.2)
         expected = 0.5 * (2 * 10 * 0.25 + 2 * 20 * 1.0 + 50 * 0.04 / 0.1**2)
+        network.linear.weight[0, 0] = 3.0  # squares of the first column sum to 9.25, which counts as 1 + log 9.25
+        expected += 0.5 * 2 * (1 + math.log(9.25) - 0.5)
     losses = []
     for model.shrinkage in (True, False):
         with torch.random.fork_rng():

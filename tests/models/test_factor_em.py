@@ -57,6 +57,25 @@ def test_at_the_maximum_of_factor_analysis_every_column_has_its_own_variance() -
     assert np.allclose((found.loadings**2).sum(1) + found.variance, x.var(0), atol=2e-3)
 
 
+@pytest.mark.parametrize(("told", "kept"), [(True, (0.9, 1.0)), (False, (0.6, 0.75))])
+def test_columns_nearly_the_same_tell_a_third_by_their_difference(told: bool, kept: tuple[float, float]) -> None:
+    """y = 2.5 (a - b) + noise, a and b correlated to 0.995: least squares' slope along a - b, and what is kept of it.
+
+    Where y is noise alone, that slope is shrunk as by a normal prior: to 1.4 / (1.4 + 4 · 0.16), with 140 values seen.
+    """
+    random = np.random.default_rng(3)
+    a = random.normal(size=(200, 1))
+    b = a + 0.1 * random.normal(size=(200, 1))
+    y = 2.5 * told * (a - b) + 0.4 * random.normal(size=(200, 1))
+    x, u = np.hstack([y, random.normal(size=(200, 1))]), np.hstack([a, b])
+    seen = random.random(x.shape) < 0.7
+    free = np.full(2, np.nan)
+    found, _ = fit_factors(x, seen, u, 1, variance=free, of_own=plain(2), masked=~seen, shrinkage=4.0)
+    of_both = np.linalg.lstsq(np.c_[u, np.ones(200)][seen[:, 0]], y[seen[:, 0], 0], rcond=None)[0]
+    along = (found.of_covariates[0, 0] - found.of_covariates[0, 1]) / (of_both[0] - of_both[1])
+    assert kept[0] < along < kept[1]
+
+
 def log_evidence(factors: Factors, x: np.ndarray, seen: np.ndarray) -> float:
     covariance = factors.loadings @ factors.loadings.T + np.diag(factors.variance)
     total = 0.0
