@@ -291,7 +291,8 @@ def main() -> None:
     options = parser.parse_args()
     run(options)
     runs = pd.read_csv(options.out)
-    print(summary(runs[runs["table"].isin(options.tables) & runs["cause"].isin(options.causes)]))
+    asked = runs["table"].isin(options.tables) & runs["cause"].isin(options.causes)
+    print(summary(runs[asked & np.isclose(runs["share"], options.share)]))
 
 
 if __name__ == "__main__":

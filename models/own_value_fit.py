@@ -20,7 +20,7 @@ from pyro_mnar.distributions.logistic_means import of_cells
 
 FIRST_SLOPES = (1.0, 4.0)  # log-odds per standard deviation, of either sign
 LOOKS, STEPS = 10, 1_000  # of a search: to choose between starts, and to the end
-RIDGE = 1e-3  # of an approximate second derivative, which gaps alone may leave singular
+RIDGE = 1e-4  # of an approximate second derivative, which may be singular
 PRECISION = 1e-5  # of the gradient a row, which moves a slope by a thousandth of its standard error
 SPREAD_OF_SLOPE = 10.0  # standard deviation of a normal prior on d: weak, it keeps the slope of a threshold finite
 SPREAD_OF_LAW = 2.0  # of those on α, β and log s about what the seen values say, so that thin data stay near
@@ -130,8 +130,7 @@ class _Law:
             value, gradient = self.loss(np.append(theta, start[free:]))
             return value / self.rows, gradient[:free] / self.rows
 
-        inverse = np.linalg.inv(self._information(start)[:free, :free] / self.rows)
-        options = {"gtol": PRECISION, "maxiter": steps, "hess_inv0": (inverse + inverse.T) / 2}
+        options = {"gtol": PRECISION, "maxiter": steps, "hess_inv0": self.rows * self._covariance(start, free)}
         return np.append(minimize(loss, start[:free], jac=True, method="BFGS", options=options).x, start[free:])
 
     def _found(self, theta: NDArray[np.float64]) -> OwnValueFit:
@@ -150,10 +149,16 @@ class _Law:
         gradient = sum(of_rows.sum(1) for of_rows in scores)
         return 0.5 * float(self.precision @ away**2) - total, self.precision * away - gradient
 
-    def _information(self, theta: NDArray[np.float64]) -> Float[NDArray, "5 5"]:
-        """About the second derivatives, by the products of the first ones of rows (Berndt et al. 1974)."""
+    def _covariance(self, theta: NDArray[np.float64], free: int) -> Float[NDArray, "free free"]:
+        """About the inverse of the second derivatives, by the products of the first ones of rows (Berndt et al. 1974).
+
+        It is positive definite whatever the scales of the derivatives are.
+        """
         _, *scores = self._scores(theta)
-        return sum(of_rows @ of_rows.T for of_rows in scores) + np.diag(self.precision + RIDGE)
+        information = (sum(of_rows @ of_rows.T for of_rows in scores) + np.diag(self.precision + RIDGE))[:free, :free]
+        spread = np.sqrt(information.diagonal())
+        inverse = np.linalg.inv(information / np.outer(spread, spread) + RIDGE * np.eye(free))
+        return (inverse + inverse.T) / 2 / np.outer(spread, spread)
 
     def _scores(
         self, theta: NDArray[np.float64]

@@ -78,3 +78,17 @@ def test_a_sign_is_kept_a_known_slope_is_held_and_a_threshold_stays_finite() -> 
     steep = fit_own_value(z, z < 0.5, 0.6 * u, variance)
     assert -STEEPEST <= steep.slope < -8
     assert -steep.intercept / steep.slope == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("first", [None, (8.0, -25.0)])
+def test_whatever_is_told_of_the_column_the_maximum_is_finite(seed: int, first: tuple[float, float] | None) -> None:
+    """Heavy tails, means far away, and variances from 1e-12 to 10 in one column."""
+    random = np.random.default_rng(seed)
+    rows = int(random.integers(30, 300))
+    x = np.clip(random.standard_t(1, size=rows), -5, 5)
+    seen = random.random(rows) < random.uniform(0.1, 0.9)
+    told = random.normal(size=rows) * 10.0 ** random.integers(-6, 2)
+    found = fit_own_value(x, seen, told, 10.0 ** random.uniform(-12, 1, size=rows), first=first)
+    assert np.isfinite(found).all()
+    assert abs(found.slope) <= STEEPEST
