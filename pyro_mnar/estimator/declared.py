@@ -16,9 +16,9 @@ GraphLike = MissingnessGraph | str | Sequence[Any] | Mapping[Any, Any]
 LARGEST_SEED = np.iinfo(np.int32).max
 
 
-def graph_of(given: GraphLike, table: Table) -> MissingnessGraph:
+def graph_of(given: GraphLike | None, table: Table) -> MissingnessGraph | None:
     """A graph from itself, the name of a preset, its edges, the causes of each column, or what a graph's file holds."""
-    if isinstance(given, MissingnessGraph):
+    if given is None or isinstance(given, MissingnessGraph):
         return given
     if isinstance(given, str):
         return MissingnessGraph.preset(given, table)

@@ -29,7 +29,7 @@ from pyro_mnar.training.schedule import steps_per_epoch
 
 
 class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Impute values that are missing not at random: GINA, with a missingness graph of your choice.
+    """Impute values that are missing not at random: GINA, with a missingness graph of your choice or the likely one.
 
     ``transform`` fills each gap with its posterior mean given that it *was* withheld (of words, with the most probable
     one), :meth:`sample` and :meth:`impute` draw.  A single completed table understates uncertainty; for standard errors
@@ -41,7 +41,8 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Args:
         graph: Who causes whose missingness: a preset's name (``"self_masking"``, ``"mar"``, ``"latent_dependent"``,
             ...), a :class:`~pyro_mnar.MissingnessGraph`, a list of its edges, or a mapping from columns to the causes
-            of their missingness.
+            of their missingness.  None: what the rows make likely (:func:`~pyro_mnar.graphs.likely.likely_causes`),
+            and warnings where they say little.
         kinds: Kind of a column, by column, or one for all, as for :meth:`~pyro_mnar.Table.from_frame`.
         auxiliary: Columns that are U: complete, conditioned on, not imputed.  None: the complete columns, which stay
             modelled too, and none if all are complete; they must be complete in new rows as well.  ``"mask"``, or an
@@ -81,7 +82,7 @@ class MNARImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        graph: GraphLike = "self_masking",
+        graph: GraphLike | None = None,
         kinds: Mapping[Hashable, str | Kind] | str | Kind | None = None,
         auxiliary: Collection[Hashable] | Literal["mask"] | None = None,
         carry: Collection[Hashable] = (),
