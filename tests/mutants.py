@@ -338,8 +338,15 @@ MUTANTS = [
     Mutant(
         "imputation: amounts beyond what was seen count as much as others",
         REACH,
-        "return OUTSIDE * ",
-        "return 0.0 * ",
+        "OUTSIDE * outside",
+        "0.0 * outside",
+        HELD,
+    ),
+    Mutant(
+        "imputation: a gap of which all particles are out of reach stays there",
+        REACH,
+        "torch.where(gaps, within, own)",
+        "own",
         HELD,
     ),
     Mutant(

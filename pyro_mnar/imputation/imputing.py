@@ -30,6 +30,7 @@ from pyro_mnar.infer.session import Session
 from pyro_mnar.memory import COPIES_OF_A_DRAW, check_room
 from pyro_mnar.messages import check_boolean, check_one_of, whole_number
 from pyro_mnar.tables.positions import CellPositions
+from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit, check_fit
 from pyro_mnar.training.restarts import member_seed
 
@@ -112,7 +113,8 @@ def impute(
         extrapolate: Draw amounts above zero and counts however far outside of what was seen.  By default such columns,
             if their gaps do not depend on what is missing, are drawn no farther outside of the range seen in training
             than that is wide (:mod:`pyro_mnar.imputation.reach`), for they are modelled by logarithms, and one draw too
-            far would be the mean of all.  Not held are rows with more than twenty such gaps, and tables with
+            far would be the mean of all; a gap whose law lies beyond altogether is put at that end, and the log says
+            so.  Not held are rows with more than twenty such gaps, and tables with
             constraints on rows, skip patterns that hang on missing values, or derived values that were seen.
         delta: What missing values are moved by after they were drawn, by column: so many observed standard deviations,
             or log-odds of levels; one number, one a row, or a function of the frame, as for
@@ -207,9 +209,17 @@ def impute(
         samplers.append(sampler)
     if cells is not None:
         found = [impute_cells(table, cells, sampler, device) for sampler in samplers]
-        return CellImputations.of_fits(found) if fit.bootstrap else found[0]
+        asked = CellImputations.of_fits(found) if fit.bootstrap else found[0]
+        _warn_of_far(table, reach, asked)
+        return asked
     all_gaps = [impute_gaps(table, sampler, device, compile) for sampler in samplers]
     imputations = Imputations.of_fits(all_gaps) if fit.bootstrap else all_gaps[0]
-    for said in far_beyond_seen(table.schema.columns, imputations.cells, imputations.draws):
-        log.warning("%s", said)
+    _warn_of_far(table, reach, imputations)
     return imputations.shifted(delta, scale=delta_scale, seed=seed) if delta else imputations
+
+
+def _warn_of_far(table: Table, reach: Reach | None, found: Imputations | CellImputations) -> None:
+    """Say which columns are imputed far outside of what was seen, or as far as they may."""
+    said = far_beyond_seen(table.schema.columns, found.cells, found.draws)
+    for one in [*said, *([] if reach is None else reach.said(found.cells, found.draws))]:
+        log.warning("%s", one)

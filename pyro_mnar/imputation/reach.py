@@ -7,19 +7,22 @@ hardly any lies beyond the greatest of many.  So particles of such a column coun
 
     least seen - width  ≤  x  ≤  greatest seen + width,    width = greatest seen - least seen
 
-unless a row has no other: draws follow p(x_u | x_o, r) given that x_u lies there.  Rows with more than twenty such gaps
-are not held, of which few particles would have all inside and those few would stand for all.  Where a column's own
-value, another gap or a latent causes its gaps, nothing is held: what is missing may lie anywhere.
+so that draws follow p(x_u | x_o, r) given that x_u lies there.  Where a row has no such particle, its law lies beyond,
+and nearly all of what is left of it within at the end: there the value is put, and the log says so.  Rows with more
+than twenty such gaps are not held, of which few particles would have all inside and those few would stand for all.
+Where a column's own value, another gap or a latent causes its gaps, nothing is held: what is missing may lie anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 import pyro.poutine as poutine
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mnar.imputation.target import Target
@@ -28,25 +31,43 @@ from pyro_mnar.infer.sites import holds_columns, is_shared, mechanism_weight, st
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.columns import Column
 from pyro_mnar.tables.dense import DenseStorage
+from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 
 MOST_GAPS = 20  # of a row that is held
-OUTSIDE = 200.0  # nats that a particle loses outside: all its weight, unless all others are there too
+OUTSIDE = 200.0  # nats that a particle loses for a gap outside: all its weight, unless all others are there too
+AT_THE_END = 1e-4  # of the width, by rounding
+
+
+class Held(NamedTuple):
+    """Particles of a batch within reach.
+
+    Attributes:
+        x: Their missing entries, those outside at the nearer end; ``(particles, rows, columns)``.
+        penalty: What is taken off their log weights, for gaps that were outside; ``(particles, rows)``.
+    """
+
+    x: Float[Tensor, "particles rows columns"]
+    penalty: Float[Tensor, "particles rows"]
 
 
 class Reach:
     """The ends of what is imputed, by column.
 
     Args:
-        ends: Positions of columns, and the least and greatest value of each, standardised.
+        schema: The columns.
+        ends: Positions of those that are held, and the least and greatest value of each, standardised.
         applicable: Of these columns, cells that have a value; ``(rows, columns)``.  None where all have.
     """
 
     def __init__(
-        self, ends: dict[int, tuple[float, float]], applicable: Bool[Tensor, "rows columns"] | None = None
+        self,
+        schema: Schema,
+        ends: dict[int, tuple[float, float]],
+        applicable: Bool[Tensor, "rows columns"] | None = None,
     ) -> None:
-        self.columns, self.applicable = list(ends), applicable
+        self.schema, self.columns, self.applicable = schema, list(ends), applicable
         self.lower, self.upper = zip(*ends.values(), strict=True)
 
     @classmethod
@@ -67,16 +88,41 @@ class Reach:
         if not ends:
             return None
         is_whole = not isinstance(table.storage, DenseStorage) or bool(table.applicable.all())
-        return cls(ends, None if is_whole else table.applicable[:, list(ends)].to(fit.device))
+        return cls(table.schema, ends, None if is_whole else table.applicable[:, list(ends)].to(fit.device))
 
-    def penalty(self, x: Float[Tensor, "particles rows columns"], batch: Batch) -> Float[Tensor, "particles rows"]:
-        """What is taken off a particle's log weight, for its gaps."""
+    def hold(self, x: Float[Tensor, "particles rows columns"], batch: Batch) -> Held:
+        """Put gaps that lie outside at the end, and say what their particles lose for it."""
         own, gaps = x[..., self.columns], ~batch.mask[:, self.columns]
         if self.applicable is not None:
             gaps = gaps & self.applicable[batch.index]
         gaps = gaps & (gaps.sum(-1, keepdim=True) <= MOST_GAPS)
-        outside = (own < own.new_tensor(self.lower)) | (own > own.new_tensor(self.upper))
-        return OUTSIDE * (outside & gaps).any(-1).to(x.dtype)
+        within = torch.maximum(torch.minimum(own, own.new_tensor(self.upper)), own.new_tensor(self.lower))
+        outside = (own != within) & gaps
+        at = torch.tensor(self.columns, device=x.device)
+        return Held(x.index_copy(-1, at, torch.where(gaps, within, own)), OUTSIDE * outside.sum(-1).to(x.dtype))
+
+    def said(self, cells: Int[NDArray, "2 cells"], draws: Float[NDArray, "draws cells"]) -> list[str]:
+        """Of columns with gaps most of whose draws lie at an end, in a sentence each.
+
+        Args:
+            cells: Row and column position of each cell.
+            draws: In the user's units.
+        """
+        said = []
+        for position in self.columns:
+            column, own = self.schema.columns[position], draws[:, cells[1] == position]
+            width = column.greatest - column.least
+            slack = AT_THE_END * width + 0.5 * column.kind.is_whole
+            low, high = column.least - width, column.greatest + width
+            for is_there, end in ((own >= high - slack, high), (own <= low + slack, low)):
+                if count := int((is_there.mean(0) > 0.5).sum()):
+                    said.append(
+                        f"{count} of {column.name}'s {own.shape[1]} gaps are imputed at {end:.4g}, as far outside of"
+                        f" the range seen as that is wide: the model expects them farther out, where nothing seen says"
+                        " how its law goes on, so declare what you know of it (bounds, another kind), or see"
+                        " impute(extrapolate=True)"
+                    )
+        return said
 
 
 def _can_be_held(column: Column) -> bool:

@@ -299,7 +299,8 @@ class Sampler:
             return Weighed(run.log_weights, x)
         unseen_rows = self.unseen_rows
         if self.reach is not None:
-            run = run._replace(log_weights=run.log_weights - self.reach.penalty(x, batch))
+            x, penalty = self.reach.hold(x, batch)
+            run = run._replace(log_weights=run.log_weights - penalty)
             unseen_rows = frozenset()  # their other columns know of what is held
         summed = {
             name: site

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -130,11 +131,27 @@ def test_however_draws_are_made(kind: str, options: dict[str, Any]) -> None:
     assert held.means.max() <= ends(table)[1]
 
 
-def test_what_lies_outside_altogether_is_imputed_there() -> None:
-    table = amounts()
-    table.x[-1, 1] = 40.0
-    found = impute(Fit(without_mask, no_latents, table.schema), table)
-    assert np.isfinite(found.draws).all() and found.draws[:, -1].min() > ends(table)[1]
+@pytest.mark.parametrize("kind", ["positive", "count"])
+@pytest.mark.parametrize("options", [{}, {"cells": ([303], [0])}, {"compile": "graph"}, {"num_particles": 100}])
+def test_what_lies_outside_altogether_is_put_at_the_end(kind: str, options: dict[str, Any], caplog: Any) -> None:
+    table = amounts(kind)
+    table.x[-1, 1] = 12.0 if kind == "count" else 40.0
+    found = impute(Fit(of_latent, near, table.schema), table, **options)
+    end = ends(table)[1]
+    np.testing.assert_allclose(found.draws[:, -1], end, rtol=1e-5)
+    np.testing.assert_allclose(found.means[-1], end, rtol=1e-5)
+    said = f"1 of {table.schema.names[0]}'s {found.draws.shape[1]} gaps are imputed at {end:.4g}"
+    assert said in caplog.text
+
+
+def test_a_gap_at_the_end_leaves_the_row_s_other_columns_to_their_law() -> None:
+    """Two amounts, one far beyond in every particle: particles in which the other is outside too count for less."""
+    held = Reach(amounts().schema, {0: (-1.0, 1.0), 1: (-1.0, 1.0)})
+    x = torch.tensor([[[9.0, 0.5]], [[9.0, 9.0]], [[0.5, 0.5]]])
+    row = amounts().batch().take(torch.tensor([300]))
+    within, penalty = held.hold(x, dataclasses.replace(row, mask=torch.zeros(1, 2, dtype=torch.bool)))
+    assert within.tolist() == [[[1.0, 0.5]], [[1.0, 1.0]], [[0.5, 0.5]]]
+    assert penalty[2, 0] == 0 and penalty[1, 0] == 2 * penalty[0, 0] > 300
 
 
 @pytest.mark.parametrize("model", [self_masked, mask_unknown])
@@ -181,9 +198,9 @@ def test_cells_without_a_value_count_for_nothing() -> None:
     )
     x = torch.tensor([0.0, 0.0, 9.0]).expand(2, len(frame), 3)
     assert some is not None and none is not None
-    assert some.penalty(x, tables[0].batch())[:, -1].gt(0).all()
-    assert some.penalty(x.float(), tables[0].batch()).dtype == torch.float32  # weights keep theirs
-    assert none.penalty(x, tables[1].batch()).eq(0).all()
+    assert some.hold(x, tables[0].batch()).penalty[:, -1].gt(0).all()
+    assert some.hold(x.float(), tables[0].batch()).penalty.dtype == torch.float32  # weights keep theirs
+    assert none.hold(x, tables[1].batch()).penalty.eq(0).all()
 
 
 def test_columns_are_held_whose_gaps_are_at_random() -> None:
