@@ -37,7 +37,7 @@ from pyro_mnar.nn.priors import LinearNormal, StandardNormal
 from pyro_mnar.tables.batch import Batch
 
 MOST_COLUMNS = 200  # wider tables stay with their random start
-LEAST_ROWS = 20
+LEAST_ROWS = 10
 FARTHEST = 5.0  # standard deviations; a value beyond says no more than one there
 WIDTH_OF_COPY = 0.05  # standard deviation of a latent that copies U
 IDLE = 0.05  # of its random start, what a latent that the data do not speak for keeps

@@ -18,6 +18,7 @@ from pyro_mnar.tables.table import Table
 FROM_DATA, AT_RANDOM = "data", "random"  # what ``fit(start=...)`` takes beside a fit
 MOST_ROWS = 2_000  # that are looked at
 BENT = 3.0  # nats (docs/defaults.md)
+ROWS_PER_COLUMN = 10  # of fewer no bend is learned: a network fits them, and intervals hold half of the truth
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,9 @@ def begin(model: Any, guide: Any, table: Table, device: torch.device, start: str
         guide: The guide.
         table: The rows.
         device: Where to compute.
-        start: ``"data"``, ``"random"``, or None: from the data if the pair can, no column bends that has gaps, and the
-            pair is as it was made, since what was trained, loaded or set is what its owner wants to go on from.
+        start: ``"data"``, ``"random"``, or None: from the data if the pair can, no column bends that has gaps or rows
+            are fewer than ten times the columns, and the pair is as it was made, since what was trained, loaded or set
+            is what its owner wants to go on from.
 
     Raises:
         ValueError: If it is to start from the data, and these do not say where all parameters end.
@@ -44,7 +46,8 @@ def begin(model: Any, guide: Any, table: Table, device: torch.device, start: str
             )
         return True
     is_free = start is None and is_as_made(model) and is_as_made(guide)
-    return is_free and start_pair(model, guide, table, device, most_bend=BENT)
+    most_bend = BENT if len(table) >= ROWS_PER_COLUMN * table.schema.num_columns else math.inf
+    return is_free and start_pair(model, guide, table, device, most_bend=most_bend)
 
 
 def start_pair(model: Any, guide: Any, table: Table, device: torch.device, *, most_bend: float = math.inf) -> bool:

@@ -20,7 +20,7 @@ from pyro_mnar.mechanisms import SelfMasking as OwnValue
 from pyro_mnar.models import GINA, LatentDependent, PartialVAE, SelfMasking
 from pyro_mnar.models.bends import nats_of_bends
 from pyro_mnar.models.factor_em import Expected, OwnLogOdds
-from pyro_mnar.training.data_start import begin, start_pair
+from pyro_mnar.training.data_start import BENT, begin, start_pair
 from pyro_mnar.training.evidence import log_evidence
 from pyro_mnar.training.schedule import default_rate
 
@@ -187,7 +187,7 @@ def test_a_second_fit_and_one_that_has_no_checkpoint_yet_start_from_the_data_too
     pair = GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3, seed=0)
     for options in ({}, {"checkpoint": tmp_path / "new", "resume": True}):
         fitted = fit(*pair, table, start="data", progress=False, compile="eager", **options)  # pyright: ignore
-        assert len(fitted.history) == 150 * 128 / 100
+        assert len(fitted.history) == 150
 
 
 SHORT: dict = {"epochs": 1, "learning_rate": 1e-9, "progress": False, "compile": "eager"}
@@ -241,6 +241,22 @@ def test_where_columns_with_gaps_bend_a_pair_starts_from_the_data_only_if_asked_
     assert begin(GINA(straight, mechanism=Constant, seed=0), ZeroImpute(straight, 2, seed=0), straight, CPU, None)
     complete = Table.from_frame(bent().dropna(subset=["a"]))  # it bends, but nothing of it has to be imputed
     assert begin(GINA(complete, mechanism=Constant, seed=0), ZeroImpute(complete, 3, seed=0), complete, CPU, None)
+
+
+@pytest.mark.parametrize(("more", "starts"), [(0, False), (6, True)])
+def test_of_fewer_rows_than_ten_a_column_no_bend_is_learned(more: int, starts: bool) -> None:
+    noise = np.random.default_rng(1).normal(size=(60, more))
+    table = Table.from_frame(bent(60).assign(**{f"c{at}": noise[:, at] for at in range(more)}))
+    pair = GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3 + more, seed=0)
+    found = pair[0].start_from(table.batch())
+    assert found is not None and found.bend > BENT
+    pair = GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3 + more, seed=0)
+    assert begin(*pair, table, CPU, None) == starts
+
+
+def test_twelve_rows_start_from_the_data() -> None:
+    table = Table.from_frame(bent(12))
+    assert begin(GINA(table, mechanism=Constant, seed=0), ZeroImpute(table, 3, seed=0), table, CPU, None)
 
 
 def test_a_pair_whose_latents_do_not_hold_u_and_what_it_leaves_starts_at_random() -> None:
