@@ -23,6 +23,7 @@ from pyro_mnar.messages import check_is, whole_number
 
 MOST_LEVELS = 10  # of whole numbers that are taken for levels
 ROWS_PER_LEVEL = 10  # of these, on average
+ROWS_PER_NEIGHBOUR = 2  # of two neighbouring whole numbers, such as 0 and 1, which are hardly ever amounts
 STRONG_SKEWNESS = 1.5  # of a log-normal whose logarithm has a standard deviation of 0.44
 FEWEST_OF_A_SHAPE = 30  # numbers that can show one
 SKEWED = "strongly skewed"
@@ -86,9 +87,9 @@ def choice_of(
     """The kind that was given, or what the dtype says, learned from the training rows.
 
     Booleans are binary; categories are binary, ordinal if ordered, else categorical; text is a category; whole numbers
-    of few levels, each seen often, are ordinal (binary if there are two); other numbers are positive if they are above
-    zero and strongly skewed, else continuous.  Numbers that are all whole count as whole beside gaps even if they are
-    floats, since gaps are what made them floats in pandas.
+    of few levels, each seen often, are ordinal (binary if there are two; two neighbours, such as 0 and 1, need four values
+    alone); other numbers are positive if they are above zero and strongly skewed, else continuous.  Numbers that are all
+    whole count as whole beside gaps even if they are floats, since gaps are what made them floats in pandas.
 
     Args:
         values: The column, or every different value of it once, and a gap if it has any.
@@ -134,8 +135,9 @@ def _inferred(values: pd.Series, column: Hashable, num_observed: int | None, sha
         return Choice(Binary((False, True)), "booleans")
     if _are_whole(values, observed):
         count = observed.nunique()
-        often = (len(observed) if num_observed is None else num_observed) >= ROWS_PER_LEVEL * count
-        if 2 <= count <= MOST_LEVELS and often:
+        are_neighbours = count == 2 and observed.max() - observed.min() == 1
+        least = (ROWS_PER_NEIGHBOUR if are_neighbours else ROWS_PER_LEVEL) * count
+        if 2 <= count <= MOST_LEVELS and (len(observed) if num_observed is None else num_observed) >= least:
             return Choice(Binary() if count == 2 else Ordinal(), f"{count} whole numbers")
         return _of_numbers(values, column, shape, "whole numbers, too many or too rare for levels")
     if pd.api.types.is_numeric_dtype(dtype) or not holds_words(observed):

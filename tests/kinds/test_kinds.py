@@ -103,6 +103,10 @@ AWKWARD = {
     "zeros and ones as floats, without gaps": (pd.Series([0.0, 1.0] * 20), "continuous"),
     "whole numbers as objects": (pd.Series([1, 2, None] * 20, dtype=object), "binary"),
     "few whole numbers, seen once": (pd.Series([1, 2, 3]), "continuous"),
+    "zeros and ones, four beside gaps": (pd.Series([0.0, 1.0, None, 1.0, 0.0]), "binary"),
+    "neighbouring codes of four rows": (pd.Series([3, 4, 4, 3], dtype="Int64"), "binary"),
+    "zeros and ones, three": (pd.Series([0, 1, 1]), "continuous"),
+    "two numbers that are no neighbours": (pd.Series([2, 5, 5, 2, None]), "continuous"),
     "many whole numbers": (pd.Series(range(5, 105)), "continuous"),
     "numbers as objects": (pd.Series([1, 2.5, None], dtype=object), "continuous"),
 }
