@@ -87,9 +87,9 @@ def choice_of(
     """The kind that was given, or what the dtype says, learned from the training rows.
 
     Booleans are binary; categories are binary, ordinal if ordered, else categorical; text is a category; whole numbers
-    of few levels, each seen often, are ordinal (binary if there are two; two neighbours, such as 0 and 1, need four values
-    alone); other numbers are positive if they are above zero and strongly skewed, else continuous.  Numbers that are all
-    whole count as whole beside gaps even if they are floats, since gaps are what made them floats in pandas.
+    of few levels, each seen often, are ordinal (binary if there are two; two neighbours, such as 0 and 1, need but four
+    values); other numbers are positive if they are above zero and strongly skewed, else continuous.  Numbers that are
+    all whole count as whole beside gaps even if they are floats, since gaps are what made them floats in pandas.
 
     Args:
         values: The column, or every different value of it once, and a gap if it has any.
