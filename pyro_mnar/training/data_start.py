@@ -74,7 +74,9 @@ def start_pair(model: Any, guide: Any, table: Table, device: torch.device, *, mo
     try:
         start = model.start_from(batch)
         is_straight = start is None or start.bend <= most_bend
-        if start is not None and not is_straight:
+        if start is None:
+            log.info("start: at random (the data do not tell all parameters: docs/models/gina.md)")
+        elif not is_straight:
             log.info("start: at random (columns with gaps bend, by %.0f nats: docs/defaults.md)", start.bend)
         has_started = start is not None and is_straight and guide.learn_latents(batch, start)
     except np.linalg.LinAlgError as error:
