@@ -162,8 +162,8 @@ def test_codes_that_no_column_can_hold() -> None:
 
 
 def test_two_columns_of_one_name() -> None:
-    frame = pd.DataFrame(np.ones((4, 3)), columns=pd.Index([1, True, "a"], dtype=object))
-    with pytest.raises(ValueError, match="column True: expected each name once, got it 2 times"):
+    frame = pd.DataFrame(np.ones((4, 3)), columns=pd.Index([1, 1.0, "a"], dtype=object))
+    with pytest.raises(ValueError, match=r"column 1.0: expected each name once, got it 2 times"):
         MNARImputer(**QUICK).fit(frame)
 
 

@@ -16,7 +16,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
 from pyro_mnar.messages import positive_number, real_array
-from pyro_mnar.tables.frames import check_names_once
+from pyro_mnar.tables.frames import check_labels
 from pyro_mnar.tables.native_frames import as_pandas
 
 WEIGHT = "sample_weight"  # column of a table that holds weights given beside it
@@ -33,11 +33,11 @@ def read_rows(estimator: BaseEstimator, X: Any, *, reset: bool, allow_nan: bool)
         allow_nan: Whether numbers may be NaN.
 
     Raises:
-        ValueError: If columns of a frame share a name, or it is not what scikit-learn takes.
+        ValueError: If columns of a frame share a name or have a boolean for one, or it is not what scikit-learn takes.
     """
     is_polars = type(X).__module__.partition(".")[0] == "polars"
     if isinstance(X, pd.DataFrame):
-        check_names_once(X.columns)
+        check_labels(X.columns)
     if is_polars or isinstance(X, pd.DataFrame):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         frame: Any = as_pandas(X)[0].apply(_plain) if is_polars else X.copy()

@@ -16,6 +16,15 @@ from pyro_mnar.kinds.reading import cell, numbers_of, row_label
 from pyro_mnar.messages import is_real, shown
 
 
+def check_label(label: Hashable) -> None:
+    """ValueError for a boolean as a column's label, of which a list is a mask of rows to pandas."""
+    if isinstance(label, (bool, np.bool_)):
+        raise ValueError(
+            f"column {label!r}: expected a name or a number, got a boolean, of which a list is a mask of rows to"
+            " pandas: rename it, such as frame.rename(columns={True: 'yes', False: 'no'})"
+        )
+
+
 @dataclass(frozen=True)
 class Column:
     """One modelled column of X.

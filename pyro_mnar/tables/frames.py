@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds.dtypes import plain
 from pyro_mnar.kinds.reading import cell, holds_code, row_label
 from pyro_mnar.messages import has_parts, shown
+from pyro_mnar.tables.columns import check_label
 from pyro_mnar.tables.schema import Schema
 
 REASONS = ("na_values", "not_applicable", "by_design")  # for a gap, of which codes may tell
@@ -36,11 +37,13 @@ def check_frame(frame: pd.DataFrame, auxiliary: Any, carry: Any = ()) -> None:
         raise ValueError("expected at least one column, got none")
     if not len(frame):
         raise ValueError("expected at least one row, got none")
-    check_names_once(frame.columns)
+    check_labels(frame.columns)
 
 
-def check_names_once(names: pd.Index) -> None:
-    """ValueError where two columns have one name, as 1 and True are."""
+def check_labels(names: pd.Index) -> None:
+    """ValueError where two columns have one name, as 1 and 1.0 are, or one has a boolean for a name."""
+    for name in names:
+        check_label(name)
     repeated = names[names.duplicated()]
     if len(repeated):
         raise ValueError(f"column {repeated[0]!r}: expected each name once, got it {sum(names == repeated[0])} times")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pyro_mnar.kinds import from_plain, to_plain
 from pyro_mnar.kinds.choice import SKEWED
 from pyro_mnar.messages import check_is, shown
-from pyro_mnar.tables.columns import Auxiliary, Column, OtherColumn
+from pyro_mnar.tables.columns import Auxiliary, Column, OtherColumn, check_label
 from pyro_mnar.tables.constraints import RowConstraint
 from pyro_mnar.tables.constraints import from_plain as constraint_from_plain
 from pyro_mnar.tables.constraints import to_plain as constraint_to_plain
@@ -66,6 +66,10 @@ class Schema:
     blocks: tuple[tuple[Hashable, ...], ...] = ()
     skips: tuple[SkipPattern, ...] = ()
     derived: tuple[Derived, ...] = ()
+
+    def __post_init__(self) -> None:
+        for one in (*self.columns, *self.auxiliaries, *self.others):
+            check_label(one.name)
 
     def names_of(self, role: str) -> list[Hashable]:
         """Names of the columns that have a role other than X and U, such as ``"carried"``."""

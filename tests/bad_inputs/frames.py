@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from bad_inputs.case import FRAME, GAP, SEEN, Case, of_frame, pair, refused, taken, untrained
-from pyro_mnar import InOrder, SumsTo, Table, fit, impute
+from pyro_mnar import InOrder, MNARImputer, SumsTo, Table, fit, impute
 from pyro_mnar.kinds import Binary, Bounded, Categorical, Count, Ordinal, Positive
 
 
@@ -147,6 +147,9 @@ CASES: list[Case] = [
     refused("a single string as auxiliaries", lambda: of_frame(FRAME, auxiliary="age"), "'age'"),
     refused("an auxiliary that is not there", lambda: of_frame(FRAME, auxiliary=["sex"]), "'sex'", "['age', 'income']"),
     refused("an auxiliary with gaps", lambda: of_frame(FRAME, auxiliary=["income"]), "'income'", "row 1"),
+    refused("a column called True", lambda: of_frame({True: SEEN, "a": [1.0, None, 2.0, 3.0]}), "column True", "boolean", "rename"),
+    refused("True as a long table's column", lambda: Table.from_long(pd.DataFrame({"row": [0, 1, 2], "column": True, "value": 1.0})), "column True", "rename"),
+    refused("MNARImputer of a column called False", lambda: MNARImputer().fit(pd.DataFrame({False: [1.0, None, 2.0]})), "column False", "rename"),
     refused("an auxiliary named twice", lambda: of_frame(FRAME, auxiliary=["age", "age"]), "'age'", "2 times"),
     refused("nothing but auxiliaries", lambda: of_frame({"a": SEEN}, auxiliary=["a"]), "at least one column"),
     refused("a number as auxiliaries", lambda: of_frame(FRAME, auxiliary=3), "auxiliary", "3"),
