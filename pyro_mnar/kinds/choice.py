@@ -135,7 +135,7 @@ def _inferred(values: pd.Series, column: Hashable, num_observed: int | None, sha
         return Choice(Binary((False, True)), "booleans")
     if _are_whole(values, observed):
         count = observed.nunique()
-        are_neighbours = count == 2 and observed.max() - observed.min() == 1
+        are_neighbours = count == 2 and observed.max() == observed.min() + 1
         least = (ROWS_PER_NEIGHBOUR if are_neighbours else ROWS_PER_LEVEL) * count
         if 2 <= count <= MOST_LEVELS and (len(observed) if num_observed is None else num_observed) >= least:
             return Choice(Binary() if count == 2 else Ordinal(), f"{count} whole numbers")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
@@ -242,7 +243,7 @@ def _checked(levels: Any, kind: str) -> tuple[Any, ...]:
 
 def _check_level(level: Any, what: str) -> None:
     """TypeError of what cannot be a level, ValueError of gaps and numbers that no float holds."""
-    if not is_hashable(level):
+    if not is_hashable(level) or isinstance(level, torch.Tensor):  # which hashes, and is equal to nothing as a whole
         raise TypeError(f"{what}: expected text, numbers, dates and the like, got {shown(level)}")
     if is_gap(level):
         raise ValueError(f"{what}: expected values, got {shown(level)}, which is a gap")

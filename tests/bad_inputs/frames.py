@@ -182,7 +182,7 @@ CASES: list[Case] = [
     refused("limits with no number between them", lambda: Bounded(1.0, 1.0 + 2**-52), "between"),
     refused("counts of 1e100", lambda: of_frame({"a": [1e100, 2.0, None]}, kinds={"a": "count"}), "'a'", "counts up to 1e+15", "row 0"),
     *(refused(f"a level for others that is a {type(other).__name__}", lambda other=other: Categorical(other=other), "other: expected")
-      for other in (FRAME, FRAME["age"], [1], {}, np.ones(2), pd.NA, float("nan"))),
+      for other in (FRAME, FRAME["age"], [1], {}, np.ones(2), torch.zeros(0), pd.NA, float("nan"))),
     refused("levels as a frame", lambda: Categorical(FRAME), "levels: expected a list"),
     refused("levels as a mapping", lambda: Categorical({"a": 1}), "levels: expected a list"),
     *(refused(f"levels {levels!r} of numbers", lambda levels=levels: of_frame(FRAME, kinds={"age": Categorical(levels, other=0)}), "'age'", "levels that are numbers", "'a'")

@@ -105,6 +105,7 @@ AWKWARD = {
     "few whole numbers, seen once": (pd.Series([1, 2, 3]), "continuous"),
     "zeros and ones, four beside gaps": (pd.Series([0.0, 1.0, None, 1.0, 0.0]), "binary"),
     "neighbouring codes of four rows": (pd.Series([3, 4, 4, 3], dtype="Int64"), "binary"),
+    "whole numbers as far apart as there are": (pd.Series([0, -(2**63), 0, -(2**63)] * 3), "continuous"),
     "zeros and ones, three": (pd.Series([0, 1, 1]), "continuous"),
     "two numbers that are no neighbours": (pd.Series([2, 5, 5, 2, None]), "continuous"),
     "many whole numbers": (pd.Series(range(5, 105)), "continuous"),
