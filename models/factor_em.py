@@ -227,12 +227,12 @@ def regressed(
                 ridge = np.diag([max(precision, 1e-3)] * covariates.shape[1] + [1e-6])
                 solved = np.linalg.solve(gram + ridge, product)
                 variance = np.square(values - own @ solved).sum() / max(len(values), 1)
-                precision = float(variance * shrinkage_at(shrinkage, solved[:-1]))
+                precision = float(variance * shrinkage_at(shrinkage, solved[None, :-1])[0])
             of_covariates[column], offset[column] = solved[:-1], solved[-1]
     return of_covariates, offset
 
 
-def shrinkage_at(shrinkage: float, maps: Float[NDArray, "*columns latents"]) -> Float[NDArray, "*columns"]:
+def shrinkage_at(shrinkage: float, maps: Float[NDArray, "columns latents"]) -> Float[NDArray, " columns"]:
     """Precision of the normal prior that has the slope there of the one on the maps of each column.
 
     This is normal as long as a column's squares sum to one at most, and has a power for a tail beyond.
