@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, cast
 
 import pyro
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -71,7 +72,7 @@ def shrinkage_of(decoder: Decoder) -> Float[Tensor, ""]:
     first, *_, last = (layer for layer in network.correction if isinstance(layer, nn.Linear))
     width = network.linear.in_features
     of_columns = network.linear.weight.square().sum(1)
-    of_lines = of_columns.clamp_max(1.0) + of_columns.clamp_min(1.0).log()
+    of_lines = torch.where(of_columns > 1.0, 1.0 + of_columns.clamp_min(1.0).log(), of_columns)
     held = width * (of_lines.sum() + first.weight.square().sum()) + last.weight.square().sum() / CURVATURE**2
     return -0.5 * held
 

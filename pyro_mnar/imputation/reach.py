@@ -111,14 +111,13 @@ class Reach:
         said = []
         for position in self.columns:
             column, own = self.schema.columns[position], draws[:, cells[1] == position]
-            width = column.greatest - column.least
-            slack = AT_THE_END * width + 0.5 * column.kind.is_whole
-            low, high = column.least - width, column.greatest + width
+            low, high = _ends_in_units(column)
+            slack = AT_THE_END * (column.greatest - column.least) + 0.5 * column.kind.is_whole
             for is_there, end in ((own >= high - slack, high), (own <= low + slack, low)):
                 if count := int((is_there.mean(0) > 0.5).sum()):
                     said.append(
                         f"{count} of {column.name}'s {own.shape[1]} gaps are imputed at {end:.4g}, as far outside of"
-                        f" the range seen as that is wide: the model expects them farther out, where nothing seen says"
+                        " the range seen as that is wide: the model expects them farther out, where nothing seen says"
                         " how its law goes on, so declare what you know of it (bounds, another kind), or see"
                         " impute(extrapolate=True)"
                     )
@@ -130,10 +129,13 @@ def _can_be_held(column: Column) -> bool:
     return column.kind.is_exponential and is_known
 
 
-def _ends(column: Column) -> tuple[float, float]:
+def _ends_in_units(column: Column) -> tuple[float, float]:
     width = column.greatest - column.least
-    ends = column.kind.scale.ends(np.array([column.least - width, column.greatest + width]))
-    lower, upper = (ends - column.mean) / column.std
+    return column.least - width, column.greatest + width
+
+
+def _ends(column: Column) -> tuple[float, float]:
+    lower, upper = (column.kind.scale.ends(np.array(_ends_in_units(column))) - column.mean) / column.std
     return float(lower), float(upper)
 
 

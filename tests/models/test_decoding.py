@@ -10,7 +10,10 @@ import torch
 from pyro_mnar import MissingnessGraph, Table, mechanisms
 from pyro_mnar.infer.sites import is_summed_out, missing_sites
 from pyro_mnar.models import GINA
-from pyro_mnar.models.decoding import linear_decoder, ppca_decoder
+from pyro_mnar.models.decoding import linear_decoder, ppca_decoder, shrinkage_of
+from pyro_mnar.models.factor_em import shrinkage_at
+from pyro_mnar.nn import ResidualMLP
+from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise
 
 
 class TestPPCADecoder:
@@ -75,3 +78,14 @@ class TestSummedColumns:
             module = made(2, 1)
             model = GINA(self.TABLE, latent_dim=1, mechanism=module)
             assert bool(model.summed_columns) is not made.parents.others
+
+
+def test_training_and_the_start_from_the_data_hold_maps_by_one_prior() -> None:
+    """The slope of the one's log density is the precision that the other takes, times the map; 4 latents."""
+    decoder = Decoder(ResidualMLP([4, 10, 3]), GaussianNoise([True] * 3))
+    linear = decoder.network.linear.weight
+    with torch.no_grad():
+        linear.copy_(torch.tensor([[0.1, -0.2, 0.3, 0.0], [0.5, 0.5, 0.5, 0.5], [2.0, -3.0, 1.0, 0.5]]))
+    (slope,) = torch.autograd.grad(shrinkage_of(decoder), linear)
+    maps = linear.detach().numpy()
+    np.testing.assert_allclose(slope.numpy(), -shrinkage_at(4.0, maps)[:, None] * maps, rtol=1e-6)
