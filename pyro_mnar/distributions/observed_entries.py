@@ -15,7 +15,9 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from pyro_mnar.distributions.densities import without_repeats
 from pyro_mnar.distributions.levels import Levels
+from pyro_mnar.distributions.shapes import broadcast
 from pyro_mnar.tables.batch import Batch
 
 _BY_PARAMETERS = (dist.Normal, dist.StudentT, dist.Poisson)  # families with one number per cell for each argument
@@ -28,7 +30,8 @@ class ObservedMask(dist.Bernoulli):
         """Log-probability per entry."""
         if self._validate_args:
             self._validate_sample(value)
-        return logsigmoid((2 * value - 1) * self.logits)
+        log_prob = logsigmoid((2 * value - 1) * without_repeats(self.logits))
+        return log_prob.expand(broadcast(self.batch_shape, value.shape))
 
 
 class ObservedEntries(dist.MaskedDistribution):

@@ -181,8 +181,14 @@ class SelfMaskedNormal(SelfMasked):
         fn = type(self.fn)(of_chosen(self.fn.loc), of_chosen(self.fn.scale), validate_args=False)
         return SelfMaskedNormal(fn, line, self.link, self.explained, self.telling, validate_args=False)
 
+    def log_ratio(self, value: Tensor) -> Tensor:
+        """As of the class above; zeros that take no memory where no column tells anything."""
+        return value.new_zeros(()).expand(self.batch_shape) if self.telling == [] else super().log_ratio(value)
+
     def likely(self) -> Tensor:
         """The mean, or a value just beyond the predictor's zero if the mean is unlikely to go missing."""
+        if self.telling == []:
+            return self.fn.loc.detach()
         with torch.no_grad():
             at_mean, slope, scale = self.predictor(self.fn.loc), self.predictor.slope, self.fn.scale
             shift = at_mean.clamp_min(0.0) / slope.abs().clamp_min(torch.finfo(slope.dtype).tiny)

@@ -27,8 +27,8 @@ HALF_LOG_TWO_PI = 0.5 * np.log(2 * np.pi)
 STEEPNESS = (0.7, 4.0)  # k to start from, in standard deviations of the column
 LOG_STEEPNESS = (-3.0, 5.0)
 LEAST_SPREAD = 0.1  # of a component, over that of the seen values: narrower it would be an atom
-HOPELESS = 0.5  # nats; if gaps follow neither complete columns nor the regression on them by as many, the own value is
-#                 not looked at, which takes most of the time
+HOPELESS = 0.7  # of the slope's price; if gaps follow neither complete columns nor the regression on them by as many
+#                 nats, the own value is not looked at, which takes most of the time
 PRECISION = 3e-8  # of log-likelihoods, over their size, by which a step has to raise them: 1e-4 nats of 2,000 rows
 RIDGE = 1.0  # precision of a normal prior on β
 MOST_CAUSES = 8  # complete columns that explain one column's gaps
@@ -85,9 +85,10 @@ def gap_evidence(
     if groups is not None:
         design = np.concatenate([design, groups], axis=1)
 
-    regressed = logistic_regression(r, _regression(y, seen, design)[:, None]).log_likelihood
-    if max(regressed, given) - nothing < HOPELESS:
-        of_mask = regressed - max(given, nothing)
+    powers = _powers(_regression(y, seen, design))
+    followed = logistic_regression(r, powers).log_likelihood
+    if max(followed, given) - nothing < HOPELESS * price:
+        of_mask = logistic_regression(r, powers[:, :1]).log_likelihood - max(given, nothing)
         return GapEvidence(tuple(causes), given - nothing, of_mask - price, of_mask, 0.0, price, 0.0, 0.0)
 
     plain = _Law(np.where(seen, y, 0.0), seen, design, masks_itself=False)
@@ -274,6 +275,14 @@ def _regression(y: Vector, seen: Bool[NDArray, " rows"], design: Float[NDArray, 
         of_seen.T @ of_seen + RIDGE * np.eye(design.shape[1]), of_seen.T @ (y[seen] - y[seen].mean())
     )
     return (design - middle) @ beta
+
+
+def _powers(regression: Vector) -> Float[NDArray, "rows two"]:
+    """The regression in its standard deviations, held within four, and its square: gaps of columns with two peaks
+    may follow the regression, and not by a line.
+    """
+    steps = np.clip((regression - regression.mean()) / (regression.std() or 1.0), -4, 4)
+    return np.stack([steps, steps**2 - 1], axis=1)
 
 
 def _with_squares(predictors: Predictors) -> Float[NDArray, "rows twice"]:

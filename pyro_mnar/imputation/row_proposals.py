@@ -58,6 +58,9 @@ class RowNormals(NamedTuple):
 class NearModes(TorchDistribution):
     """A mixture of a guide's own law and of normal laws of the rows; event shape ``(latents,)``.
 
+    Draws come in twins, on opposite sides of the mean of their normal law (antithetic variates; Hammersley & Morton
+    1956): the mean of what is linear in the latents then hardly depends on how many there are.
+
     Args:
         of_guide: The guide's, independent normal; batch shape ``(..., rows)``.
         normals: The rows'.
@@ -83,8 +86,8 @@ class NearModes(TorchDistribution):
         fn, (loc, factor) = self.of_guide.base_dist, self.normals
         shape, options = torch.Size(sample_shape) + self.batch_shape, {"dtype": loc.dtype, "device": loc.device}
         with torch.no_grad():
-            is_of_guide = torch.rand(shape, **options) < self.share
-            noise = torch.randn(shape + self.event_shape, **options)
+            is_of_guide = _paired(torch.rand, shape, options) < self.share
+            noise = _paired(torch.randn, shape + self.event_shape, options, sign=-1)
             eye = torch.eye(loc.shape[-1], **options).expand_as(factor)
             root = torch.linalg.solve_triangular(factor, eye, upper=False)  # of the covariance, transposed
             return torch.where(is_of_guide.unsqueeze(-1), fn.loc + fn.scale * noise, loc + _by_row(noise, root))
@@ -115,6 +118,12 @@ class Sharpened(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] == self.site:
             msg["fn"] = NearModes(msg["fn"], self.normals, self.share)
+
+
+def _paired(draw: Callable[..., Tensor], shape: torch.Size, options: dict[str, Any], sign: int = 1) -> Tensor:
+    """Random numbers of which the second half along the first dimension repeats the first, times a sign."""
+    half = draw(((shape[0] + 1) // 2, *shape[1:]), **options)
+    return torch.cat([half, sign * half])[: shape[0]]
 
 
 def site_to_sharpen(model: Callable, guide: Callable, batch: Batch) -> str | None:

@@ -88,6 +88,7 @@ class GraphMechanism(SteepLines):
         self._causing_own = self._columns_causing_own(parents)
         self._bent_levels = self._columns_causing_own(nonlinear)
         self._bent = frozenset(np.flatnonzero(nonlinear[range(columns), range(columns)]).tolist())
+        self._is_constant = not parents.any()
         across = parents.copy()
         across[range(columns), range(columns)] = False
         used = np.flatnonzero(across.any(0))
@@ -193,8 +194,10 @@ class GraphMechanism(SteepLines):
         Raises:
             ValueError: If another R or an auxiliary causes an R, and ``mask`` or ``aux`` is not given.
         """
-        others = self._others(x, z, mask, aux)
         slope = self.own_slope
+        if self._is_constant:
+            return (self.raw_intercept * scale_of(slope)).expand(x.shape)
+        others = self._others(x, z, mask, aux)
         logits = self.raw_intercept * scale_of(slope) + slope * x
         logits = logits + others @ self.other_slope.T
         return logits + self._network(x, others) if self.has_network else logits

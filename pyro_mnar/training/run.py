@@ -33,6 +33,8 @@ _OF_DEVICES = re.compile("on the same device|on the expected device")
 _SHAPES_OF_PYRO = re.compile(r"\s*\n *Trace Shapes:")
 _OF_PARAMETERS = re.compile(r"Expected parameter (\w+) .*? of distribution (\w+)", re.DOTALL)
 SHOWN_ROWS = 5  # that a message names
+HUGE = 1e10  # no parameter of a model of standardised columns grows so large by learning
+OF_RATE = "; where a large learning_rate led there, lower it and make both anew"
 _WORDS = {"parameters": "parameters", "others": "buffers and frozen parameters"}
 
 
@@ -117,9 +119,11 @@ class TrainingRun:
         """Name the site, and put the last good parameters back."""
         with self.session.running():
             site = next(self._sites_not_finite(self.table.take(rows)), "none when run again")
+        is_lost = any(bool((values.abs() > HUGE).any()) for values in self._parameters())
         self._restore()
         raise TrainingError(
-            f"epoch {len(self.history) + 1}, batch {number}: the objective is {-loss}; offending site: {site}",
+            f"epoch {len(self.history) + 1}, batch {number}: the objective is {-loss}; offending site: {site}"
+            f"{OF_RATE if is_lost else ''}",
             self.result(),
         )
 
@@ -319,7 +323,7 @@ def _refusals_in_one_line(batch: Batch) -> Iterator[None]:
         name, family = refused.groups()
         raise ValueError(
             f"model and guide cannot be run on {len(batch)} rows of the table: for the {name} of {family} came numbers"
-            " that cannot be, such as NaN; where a large learning_rate led there, lower it and make both anew"
+            f" that cannot be, such as NaN{OF_RATE}"
         ) from error
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 
 DEFAULT_STEPS, DEFAULT_RATE = 3_000, 2e-2
-STEPS_FROM_NEAR, RATE_FROM_NEAR = 150, 1e-4
+STEPS_FROM_NEAR = 40
+MOST_STEPS_NEAR, RATE_FROM_NEAR = 150, 1e-4  # more have a greater rate
 LEAST_EPOCHS = 30
 
 
@@ -32,5 +33,5 @@ def default_rate(steps: int, *, is_near: bool) -> float:
     """The usual one; of few steps from near the end, a little one."""
     if not is_near:
         return DEFAULT_RATE
-    share = math.log(max(steps, 1) / STEPS_FROM_NEAR) / math.log(DEFAULT_STEPS / STEPS_FROM_NEAR)
+    share = math.log(max(steps, 1) / MOST_STEPS_NEAR) / math.log(DEFAULT_STEPS / MOST_STEPS_NEAR)
     return RATE_FROM_NEAR * (DEFAULT_RATE / RATE_FROM_NEAR) ** min(max(share, 0.0), 1.0)
