@@ -9,13 +9,13 @@ leaves unexplained, as many as the data speak for.  The decoder's network, which
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.models.bends import nats_of_bends
@@ -29,7 +29,7 @@ from pyro_mnar.models.factor_em import (
     fit_factors,
     posterior,
 )
-from pyro_mnar.models.mechanism_start import is_told, own_log_odds, own_values, put_mechanism
+from pyro_mnar.models.mechanism_start import OwnValues, is_told, own_log_odds, own_values, put_mechanism
 from pyro_mnar.nn import ResidualMLP
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise, MixedLikelihood
 from pyro_mnar.nn.networks import unconstrained_positive
@@ -39,7 +39,7 @@ from pyro_mnar.tables.batch import Batch
 MOST_COLUMNS = 200  # wider tables stay with their random start
 LEAST_ROWS = 10
 FARTHEST = 5.0  # standard deviations; a value beyond says no more than one there
-WIDTH_OF_COPY = 0.05  # standard deviation of a latent that copies U
+WIDTH_OF_COPY, WIDTH_OF_GROUP = 0.05, 0.1  # standard deviation of a latent that copies U, or what tells a group
 IDLE = 0.05  # of its random start, what a latent that the data do not speak for keeps
 ROUNDS_BEFORE, ROUNDS = 8, 24  # of EM: before slopes are looked for, and after
 TURNS = 3  # slopes and EM take turns
@@ -71,48 +71,35 @@ def start_from_data(
     """
     decoder = cast(Decoder, decoder)
     linear, noises = _linear_of(decoder), _noises_of(decoder.likelihood)
-    latents, width = linear.in_features, batch.aux.shape[1] if isinstance(prior, LinearNormal) else 0
+    latents, width = linear.in_features, prior.parameters_of_u.in_features if isinstance(prior, LinearNormal) else 0
     has_prior = isinstance(prior, (StandardNormal, LinearNormal))
     if not (noises and has_prior and width <= latents and _are_enough(batch) and is_told(mechanism, batch)):
         return None
     seen, gaps = batch.mask.cpu().numpy(), (~batch.mask & batch.mask_modelled).cpu().numpy()
     x = np.where(seen, np.clip(batch.x.double().cpu().numpy(), -FARTHEST, FARTHEST), 0.0)
-    u = batch.aux.double().cpu().numpy()[:, :width]
+    u = np.zeros((len(batch), 0))
+    if isinstance(prior, LinearNormal):
+        with torch.no_grad():
+            u = prior.features(batch.aux).double().cpu().numpy()
     fixed = np.full(batch.num_columns, np.nan)
     for noise, positions in noises:
         log_noise = noise.fixed_log_noise.masked_fill(noise.learned, torch.nan)
         fixed[positions] = np.exp(2 * log_noise.double().cpu().numpy())
+    own, precision = own_values(mechanism, batch.num_columns), float(latents) if shrinkage else 1.0
+    rows = _Rows(batch, x, seen, gaps, fixed, precision, own, middles)
     count = number_of_factors(x, seen, u, latents)
     if width and count > latents - width:
         return None  # copies of U would take the latents of what it leaves unexplained
-
-    def fitted(of_own: OwnLogOdds, rounds: int, first: tuple[Factors, Cells] | None) -> tuple[Factors, Cells]:
-        return fit_factors(
-            x,
-            seen,
-            u,
-            count,
-            variance=fixed,
-            of_own=of_own,
-            masked=gaps,
-            shrinkage=float(latents) if shrinkage else 1.0,
-            rounds=rounds,
-            first=first,
-        )
-
-    of_own: OwnLogOdds | None = OwnLogOdds(np.zeros(batch.num_columns), np.zeros(batch.num_columns))
-    own = own_values(mechanism, batch.num_columns)
-    factors, cells = fitted(of_own, ROUNDS_BEFORE, None)
-    if own.parents.any():
-        for turn in range(TURNS):
-            expected = expected_without_own(factors, u, cells)
-            of_own = own_log_odds(own, expected, batch, middles or {}, of_own if turn else None)
-            if of_own is None:
-                return None
-            factors, cells = fitted(of_own, ROUNDS // TURNS, (factors, cells))
-    else:
-        factors, cells = fitted(of_own, ROUNDS, (factors, cells))
-    factors = canonical(factors)
+    solved = rows.solved(u, count)
+    if solved is None:
+        return None
+    bend = rows.bend(solved, u)
+    if isinstance(prior, LinearNormal) and prior.groups is not None:
+        # Groups hide some bends, and not those among the columns with gaps: these say whether a line is enough.
+        plain_u = u[:, : batch.aux.shape[1]]
+        plain = rows.solved(plain_u, number_of_factors(x, seen, plain_u, latents))
+        bend = bend if plain is None else max(bend, rows.bend(plain, plain_u))
+    factors, cells, of_own = canonical(solved.factors), solved.cells, solved.of_own
 
     loadings = np.zeros((batch.num_columns, latents))
     loadings[:, : width + count] = np.concatenate([factors.of_covariates, factors.loadings], axis=1)
@@ -123,14 +110,83 @@ def start_from_data(
         if mechanism is not None:
             put_mechanism(mechanism, of_own, own, batch)
     copies, variance = np.zeros((len(u), latents)), np.ones(latents)
-    copies[:, :width], variance[:width] = u, WIDTH_OF_COPY**2
+    copies[:, :width] = u
+    if isinstance(prior, LinearNormal):
+        variance[:width] = _widths_of_copies(prior).square().numpy()
     found = posterior(loadings, copies @ loadings.T + factors.offset, factors.variance, cells, variance)
     scale = np.sqrt(np.einsum("nii->ni", found.covariance))
     return LatentStart(
         torch.as_tensor(found.mean + copies).to(batch.x),
         torch.as_tensor(scale).to(batch.x),
-        nats_of_bends(x, seen, expected_without_own(factors, u, cells), of_own),
+        bend,
     )
+
+
+class _Solved(NamedTuple):
+    """Where EM ends, and slopes in own values with it."""
+
+    factors: Factors
+    cells: Cells
+    of_own: OwnLogOdds
+
+
+class _Rows(NamedTuple):
+    """What the linear-Gaussian model is fitted to.
+
+    Attributes:
+        batch: The rows.
+        x: Standardised values, zero in the gaps; ``(rows, columns)``.
+        seen: Where there are values.
+        gaps: Where there is none that the mechanism explains.
+        variance: Of the noise where it is fixed, NaN where it is estimated; ``(columns,)``.
+        shrinkage: Precision of a prior on the maps.
+        own: Which columns mask themselves.
+        middles: Where the log-odds of columns with known slopes are zero, as far as that is known, by position.
+    """
+
+    batch: Batch
+    x: Matrix
+    seen: Bool[NDArray, "rows columns"]
+    gaps: Bool[NDArray, "rows columns"]
+    variance: Float[NDArray, " columns"]
+    shrinkage: float
+    own: OwnValues
+    middles: Mapping[int, float] | None
+
+    def solved(self, u: Matrix, count: int) -> _Solved | None:
+        """Factors beside covariates u, in turn with slopes in own values; None where rows do not tell these."""
+
+        def fitted(of_own: OwnLogOdds, rounds: int, first: tuple[Factors, Cells] | None) -> tuple[Factors, Cells]:
+            return fit_factors(
+                self.x,
+                self.seen,
+                u,
+                count,
+                variance=self.variance,
+                of_own=of_own,
+                masked=self.gaps,
+                shrinkage=self.shrinkage,
+                rounds=rounds,
+                first=first,
+            )
+
+        columns = self.batch.num_columns
+        of_own: OwnLogOdds | None = OwnLogOdds(np.zeros(columns), np.zeros(columns))
+        factors, cells = fitted(of_own, ROUNDS_BEFORE, None)
+        if not self.own.parents.any():
+            return _Solved(*fitted(of_own, ROUNDS, (factors, cells)), of_own)
+        for turn in range(TURNS):
+            expected = expected_without_own(factors, u, cells)
+            of_own = own_log_odds(self.own, expected, self.batch, self.middles or {}, of_own if turn else None)
+            if of_own is None:
+                return None
+            factors, cells = fitted(of_own, ROUNDS // TURNS, (factors, cells))
+        return _Solved(factors, cells, of_own)
+
+    def bend(self, solved: _Solved, u: Matrix) -> float:
+        """Nats by which columns with gaps bend."""
+        expected = expected_without_own(solved.factors, u, solved.cells)
+        return nats_of_bends(self.x, self.seen, expected, solved.of_own)
 
 
 def _are_enough(batch: Batch) -> bool:
@@ -179,10 +235,17 @@ def _put_decoder(
 
 
 def _put_prior(prior: LinearNormal) -> None:
-    """Let the first latents copy u."""
+    """Let the first latents copy u and what tells groups."""
     of_u = prior.parameters_of_u
     width, latents = of_u.in_features, of_u.out_features // 2
     of_u.weight.zero_()
     of_u.bias.zero_()
     of_u.weight[:width] = torch.eye(width).to(of_u.weight)
-    of_u.bias[latents : latents + width] = unconstrained_positive(torch.tensor(WIDTH_OF_COPY)).to(of_u.bias)
+    of_u.bias[latents : latents + width] = unconstrained_positive(_widths_of_copies(prior)).to(of_u.bias)
+
+
+def _widths_of_copies(prior: LinearNormal) -> Float[Tensor, " features"]:
+    num_groups = 0 if prior.groups is None else prior.groups.num_groups
+    widths = torch.full((prior.parameters_of_u.in_features,), WIDTH_OF_COPY)
+    widths[len(widths) - num_groups :] = WIDTH_OF_GROUP  # a guide knows these less well
+    return widths

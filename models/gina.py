@@ -26,7 +26,7 @@ from pyro_mnar.infer.construction import remembered
 from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.infer.session import seeded
 from pyro_mnar.mechanisms import Blocks, log_odds
-from pyro_mnar.messages import check_boolean
+from pyro_mnar.messages import check_boolean, whole_number
 from pyro_mnar.models.data_start import start_from_data
 from pyro_mnar.models.decoding import (
     check_discrete,
@@ -43,6 +43,7 @@ from pyro_mnar.models.decoding import (
     telling_columns,
     weight_of,
 )
+from pyro_mnar.models.prior_groups import as_many_groups, groups_by_u, groups_that_tell
 from pyro_mnar.models.shared_slopes import share_slopes_of_atoms
 from pyro_mnar.nn.likelihoods import Decoder
 from pyro_mnar.primitives import observe_events, observe_mask, partially_observed, rows
@@ -65,7 +66,8 @@ class GINA(PyroModule):
 
     Args:
         table: The table (or its schema) that the model is for.
-        latent_dim: H; by default one less than the number of columns, at most 32 and at least 1.
+        latent_dim: H; by default one less than the number of columns, at most 32 and at least 1, and one more for each
+            group of rows beyond the first (``groups``).
         mechanism: p(R|X,Z): a class of :mod:`pyro_mnar.mechanisms` or anything that makes a module of
             ``(num_columns, latent_dim)``, or the module itself.  One that names its parents
             (:class:`~pyro_mnar.mechanisms.Mechanism`) has missing values summed out.  Where neither a mechanism nor a
@@ -78,10 +80,13 @@ class GINA(PyroModule):
             row causes; by default where nothing is declared.
         shrinkage: Whether priors shrink the default decoder's maps, so that it does not overfit tables of few rows
             (normal ones, with heavy tails for large maps); by default where the table says what is likely.
+        groups: How many groups of rows, told apart by U, have a mean of their own in the default prior; 1 for none.  By
+            default as many as make columns with gaps likelier, where the table says what is likely and no latent
+            dimension, decoder or prior is given; else none.
         decoder: p(X|Z): a module from z to a column-wise distribution; by default a linear map plus a small network,
             with noise learned for each column that does not serve as U.
         prior: p(Z|U): a module from u to a distribution; by default a factorised normal whose mean and scale a linear
-            map of u gives, or a standard normal where there is no U.
+            map of u, and of what tells groups of rows, gives, or a standard normal where there is no U.
         mechanism_weight: β, the power of p(R|X,Z) in the objective (B.3); other than 1, the objective bounds nothing.
         discrete: What becomes of missing levels in the gradient: ``"summed"`` out of the weight exactly, where no other
             column's mask depends on them (else sampled); ``"sampled"``, with a leave-one-out score-function term
@@ -113,6 +118,7 @@ class GINA(PyroModule):
         prior: nn.Module | None = None,
         blocks: bool | None = None,
         shrinkage: bool | None = None,
+        groups: int | None = None,
         mechanism_weight: float = 1.0,
         discrete: str = "summed",
         numbers: str = "closed-form",
@@ -120,7 +126,6 @@ class GINA(PyroModule):
     ) -> None:
         super().__init__()
         self.schema = schema = schema_of(table)
-        self.latent_dim = latent_dim_of(schema, latent_dim)
         self.mechanism_weight = mechanism_weight = weight_of(mechanism_weight)
         if mechanism is not None and graph is not None:
             raise ValueError("mechanism, graph: expected one of them, got both")
@@ -130,6 +135,8 @@ class GINA(PyroModule):
                 check_boolean(name, value)
         if shrinkage and decoder is not None:
             raise ValueError("shrinkage, decoder: expected one of them, got both; shrink the decoder in a model around")
+        if groups is not None and whole_number("groups", groups) > 1 and prior is not None:
+            raise ValueError("groups, prior: expected one of them, got both")
         graph = graph_of(graph, schema)
         is_declared = mechanism is not None or graph is not None
         has_blocks = bool(schema.blocks) and (not is_declared if blocks is None else blocks)
@@ -137,10 +144,18 @@ class GINA(PyroModule):
         judged = None if is_declared else judged
         self.shrinkage = decoder is None and (judged is not None if shrinkage is None else shrinkage)
         self.causes = None
+        by_u, found = None if judged is None else groups_by_u(judged), None
+        if groups is not None:
+            found = as_many_groups(table, groups)
+        elif judged is not None and by_u is not None and latent_dim is None and decoder is None and prior is None:
+            found = groups_that_tell(judged, by_u)
+        num_groups = 0 if found is None else found.num_groups
+        self.latent_dim = latent_dim_of(schema, latent_dim, num_groups)
         if judged is not None:
-            self.causes = likely_causes(judged)
+            self.causes = likely_causes(judged, by_u)
             graph = self.causes.graph
             self.read_off_data = {"graph": graph, "blocks": has_blocks, "shrinkage": self.shrinkage}
+            self.read_off_data["groups"] = 1 + num_groups
         self.graph = graph.on(schema) if graph is not None else None
         self.blocks = Blocks(schema) if has_blocks else None
         if self.blocks is not None and blocks is None:
@@ -148,7 +163,7 @@ class GINA(PyroModule):
         has_own_parts = decoder is not None or isinstance(mechanism, nn.Module) or _is_learned(prior)
         self.starts_from_data = not has_own_parts and schema.auxiliary_source != "mask"
         with seeded(seed):
-            self.prior = given_or("prior", prior, lambda: default_prior(schema, self.latent_dim))
+            self.prior = given_or("prior", prior, lambda: default_prior(schema, self.latent_dim, found))
             self.decoder = given_or(
                 "decoder", decoder, lambda: default_decoder(schema, self.latent_dim, discrete=discrete)
             )

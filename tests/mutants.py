@@ -619,9 +619,30 @@ MUTANTS = [
     Mutant(
         "graphs: groups of rows are no part of the regression",
         "pyro_mnar/graphs/likely.py",
-        "groups = groups_of_rows(predictors.values)",
+        "groups = telling(torch.as_tensor(predictors.values)).numpy()",
         "groups = None",
         "tests/graphs/test_likely.py",
+    ),
+    Mutant(
+        "models: groups of rows enter the prior where they tell nothing",
+        "models/prior_groups.py",
+        "(nats := _nats(table, groups)) < LEAST_NATS",
+        "(nats := _nats(table, groups)) < -1e9",
+        "tests/models/test_prior_groups.py",
+    ),
+    Mutant(
+        "models: a bend is not seen because groups stand for it",
+        "models/data_start.py",
+        "bend if plain is None else max(bend, rows.bend(plain, plain_u))",
+        "bend",
+        "tests/models/test_prior_groups.py",
+    ),
+    Mutant(
+        "imputation: draws have no twins",
+        "pyro_mnar/imputation/row_proposals.py",
+        "torch.cat([half, sign * half])",
+        "torch.cat([half, half])",
+        "tests/imputation/test_common_particles.py",
     ),
     # Diagnostics
     Mutant(

@@ -7,7 +7,7 @@ Three laws of a column's values y and gaps, given complete columns w, compared b
     its own value      p(y | w) · Φ(k (c - y)) where seen, ∫ p(y | w) Φ(k (y - c)) dy where not
 
 with p(y | w) = Σ_j π_j N(y; βᵀw + m_j, s_j²), normal mixtures about a regression on w, its squares and the groups of
-rows that w tells apart (:mod:`pyro_mnar.graphs.row_groups`), so that a skewed column, which under a single normal law
+rows that w tells apart (:mod:`pyro_mnar.nn.row_groups`), so that a skewed column, which under a single normal law
 looks like one whose high values are missing, is taken for what it is.  Under all three the mixture is the same, and
 the first two may begin where the third ends, so that it cannot win by a better law of the values alone.
 
@@ -75,7 +75,7 @@ def gap_evidence(
         y: The column, of spread about one; any number in the gaps.
         seen: Where it is seen; at least two different values are.
         predictors: Complete columns, of spread about one.
-        groups: How far each row belongs to groups (:func:`~pyro_mnar.graphs.row_groups.groups_of_rows`).
+        groups: How far each row belongs to groups (:class:`~pyro_mnar.nn.row_groups.RowGroups`).
     """
     r = seen.astype(np.float64)
     price = 0.5 * np.log(len(y))

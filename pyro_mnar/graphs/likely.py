@@ -25,8 +25,8 @@ from pyro_mnar.graphs.edges import Edge
 from pyro_mnar.graphs.gap_evidence import GapEvidence, gap_evidence, has_atom
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.nodes import latent_beside, listed
-from pyro_mnar.graphs.row_groups import groups_of_rows
 from pyro_mnar.mechanisms.compiled import GraphMechanism
+from pyro_mnar.nn.row_groups import RowGroups
 from pyro_mnar.tables.blocks import events, members_of
 from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.schema import Schema
@@ -113,7 +113,7 @@ class _Predictors(NamedTuple):
     named: bool
 
 
-def likely_causes(table: Table) -> LikelyCauses:
+def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
     """Judge by a dense table what causes its gaps.
 
     Columns of levels, those in which one value is more than half of what is seen, and those with fewer than 30 values
@@ -123,6 +123,7 @@ def likely_causes(table: Table) -> LikelyCauses:
 
     Args:
         table: A table with tensors of all its cells.
+        by_u: Groups that U tells apart in the rows that are looked at, if they are known.
     """
     schema = table.schema
     rows = spread_evenly(len(table), MOST_ROWS)
@@ -140,7 +141,9 @@ def likely_causes(table: Table) -> LikelyCauses:
             others = predictors if predictors.named else _without(predictors, at)
             kept = _best(others, x[used, at], seen[used, at], used)
             if predictors.named and groups is None:
-                groups = groups_of_rows(predictors.values)
+                known = by_u is not None and by_u.num_columns == predictors.values.shape[1]
+                telling = by_u if by_u is not None and known else RowGroups.found(predictors.values)
+                groups = telling(torch.as_tensor(predictors.values)).numpy()
             of_rows = None if groups is None else groups[used]
             evidence = gap_evidence(x[used, at], seen[used, at], others.values[used][:, kept], of_rows)
             found[column.name] = evidence._replace(causes=tuple(kept[cause] for cause in evidence.causes))

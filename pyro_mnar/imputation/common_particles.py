@@ -6,8 +6,8 @@ particle is what binds them, and where each draw has a stratum of the summed wei
 hardly happens.
 
 Three in ten of a set are the guide's own, the others come from :mod:`pyro_mnar.imputation.row_proposals`.  So a set
-serves whatever three in ten as many of the guide's alone would, and most rows much better.  Of those whose effective sample size
-says otherwise a new set is drawn, of 2,000.
+serves whatever three in ten as many of the guide's alone would, and most rows much better.  Of those whose effective
+sample size says otherwise a new set is drawn, of 2,000.
 """
 
 from __future__ import annotations

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pyro.distributions as dist
+import torch
 from jaxtyping import Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from pyro_mnar.nn.networks import positive
+from pyro_mnar.nn.row_groups import RowGroups
 
 
 class StandardNormal(nn.Module):
@@ -28,18 +30,22 @@ class StandardNormal(nn.Module):
 
 
 class LinearNormal(nn.Module):
-    """p(Z|U) = Π_h N(z_h; m_h(u), s_h(u)²), where m and the unconstrained s are linear in u (B.1).
+    """p(Z|U) = Π_h N(z_h; m_h(u), s_h(u)²), where m and the unconstrained s are linear in u (B.1), or in u and in how
+    far the row belongs to each of several groups.
 
     It starts close to N(0, I).
 
     Args:
         num_auxiliaries: Width of u.
         latent_dim: H.
+        groups: What tells groups by u; None if there are none.
     """
 
-    def __init__(self, num_auxiliaries: int, latent_dim: int) -> None:
+    def __init__(self, num_auxiliaries: int, latent_dim: int, groups: RowGroups | None = None) -> None:
         super().__init__()
-        self.parameters_of_u = nn.Linear(num_auxiliaries, 2 * latent_dim)
+        self.groups = groups
+        width = num_auxiliaries + (0 if groups is None else groups.num_groups)
+        self.parameters_of_u = nn.Linear(width, 2 * latent_dim)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -49,5 +55,9 @@ class LinearNormal(nn.Module):
 
     def forward(self, aux: Float[Tensor, "rows auxiliaries"]) -> TorchDistributionMixin:
         """A distribution of batch shape ``(rows,)`` and event shape ``(latent_dim,)``."""
-        mean, scale = self.parameters_of_u(aux).chunk(2, dim=-1)
+        mean, scale = self.parameters_of_u(self.features(aux)).chunk(2, dim=-1)
         return dist.Normal(mean, positive(scale)).to_event(1)
+
+    def features(self, aux: Float[Tensor, "rows auxiliaries"]) -> Float[Tensor, "rows features"]:
+        """What the parameters are linear in: u, then the groups."""
+        return aux if self.groups is None else torch.cat([aux, self.groups(aux)], dim=-1)

@@ -71,7 +71,7 @@ def fit(
         model: Any callable of a :class:`~pyro_mnar.Batch`.
         guide: Its guide; latents that it leaves out are proposed from the model.
         table: The rows to fit.
-        epochs: Passes over the table; by default enough for 150 steps where model and guide start from the data, else
+        epochs: Passes over the table; by default enough for 40 steps where model and guide start from the data, else
             for 3,000 steps, and at least 30.
         batch_size: Rows of a minibatch.
         num_particles: K.  What more would add to the bound stands in ``Fit.particle_gain`` after training, and the log

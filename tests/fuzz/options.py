@@ -173,6 +173,7 @@ OF_MODELS = {
     "prior": JUNKS,
     "blocks": JUNKS,
     "shrinkage": JUNKS,
+    "groups": SOME,
     "mechanism_weight": NUMBERS,
     "discrete": st.one_of(st.sampled_from(["summed", "drawn"]), JUNKS),
     "numbers": JUNKS,

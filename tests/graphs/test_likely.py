@@ -16,7 +16,6 @@ from scipy.stats import norm
 from pyro_mnar import Fit, ImportanceWeightedELBO, Table, fit
 from pyro_mnar.graphs.gap_evidence import _Law, gap_evidence
 from pyro_mnar.graphs.likely import GIVEN, NOTHING, OWN, STRONG, likely_causes
-from pyro_mnar.graphs.row_groups import groups_of_rows
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.mechanisms import SelfMasking
 from pyro_mnar.models import GINA
@@ -114,17 +113,6 @@ def test_groups_of_rows_do_not_turn_the_side_that_goes_missing(rise: float, told
         frame = pd.DataFrame({"y": np.where(gaps, np.nan, y), **{n: w + 0.2 * random.normal(size=400) for n in "vw"}})
         found = likely_causes(Table.from_frame(frame))
         assert found.slopes.get("y", 0.0) <= 0 and (not told or "y" in found.slopes), str(found)
-
-
-def test_groups_are_those_of_the_rows() -> None:
-    random = np.random.default_rng(0)
-    one = random.normal(size=(200, 2))
-    assert groups_of_rows(one).shape == (200, 0)
-    group = np.arange(200) % 3
-    belongs = groups_of_rows((one + 8 * np.stack([group == 0, group == 1], axis=1)) / 4)
-    assert belongs.shape == (200, 2) and np.abs(belongs.mean(0)).max() < 1e-12
-    assert all(np.ptp(belongs[group == g], axis=0).max() < 1e-2 for g in range(3))
-    assert groups_of_rows(np.repeat(np.arange(5.0), 40)[:, None]).shape[1] == 0  # levels have their slope
 
 
 def test_where_no_column_says_anything_of_the_gaps_nothing_moves() -> None:

@@ -180,6 +180,20 @@ def test_the_mixture_has_the_density_that_it_draws_from() -> None:
         check_mean(ratio, 1.0)
 
 
+def test_draws_come_in_twins_so_that_means_hardly_err() -> None:
+    """The mean of a normal law is met exactly by an even number of draws, and that of the table's rows nearly."""
+    normals = RowNormals(torch.tensor([[1.0, -2.0]]), 2 * torch.eye(2).unsqueeze(0))
+    of_normals = NearModes(dist.Normal(torch.zeros(1, 2), 1.0).to_event(1), normals, 1e-9).expand((10, 1))
+    torch.testing.assert_close(of_normals.sample().mean(0), normals.loc)
+    assert of_normals.expand((7, 1)).sample().shape == (7, 1, 2)
+    case = CASES["linear, guide one standard deviation off"]
+    table = case.table(200)
+    found = impute(Fit(case.model, case.guide, table.schema), table, num_draws=DRAWS, seed=0)
+    mean, variance = case.moments(table.x[found.cells[0], 1].double().numpy())
+    error = (found.means - mean) / np.sqrt(variance / found.effective_sample_size[found.cells[0]])
+    assert np.sqrt((error**2).mean()) < 0.5  # one, if draws were independent
+
+
 def test_only_pairs_that_allow_it_have_particles_in_common() -> None:
     """Others impute as ever; one latent of the guide alone, normal and independent, and no other draw that weighs."""
     table = table_with_gaps()
