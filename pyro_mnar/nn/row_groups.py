@@ -71,7 +71,7 @@ class RowGroups(nn.Module):
         """
         used = np.array([len(np.unique(column)) >= LEAST_VALUES for column in columns.T], dtype=bool)
         if len(columns) < LEAST_ROWS or not used.any():
-            return cls(columns.shape[1], 0)
+            return cls(columns.shape[1], 0).double()
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
