@@ -10,12 +10,15 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from pyro_mnar.memory import check_room
 from pyro_mnar.nn.row_groups import RowGroups
 from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 
 MOST_ROWS = 2_000  # that are looked at
+ROWS_OF_A_GROUP = 10  # at least, on average, where so many are asked for
+BYTES = 8  # of a number
 LEAST_SEEN = 30  # values of a column that is asked
 LEAST_NATS = 3.0  # by which columns with gaps have to be likelier, all together, the groups' slopes paid for
 RIDGE = 1.0  # precision of a normal prior on slopes
@@ -60,8 +63,11 @@ def as_many_groups(table: Table | Schema, count: int) -> RowGroups | None:
     if not _has_u(schema):
         raise ValueError(f"groups: expected 1 where no auxiliary column tells groups of rows apart, got {count}")
     if not isinstance(table, Table):
+        check_room("groups", count, BYTES * schema.num_auxiliaries**2, "covariances of groups")
         return RowGroups(schema.num_auxiliaries, count - 1)
     rows = spread_evenly(len(table), MOST_ROWS)
+    if count > (most := max(1, len(rows) // ROWS_OF_A_GROUP)):
+        raise ValueError(f"groups: expected at most {most} in {len(rows)} rows that are looked at, got {count}")
     found = RowGroups.found(table.aux[rows].double().numpy(), [count])
     if found.num_groups != count - 1:
         raise ValueError(f"groups: expected 1, since auxiliary columns and rows tell no groups apart, got {count}")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 MOST_GROUPS = 4
 LEAST_VALUES = 10  # of a column; fewer are groups by themselves, for which the regression has a slope
 LEAST_ROWS = 50
+MOST_COLUMNS = 100  # of more a group's covariance has more numbers than rows tell
 FARTHEST = 4.0  # standard deviations; a value beyond is no group of its own
 LEAST_VARIANCE = 1e-2
 BEGINNINGS = 2
@@ -63,14 +64,15 @@ class RowGroups(nn.Module):
     def found(cls, columns: Columns, counts: Iterable[int] = range(1, MOST_GROUPS + 1)) -> RowGroups:
         """Components of normal mixtures, of which the one of the least BIC is taken (Fraley & Raftery 2002).
 
-        There may be one group alone, in which all rows are; so it is where rows or different values are few.
+        There may be one group alone, in which all rows are; so it is where rows or different values are few, or columns
+        many.
 
         Args:
             columns: Complete, of spread about one.
             counts: How many groups there may be.
         """
         used = np.array([len(np.unique(column)) >= LEAST_VALUES for column in columns.T], dtype=bool)
-        if len(columns) < LEAST_ROWS or not used.any():
+        if len(columns) < LEAST_ROWS or not 0 < used.sum() <= MOST_COLUMNS:
             return cls(columns.shape[1], 0).double()
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture

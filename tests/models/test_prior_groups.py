@@ -121,6 +121,10 @@ def test_rows_that_are_too_few_tell_no_groups_apart() -> None:
     table = Table.from_frame(species()[1][:30])
     with pytest.raises(ValueError, match="rows tell no groups apart"):
         GINA(table, groups=2)
+    with pytest.raises(ValueError, match="groups: expected at most 3 in 30 rows"):
+        GINA(table, groups=10**12)
+    with pytest.raises(ValueError, match="groups: 1000000000000 need at least"):
+        GINA(table.schema, groups=10**12)
     assert GINA(table, seed=0).prior.groups is None
 
 
