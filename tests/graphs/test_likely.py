@@ -115,6 +115,18 @@ def test_groups_of_rows_do_not_turn_the_side_that_goes_missing(rise: float, told
         assert found.slopes.get("y", 0.0) <= 0 and (not told or "y" in found.slopes), str(found)
 
 
+@pytest.mark.parametrize(("followed", "looked_at"), [(0.0, False), (2.0, True)])
+def test_an_own_value_is_looked_at_where_gaps_follow_the_regression_by_a_line_or_a_square(
+    followed: float, looked_at: bool
+) -> None:
+    """Of a column with two peaks the values of one may go missing that lie in the middle of what predicts them."""
+    random = np.random.default_rng(0)
+    w = random.normal(size=800)
+    y = w + 0.3 * random.normal(size=800)
+    seen = random.random(800) < 1 / (1 + np.exp(followed * (w**2 - 1) - 1))
+    assert (gap_evidence(y, seen, w[:, None]).slope != 0) == looked_at
+
+
 def test_where_no_column_says_anything_of_the_gaps_nothing_moves() -> None:
     """A single column cut off at a threshold: its shape alone is no evidence."""
     y = np.random.default_rng(0).normal(size=300)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyro
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from checks import own_store, table_with_gaps
 from graph_checks import graph_data, scatter, table_for
 from pyro_mnar import ImportanceWeightedELBO, MissingnessGraph, Table, fit, impute
 from pyro_mnar.guides import ZeroImpute
-from pyro_mnar.mechanisms import FullyConnected, SelfMasking, log_odds
+from pyro_mnar.mechanisms import Constant, FullyConnected, SelfMasking, log_odds
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.models import GINA, NotMIWAE
 from pyro_mnar.nn.indicators import Indicators
@@ -107,6 +108,30 @@ def test_self_masking_is_the_mechanism_of_that_name() -> None:
     x = torch.randn(4, 5, 2)
     torch.testing.assert_close(compiled(x, torch.zeros(5, 1)), by_hand(x, torch.zeros(4, 5, 1)))
     assert sum(p.numel() for p in MissingnessGraph.self_masking([*range(100)]).mechanism(1).parameters()) == 200
+
+
+def test_without_edges_it_is_constant_and_weighs_as_the_mechanism_of_that_name() -> None:
+    """What nothing causes is not computed by cell; chances, bound and gradient are those of ``Constant``."""
+    table = table_with_gaps()
+    losses, slopes = [], []
+    for declared in ({"graph": MissingnessGraph([], table.schema)}, {"mechanism": Constant}):
+        model = GINA(table, latent_dim=1, seed=0, **declared)
+        intercept = next(value for name, value in model.mechanism.named_parameters() if "intercept" in name)
+        with torch.no_grad():
+            intercept.copy_(torch.linspace(-1, 2, len(intercept)))
+        batch = table.batch()
+        with pyro.get_param_store().scope():
+            torch.manual_seed(0)
+            loss = ImportanceWeightedELBO(3).differentiable_loss(model, ZeroImpute(table, 1, seed=0), batch)
+        (slope,) = torch.autograd.grad(loss, intercept)
+        odds = log_odds(model.mechanism, batch.x.expand(4, *batch.x.shape), torch.zeros(4, len(batch), 1), batch)
+        torch.testing.assert_close(odds, intercept.detach().expand(4, *batch.x.shape))
+        losses.append(loss.item())
+        slopes.append(slope)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    torch.testing.assert_close(*slopes)
+    incomplete = torch.tensor([column.incomplete for column in table.schema.columns])
+    assert (slopes[0] != 0).equal(incomplete)
 
 
 def test_a_network_can_become_what_is_not_linear() -> None:
