@@ -304,14 +304,32 @@ def seen_causes(r: Vector, predictors: Predictors, nothing: float) -> tuple[list
     chosen: list[int] = []
     best = nothing
     while len(chosen) < min(width, MOST_CAUSES):
-        others = [at for at in range(width) if at not in chosen]
-        tried = {at: logistic_regression(r, predictors[:, [*chosen, at]]).log_likelihood for at in others}
-        next_one = max(tried, key=lambda at: tried[at])
-        score = tried[next_one] - price * (len(chosen) + 1)
+        tried = [*chosen, _likeliest_cause(r, predictors, chosen)]
+        score = logistic_regression(r, predictors[:, tried]).log_likelihood - price * len(tried)
         if score <= best:
             break
-        chosen, best = [*chosen, next_one], score
+        chosen, best = tried, score
     return chosen, best
+
+
+def _likeliest_cause(r: Vector, predictors: Predictors, chosen: list[int]) -> int:
+    """Of the predictors that are not chosen yet that of the greatest score statistic (Rao 1948), beside those that are.
+
+    It is what the logistic regression with it gains, to second order, and takes none for each of them.
+    """
+    from scipy.special import expit
+
+    found = logistic_regression(r, predictors[:, chosen])
+    chance = expit(predictors[:, chosen] @ found.slopes + found.intercept)
+    root = np.sqrt(chance * (1 - chance) + 1e-9)[:, None]
+    known, _ = np.linalg.qr(root * np.concatenate([predictors[:, chosen], np.ones((len(r), 1))], axis=1))
+    others = root * predictors
+    rest = np.maximum((others**2).sum(0) - ((known.T @ others) ** 2).sum(0), 0.0)
+    is_new = rest > 1e-9 * (others**2).sum(0)
+    is_new[chosen] = False
+    gain = np.where(is_new, ((r - chance) @ predictors) ** 2 / np.where(is_new, rest, 1.0), -1.0)
+    gain[chosen] = -2.0
+    return int(gain.argmax())
 
 
 class LogisticRegression(NamedTuple):

@@ -5,9 +5,9 @@ are in all.  Draws that share a set of K are as close to it as one that has all 
 particle is what binds them, and where each draw has a stratum of the summed weights of its own (Kitagawa 1996) that
 hardly happens.
 
-Three in ten of a set are the guide's own, the others come from :mod:`pyro_mnar.imputation.row_proposals`.  So a set
-serves whatever three in ten as many of the guide's alone would, and most rows much better.  Of those whose effective
-sample size says otherwise a new set is drawn, of 2,000.
+A quarter of a set is the guide's own, the others come from :mod:`pyro_mnar.imputation.row_proposals`.  So a set serves
+whatever a quarter as many of the guide's alone would, and most rows much better.  Of those whose effective sample size
+says otherwise a new set is drawn, of 2,000.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ DRAWS_OF_A_SET = 20
 POINTS_OF_A_ROW = 20  # about as many as Newton's method looks at at once
 
 
-OF_GUIDE = 0.3  # share of a set that is the guide's own
+OF_GUIDE = 0.25  # share of a set that is the guide's own
 MORE = 2_000  # particles of a second set
-LEAST_EFFECTIVE = 0.625  # sample size of a first set, of its particles; below, there are more.  A useless guide's: 0.7
+LEAST_EFFECTIVE = 0.7  # sample size of a first set, of its particles; below, there are more.  A useless guide's: 0.75
 
 
 def first_size(num_draws: int) -> int:
-    """65 particles for one draw, 160 for twenty, so that an effective sample size that is enough is five a draw."""
-    return 60 + 5 * num_draws
+    """49 particles for one draw, 144 for twenty, so that an effective sample size that is enough is five a draw."""
+    return 44 + 5 * num_draws
 
 
 class Found(NamedTuple):

@@ -132,7 +132,7 @@ def test_draws_follow_the_law_and_are_independent(name: str) -> None:
     found, passed = checked(CASES[name]), np.array([0.1, 0.02 * (DRAWS - 1), 0.02]) * has_modes
     assert (np.abs(found.mean) < z_limit(3) * found.error + passed).all(), found
     again = (found.effective > first_size(DRAWS)).mean()  # rows that took a second set
-    assert again > 0.5 if has_modes else again < 0.02
+    assert again > 0.5 if has_modes else again < 0.1  # a steep mask leaves laws that no normal one is close to
 
 
 @pytest.mark.slow
