@@ -38,6 +38,10 @@ UNLIKE = (
     "Fits that start alike compare: {} started from the data and stayed near a linear law, {} did not, so that their"
     ' difference may be that of their training; fit all with start="random".'
 )
+GROUPED = (
+    "Fits of like priors compare: those of {} have means of their own for groups of rows, those of {} have none, so"
+    " that their difference may be that of the groups; give all models the same groups=."
+)
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +56,8 @@ class Comparison:
             is loose and the ranking with it).
         per_row: The bounds of every row of the table; ``(rows, fits)``.
         weight: How often each row counts in the means and their errors, 1 on average; None where every row counts once.
-        unlike: What makes the fits compare badly, in a sentence; nothing if they were trained alike.
+        unlike: What makes the fits compare badly, in sentences; nothing if they were trained alike and know of groups
+            of rows alike.
     """
 
     bounds: pd.DataFrame
@@ -145,9 +150,17 @@ def compare(
 
 
 def _unlike(fits: Mapping[str, Fit]) -> str:
-    near = [name for name, fit in fits.items() if fit.from_data]
-    others = [name for name, fit in fits.items() if not fit.from_data]
-    return UNLIKE.format(listed(near), listed(others)) if near and others else ""
+    said = []
+    for sentence, holds in ((UNLIKE, lambda fit: fit.from_data), (GROUPED, _knows_groups)):
+        some = [name for name, fit in fits.items() if holds(fit)]
+        others = [name for name in fits if name not in some]
+        if some and others:
+            said.append(sentence.format(listed(some), listed(others)))
+    return " ".join(said)
+
+
+def _knows_groups(fit: Fit) -> bool:
+    return getattr(getattr(fit.model, "prior", None), "groups", None) is not None
 
 
 def _check_same(first: str, one: Fit, second: str, other: Fit) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from pyro_mnar import Fit, Table, fit, impute
+from pyro_mnar import Fit, Table, compare, fit, impute
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.mechanisms import Constant
 from pyro_mnar.models import GINA
@@ -147,6 +147,21 @@ def test_restarts_have_the_same_groups() -> None:
     members = [member.model.prior.groups.state_dict() for member in result.members]
     for member in members[1:]:
         torch.testing.assert_close(member, members[0])
+
+
+def test_a_comparison_of_fits_with_groups_and_without_says_so() -> None:
+    _, seen = species()
+    table = Table.from_frame(seen[::2])
+    fits = {}
+    for name, options in {"default": {}, "declared": {"mechanism": Constant}, "alike": {"groups": 3}}.items():
+        model = GINA(table, seed=0, **options)
+        guide = ZeroImpute(table, model.latent_dim, hidden=(4,), seed=0)
+        fits[name] = fit(model, guide, table, epochs=1, start="random", progress=False)
+    rows = table.new_rows(seen[1::12])
+    found = compare(fits, rows)
+    assert "groups of rows, those of declared have none" in found.unlike and "start" not in found.unlike
+    del fits["declared"]
+    assert not compare(fits, rows).unlike
 
 
 def test_a_bend_among_columns_with_gaps_is_seen_beside_groups() -> None:
