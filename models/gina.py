@@ -144,18 +144,18 @@ class GINA(PyroModule):
         judged = None if is_declared else judged
         self.shrinkage = decoder is None and (judged is not None if shrinkage is None else shrinkage)
         self.causes = None
-        by_u, found = None if judged is None else groups_by_u(judged), None
-        if groups is not None:
-            found = as_many_groups(table, groups)
-        elif judged is not None and by_u is not None and latent_dim is None and decoder is None and prior is None:
-            found = groups_that_tell(judged, by_u)
-        num_groups = 0 if found is None else found.num_groups
-        self.latent_dim = latent_dim_of(schema, latent_dim, num_groups)
+        in_prior = None if groups is None else as_many_groups(table, groups)
         if judged is not None:
+            by_u = groups_by_u(judged)
+            if groups is None and latent_dim is None and decoder is None and prior is None:
+                in_prior = groups_that_tell(judged, by_u)
             self.causes = likely_causes(judged, by_u)
             graph = self.causes.graph
-            self.read_off_data = {"graph": graph, "blocks": has_blocks, "shrinkage": self.shrinkage}
-            self.read_off_data["groups"] = 1 + num_groups
+        num_groups = 0 if in_prior is None else in_prior.num_groups
+        if self.causes is not None:
+            read = {"graph": graph, "blocks": has_blocks, "shrinkage": self.shrinkage, "groups": 1 + num_groups}
+            self.read_off_data = read
+        self.latent_dim = latent_dim_of(schema, latent_dim, num_groups)
         self.graph = graph.on(schema) if graph is not None else None
         self.blocks = Blocks(schema) if has_blocks else None
         if self.blocks is not None and blocks is None:
@@ -163,7 +163,7 @@ class GINA(PyroModule):
         has_own_parts = decoder is not None or isinstance(mechanism, nn.Module) or _is_learned(prior)
         self.starts_from_data = not has_own_parts and schema.auxiliary_source != "mask"
         with seeded(seed):
-            self.prior = given_or("prior", prior, lambda: default_prior(schema, self.latent_dim, found))
+            self.prior = given_or("prior", prior, lambda: default_prior(schema, self.latent_dim, in_prior))
             self.decoder = given_or(
                 "decoder", decoder, lambda: default_decoder(schema, self.latent_dim, discrete=discrete)
             )

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pyro_mnar.graphs.gap_evidence import logistic_regression
+from pyro_mnar.graphs.gap_regressions import logistic_regression
 from pyro_mnar.graphs.likely import says_something
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.mechanisms.declared import Constant, SelfMasking

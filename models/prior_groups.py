@@ -7,25 +7,23 @@ import logging
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool
 from numpy.typing import NDArray
 
+from pyro_mnar.graphs.gap_regressions import Predictors, Vector, ridge_regression
+from pyro_mnar.graphs.likely import MOST_ROWS
 from pyro_mnar.memory import check_room
 from pyro_mnar.nn.row_groups import RowGroups
 from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 
-MOST_ROWS = 2_000  # that are looked at
 ROWS_OF_A_GROUP = 10  # at least, on average, where so many are asked for
 BYTES = 8  # of a number
 LEAST_SEEN = 30  # values of a column that is asked
 LEAST_NATS = 3.0  # by which columns with gaps have to be likelier, all together, the groups' slopes paid for
-RIDGE = 1.0  # precision of a normal prior on slopes
 
 log = logging.getLogger("pyro_mnar.models.prior_groups")
-
-Matrix = Float[NDArray, "rows width"]
 
 
 def groups_by_u(table: Table) -> RowGroups:
@@ -90,12 +88,10 @@ def _nats(table: Table, groups: RowGroups) -> float:
     for at, column in enumerate(table.schema.columns):
         here = seen[:, at]
         if column.incomplete and not column.kind.has_levels and here.sum() >= LEAST_SEEN:
-            without, within = (_squares_left(design[here], x[here, at]) for design in (u, both))
+            without, within = (_squares_left(x[:, at], here, design) for design in (u, both))
             total += 0.5 * here.sum() * np.log(without / within) - 0.5 * np.log(here.sum()) * groups.num_groups
     return total
 
 
-def _squares_left(design: Matrix, y: Float[NDArray, " rows"]) -> float:
-    design, y = design - design.mean(0), y - y.mean()
-    slopes = np.linalg.solve(design.T @ design + RIDGE * np.eye(design.shape[1]), design.T @ y)
-    return max(float(((y - design @ slopes) ** 2).sum()), 1e-12)
+def _squares_left(y: Vector, seen: Bool[NDArray, " rows"], design: Predictors) -> float:
+    return max(float((y - ridge_regression(y, seen, design))[seen].var() * seen.sum()), 1e-12)

@@ -619,7 +619,7 @@ MUTANTS = [
     Mutant(
         "graphs: groups of rows are no part of the regression",
         "pyro_mnar/graphs/likely.py",
-        "groups = telling(torch.as_tensor(predictors.values)).numpy()",
+        "groups = by_u(torch.as_tensor(predictors.values)).numpy()",
         "groups = None",
         "tests/graphs/test_likely.py",
     ),

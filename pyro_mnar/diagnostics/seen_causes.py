@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import nn
 
-from pyro_mnar.graphs.gap_evidence import logistic_regression, seen_causes
+from pyro_mnar.graphs.gap_regressions import logistic_regression, seen_causes
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.nodes import Nodes
 from pyro_mnar.infer.session import Session

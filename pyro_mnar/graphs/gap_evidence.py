@@ -23,6 +23,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
+from pyro_mnar.graphs.gap_regressions import (
+    RIDGE,
+    Predictors,
+    Vector,
+    logistic_regression,
+    ridge_regression,
+    seen_causes,
+)
+
 HALF_LOG_TWO_PI = 0.5 * np.log(2 * np.pi)
 STEEPNESS = (0.7, 4.0)  # k to start from, in standard deviations of the column
 LOG_STEEPNESS = (-3.0, 5.0)
@@ -30,12 +39,7 @@ LEAST_SPREAD = 0.1  # of a component, over that of the seen values: narrower it 
 HOPELESS = 0.7  # of the slope's price; if gaps follow neither complete columns nor the regression on them by as many
 #                 nats, the own value is not looked at, which takes most of the time
 PRECISION = 3e-8  # of log-likelihoods, over their size, by which a step has to raise them: 1e-4 nats of 2,000 rows
-RIDGE = 1.0  # precision of a normal prior on β
-MOST_CAUSES = 8  # complete columns that explain one column's gaps
 COMPONENTS = 2
-
-Vector = Float[NDArray, " rows"]
-Predictors = Float[NDArray, "rows predictors"]
 
 
 class GapEvidence(NamedTuple):
@@ -85,7 +89,7 @@ def gap_evidence(
     if groups is not None:
         design = np.concatenate([design, groups], axis=1)
 
-    powers = _powers(_regression(y, seen, design))
+    powers = _powers(ridge_regression(y, seen, design))
     followed = logistic_regression(r, powers).log_likelihood
     if max(followed, given) - nothing < HOPELESS * price:
         of_mask = logistic_regression(r, powers[:, :1]).log_likelihood - max(given, nothing)
@@ -268,15 +272,6 @@ class _Law:
         return self.width + 2 * COMPONENTS
 
 
-def _regression(y: Vector, seen: Bool[NDArray, " rows"], design: Float[NDArray, "rows twice"]) -> Vector:
-    """What the predictors say of the column, by ridge regression on the seen values."""
-    middle, of_seen = design[seen].mean(0), design[seen] - design[seen].mean(0)
-    beta = np.linalg.solve(
-        of_seen.T @ of_seen + RIDGE * np.eye(design.shape[1]), of_seen.T @ (y[seen] - y[seen].mean())
-    )
-    return (design - middle) @ beta
-
-
 def _powers(regression: Vector) -> Float[NDArray, "rows two"]:
     """The regression in its standard deviations, held within four, and its square: gaps of columns with two peaks
     may follow the regression, and not by a line.
@@ -292,77 +287,6 @@ def _with_squares(predictors: Predictors) -> Float[NDArray, "rows twice"]:
     spread = squares.std(0)
     bent = np.clip(squares[:, spread > 0] / spread[spread > 0], -3, 3)
     return np.concatenate([predictors, bent], axis=1)
-
-
-def seen_causes(r: Vector, predictors: Predictors, nothing: float) -> tuple[list[int], float]:
-    """Predictors taken in one after the other as long as they pay, and the log-likelihood less their price.
-
-    The price of one is that of a slope and of the choice among all (the extended criterion of Chen & Chen 2008).
-    """
-    rows, width = predictors.shape
-    price = 0.5 * np.log(rows) + np.log(max(width, 1))
-    chosen: list[int] = []
-    best = nothing
-    while len(chosen) < min(width, MOST_CAUSES):
-        tried = [*chosen, _likeliest_cause(r, predictors, chosen)]
-        score = logistic_regression(r, predictors[:, tried]).log_likelihood - price * len(tried)
-        if score <= best:
-            break
-        chosen, best = tried, score
-    return chosen, best
-
-
-def _likeliest_cause(r: Vector, predictors: Predictors, chosen: list[int]) -> int:
-    """Of the predictors that are not chosen yet that of the greatest score statistic (Rao 1948), beside those that are.
-
-    It is what the logistic regression with it gains, to second order, and takes none for each of them.
-    """
-    from scipy.special import expit
-
-    found = logistic_regression(r, predictors[:, chosen])
-    chance = expit(predictors[:, chosen] @ found.slopes + found.intercept)
-    root = np.sqrt(chance * (1 - chance) + 1e-9)[:, None]
-    known, _ = np.linalg.qr(root * np.concatenate([predictors[:, chosen], np.ones((len(r), 1))], axis=1))
-    others = root * predictors
-    rest = np.maximum((others**2).sum(0) - ((known.T @ others) ** 2).sum(0), 0.0)
-    is_new = rest > 1e-9 * (others**2).sum(0)
-    is_new[chosen] = False
-    gain = np.where(is_new, ((r - chance) @ predictors) ** 2 / np.where(is_new, rest, 1.0), -1.0)
-    gain[chosen] = -2.0
-    return int(gain.argmax())
-
-
-class LogisticRegression(NamedTuple):
-    """The maximum of a logistic regression.
-
-    Attributes:
-        slopes: ``(predictors,)``.
-        intercept: Log-odds where the predictors are zero.
-        log_likelihood: In nats, less half the square of the slopes under their prior.
-    """
-
-    slopes: Float[NDArray, " predictors"]
-    intercept: float
-    log_likelihood: float
-
-
-def logistic_regression(r: Vector, predictors: Predictors) -> LogisticRegression:
-    """Regress zeros and ones on predictors, by Newton's method; a weak prior keeps slopes finite."""
-    from scipy.special import expit, log_expit
-
-    design = np.concatenate([predictors, np.ones((len(r), 1))], axis=1)
-    precision = np.diag([*[0.1] * predictors.shape[1], 1e-6])
-    beta = np.zeros(design.shape[1])
-    for _ in range(25):
-        chance = expit(design @ beta)
-        curvature = design.T @ (design * (chance * (1 - chance) + 1e-9)[:, None]) + precision
-        step = np.linalg.solve(curvature, design.T @ (r - chance) - precision @ beta)
-        beta = beta + step
-        if np.abs(step).max() < 1e-7:
-            break
-    log_odds = design @ beta
-    likelihood = (r * log_expit(log_odds) + (1 - r) * log_expit(-log_odds)).sum() - 0.5 * beta @ precision @ beta
-    return LogisticRegression(beta[:-1], float(beta[-1]), float(likelihood))
 
 
 def has_atom(seen: Float[NDArray, " values"]) -> bool:

@@ -141,9 +141,9 @@ def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
             others = predictors if predictors.named else _without(predictors, at)
             kept = _best(others, x[used, at], seen[used, at], used)
             if predictors.named and groups is None:
-                known = by_u is not None and by_u.num_columns == predictors.values.shape[1]
-                telling = by_u if by_u is not None and known else RowGroups.found(predictors.values)
-                groups = telling(torch.as_tensor(predictors.values)).numpy()
+                if by_u is None or by_u.num_columns != predictors.values.shape[1]:
+                    by_u = RowGroups.found(predictors.values)
+                groups = by_u(torch.as_tensor(predictors.values)).numpy()
             of_rows = None if groups is None else groups[used]
             evidence = gap_evidence(x[used, at], seen[used, at], others.values[used][:, kept], of_rows)
             found[column.name] = evidence._replace(causes=tuple(kept[cause] for cause in evidence.causes))

@@ -30,7 +30,7 @@ from pyro_mnar.diagnostics import AgainstIgnorable, against_ignorable
 from pyro_mnar.diagnostics.ignorable import IGNORABLE_ALREADY, NO_MASK
 from pyro_mnar.diagnostics.seen_causes import law_of_seen, unseen_causes
 from pyro_mnar.diagnostics.without_mechanism import WithoutMechanism
-from pyro_mnar.graphs.gap_evidence import logistic_regression
+from pyro_mnar.graphs.gap_regressions import logistic_regression
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.infer.posterior import PosteriorDraws
 from pyro_mnar.mechanisms import SelfMasking
