@@ -71,16 +71,12 @@ def start_from_data(
     """
     decoder = cast(Decoder, decoder)
     linear, noises = _linear_of(decoder), _noises_of(decoder.likelihood)
-    latents, width = linear.in_features, prior.parameters_of_u.in_features if isinstance(prior, LinearNormal) else 0
-    has_prior = isinstance(prior, (StandardNormal, LinearNormal))
-    if not (noises and has_prior and width <= latents and _are_enough(batch) and is_told(mechanism, batch)):
+    u = _features(prior, batch)
+    latents, width = linear.in_features, 0 if u is None else u.shape[1]
+    if u is None or not (noises and width <= latents and _are_enough(batch) and is_told(mechanism, batch)):
         return None
     seen, gaps = batch.mask.cpu().numpy(), (~batch.mask & batch.mask_modelled).cpu().numpy()
     x = np.where(seen, np.clip(batch.x.double().cpu().numpy(), -FARTHEST, FARTHEST), 0.0)
-    u = np.zeros((len(batch), 0))
-    if isinstance(prior, LinearNormal):
-        with torch.no_grad():
-            u = prior.features(batch.aux).double().cpu().numpy()
     fixed = np.full(batch.num_columns, np.nan)
     for noise, positions in noises:
         log_noise = noise.fixed_log_noise.masked_fill(noise.learned, torch.nan)
@@ -193,6 +189,14 @@ def _are_enough(batch: Batch) -> bool:
     """Whether rows are of the kind that EM takes: no bounds, no weights, some value in each of not too many columns."""
     is_plain = batch.bounds is None and batch.weight is None
     return is_plain and batch.num_columns <= MOST_COLUMNS and len(batch) >= LEAST_ROWS and bool(batch.mask.any(0).all())
+
+
+def _features(prior: nn.Module, batch: Batch) -> Matrix | None:
+    """What the first latents copy: what the prior is linear in, of a standard one nothing; None for other priors."""
+    if isinstance(prior, LinearNormal):
+        with torch.no_grad():
+            return prior.features(batch.aux).double().cpu().numpy()
+    return np.zeros((len(batch), 0)) if isinstance(prior, StandardNormal) else None
 
 
 def _linear_of(decoder: Decoder) -> nn.Linear:
