@@ -165,6 +165,12 @@ def default(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
     return _gina(table, GINA(table, seed=seed), seed)
 
 
+def forests(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
+    """The same, with forests on U in the prior."""
+    table = Table.from_frame(frame)
+    return _gina(table, GINA(table, forests=True, seed=seed), seed)
+
+
 def declared(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
     """GINA, told the cause."""
     table = Table.from_frame(frame)
@@ -195,6 +201,7 @@ SYSTEMS: dict[str, Callable[[pd.DataFrame, str, int], Imputed]] = {
     "PVAE": pvae,
     "GINA constant": constant,
     "GINA default": default,
+    "GINA forests": forests,
     "GINA declared": declared,
 }
 QUICK = ("mean", "IterativeImputer", "GINA constant", "GINA default", "GINA declared")

@@ -39,7 +39,7 @@ from pyro_mnar.tables.batch import Batch
 MOST_COLUMNS = 200  # wider tables stay with their random start
 LEAST_ROWS = 10
 FARTHEST = 5.0  # standard deviations; a value beyond says no more than one there
-WIDTH_OF_COPY, WIDTH_OF_GROUP = 0.05, 0.1  # standard deviation of a latent that copies U, or what tells a group
+WIDTH_OF_COPY, WIDTH_BESIDE = 0.05, 0.1  # standard deviation of a latent that copies U, or what the prior knows beside
 IDLE = 0.05  # of its random start, what a latent that the data do not speak for keeps
 ROUNDS_BEFORE, ROUNDS = 8, 24  # of EM: before slopes are looked for, and after
 TURNS = 3  # slopes and EM take turns
@@ -249,7 +249,6 @@ def _put_prior(prior: LinearNormal) -> None:
 
 
 def _widths_of_copies(prior: LinearNormal) -> Float[Tensor, " features"]:
-    num_groups = 0 if prior.groups is None else prior.groups.num_groups
     widths = torch.full((prior.parameters_of_u.in_features,), WIDTH_OF_COPY)
-    widths[len(widths) - num_groups :] = WIDTH_OF_GROUP  # a guide knows these less well
+    widths[len(widths) - prior.num_beside :] = WIDTH_BESIDE  # a guide knows these less well
     return widths

@@ -18,6 +18,7 @@ from pyro_mnar.graphs.presets import rule_of
 from pyro_mnar.memory import check_room
 from pyro_mnar.messages import is_one_of, positive_number, shown, whole_number
 from pyro_mnar.nn import MLP, ResidualMLP, priors
+from pyro_mnar.nn.forests import Forests
 from pyro_mnar.nn.indicators import Indicators
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise, likelihood_of
 from pyro_mnar.nn.row_groups import RowGroups
@@ -34,15 +35,15 @@ def default_latent_dim(schema: Schema) -> int:
     return max(1, min(schema.num_columns - 1, 32))
 
 
-def latent_dim_of(schema: Schema, given: int | None, num_groups: int = 0) -> int:
-    """H: the one that was given, or the default, with a latent more for each group of rows beyond the first.
+def latent_dim_of(schema: Schema, given: int | None, num_beside: int = 0) -> int:
+    """H: the one that was given, or the default, with a latent more for each feature that the prior knows beside u.
 
     Raises:
         TypeError: If it is no whole number.
         ValueError: If it is less than 1, or a decoder of that width does not fit into memory.
     """
     if given is None:
-        return default_latent_dim(schema) + num_groups
+        return default_latent_dim(schema) + num_beside
     latent_dim = whole_number("latent_dim", given)
     check_room("latent_dim", latent_dim, BYTES_OF_A_PARAMETER * schema.num_columns, "parameters of the decoder")
     return latent_dim
@@ -95,13 +96,15 @@ def ppca_decoder(schema: Schema, latent_dim: int) -> nn.Module:
     return Decoder(MLP([latent_dim, width]), likelihood)
 
 
-def default_prior(schema: Schema, latent_dim: int, groups: RowGroups | None = None) -> nn.Module:
-    """A factorised normal whose mean and scale are linear in u, and in groups of rows that u tells apart, if any; or a
-    standard normal where there is no U.
+def default_prior(
+    schema: Schema, latent_dim: int, groups: RowGroups | None = None, forests: Forests | None = None
+) -> nn.Module:
+    """A factorised normal whose mean and scale are linear in u, and in groups of rows that u tells apart and what
+    forests expect by u, if there are any; or a standard normal where there is no U.
     """
     if schema.num_auxiliaries == 0:
         return priors.StandardNormal(latent_dim)
-    return priors.LinearNormal(schema.num_auxiliaries, latent_dim, groups)
+    return priors.LinearNormal(schema.num_auxiliaries, latent_dim, groups, forests)
 
 
 def graph_of(given: Any, schema: Schema) -> MissingnessGraph | None:

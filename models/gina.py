@@ -9,6 +9,7 @@ What of X and Z reaches R_d is the mechanism's business: swap it in the construc
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection, Hashable
 from functools import partial
 from typing import Any, cast
 
@@ -43,6 +44,7 @@ from pyro_mnar.models.decoding import (
     telling_columns,
     weight_of,
 )
+from pyro_mnar.models.prior_forests import forests_of
 from pyro_mnar.models.prior_groups import as_many_groups, groups_by_u, groups_that_tell
 from pyro_mnar.models.shared_slopes import share_slopes_of_atoms
 from pyro_mnar.nn.likelihoods import Decoder
@@ -67,7 +69,7 @@ class GINA(PyroModule):
     Args:
         table: The table (or its schema) that the model is for.
         latent_dim: H; by default one less than the number of columns, at most 32 and at least 1, and one more for each
-            group of rows beyond the first (``groups``).
+            group of rows beyond the first (``groups``) and each of the ``forests``.
         mechanism: p(R|X,Z): a class of :mod:`pyro_mnar.mechanisms` or anything that makes a module of
             ``(num_columns, latent_dim)``, or the module itself.  One that names its parents
             (:class:`~pyro_mnar.mechanisms.Mechanism`) has missing values summed out.  Where neither a mechanism nor a
@@ -83,6 +85,9 @@ class GINA(PyroModule):
         groups: How many groups of rows, told apart by U, have a mean of their own in the default prior; 1 for none.  By
             default as many as make columns with gaps likelier, where the table says what is likely and no latent
             dimension, decoder or prior is given; else none.
+        forests: Columns with gaps of which random forests on U say what the mean of the default prior is linear in,
+            beside u and groups; True for those that are likelier with them, columns aside whose own values the table
+            makes the likely cause of their gaps.  A forest expects what is seen.
         decoder: p(X|Z): a module from z to a column-wise distribution; by default a linear map plus a small network,
             with noise learned for each column that does not serve as U.
         prior: p(Z|U): a module from u to a distribution; by default a factorised normal whose mean and scale a linear
@@ -119,6 +124,7 @@ class GINA(PyroModule):
         blocks: bool | None = None,
         shrinkage: bool | None = None,
         groups: int | None = None,
+        forests: bool | Collection[Hashable] = False,
         mechanism_weight: float = 1.0,
         discrete: str = "summed",
         numbers: str = "closed-form",
@@ -137,6 +143,8 @@ class GINA(PyroModule):
             raise ValueError("shrinkage, decoder: expected one of them, got both; shrink the decoder in a model around")
         if groups is not None and whole_number("groups", groups) > 1 and prior is not None:
             raise ValueError("groups, prior: expected one of them, got both")
+        if forests is not False and prior is not None:
+            raise ValueError("forests, prior: expected one of them, got both")
         graph = graph_of(graph, schema)
         is_declared = mechanism is not None or graph is not None
         has_blocks = bool(schema.blocks) and (not is_declared if blocks is None else blocks)
@@ -152,10 +160,13 @@ class GINA(PyroModule):
             self.causes = likely_causes(judged, by_u)
             graph = self.causes.graph
         num_groups = 0 if in_prior is None else in_prior.num_groups
+        own = () if self.causes is None else self.causes.slopes
+        of_columns, grown = forests_of(table, forests, in_prior, own)
+        read: dict[str, Any] = {"forests": of_columns}
         if self.causes is not None:
-            read = {"graph": graph, "blocks": has_blocks, "shrinkage": self.shrinkage, "groups": 1 + num_groups}
-            self.read_off_data = read
-        self.latent_dim = latent_dim_of(schema, latent_dim, num_groups)
+            read |= {"graph": graph, "blocks": has_blocks, "shrinkage": self.shrinkage, "groups": 1 + num_groups}
+        self.read_off_data = read
+        self.latent_dim = latent_dim_of(schema, latent_dim, num_groups + len(of_columns))
         self.graph = graph.on(schema) if graph is not None else None
         self.blocks = Blocks(schema) if has_blocks else None
         if self.blocks is not None and blocks is None:
@@ -163,7 +174,7 @@ class GINA(PyroModule):
         has_own_parts = decoder is not None or isinstance(mechanism, nn.Module) or _is_learned(prior)
         self.starts_from_data = not has_own_parts and schema.auxiliary_source != "mask"
         with seeded(seed):
-            self.prior = given_or("prior", prior, lambda: default_prior(schema, self.latent_dim, in_prior))
+            self.prior = given_or("prior", prior, lambda: default_prior(schema, self.latent_dim, in_prior, grown))
             self.decoder = given_or(
                 "decoder", decoder, lambda: default_decoder(schema, self.latent_dim, discrete=discrete)
             )

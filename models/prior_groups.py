@@ -7,10 +7,8 @@ import logging
 
 import numpy as np
 import torch
-from jaxtyping import Bool
-from numpy.typing import NDArray
 
-from pyro_mnar.graphs.gap_regressions import Predictors, Vector, ridge_regression
+from pyro_mnar.graphs.gap_regressions import nats_beside
 from pyro_mnar.graphs.likely import MOST_ROWS
 from pyro_mnar.memory import check_room
 from pyro_mnar.nn.row_groups import RowGroups
@@ -82,16 +80,10 @@ def _nats(table: Table, groups: RowGroups) -> float:
     """
     rows = spread_evenly(len(table), MOST_ROWS)
     x, seen, aux = table.x[rows].double().numpy(), table.mask[rows].numpy(), table.aux[rows].double()
-    u = aux.numpy()
-    both = np.concatenate([u, groups(aux).numpy()], axis=1)
+    u, belongs = aux.numpy(), groups(aux).numpy()
     total = 0.0
     for at, column in enumerate(table.schema.columns):
         here = seen[:, at]
         if column.incomplete and not column.kind.has_levels and here.sum() >= LEAST_SEEN:
-            without, within = (_squares_left(x[:, at], here, design) for design in (u, both))
-            total += 0.5 * here.sum() * np.log(without / within) - 0.5 * np.log(here.sum()) * groups.num_groups
+            total += nats_beside(x[:, at], here, u, belongs)
     return total
-
-
-def _squares_left(y: Vector, seen: Bool[NDArray, " rows"], design: Predictors) -> float:
-    return max(float((y - ridge_regression(y, seen, design))[seen].var() * seen.sum()), 1e-12)

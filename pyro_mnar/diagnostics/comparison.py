@@ -38,9 +38,9 @@ UNLIKE = (
     "Fits that start alike compare: {} started from the data and stayed near a linear law, {} did not, so that their"
     ' difference may be that of their training; fit all with start="random".'
 )
-GROUPED = (
-    "Fits of like priors compare: those of {} have means of their own for groups of rows, those of {} have none, so"
-    " that their difference may be that of the groups; give all models the same groups=."
+BESIDE = (
+    "Fits of like priors compare: those of {} know of forests or groups of rows, those of {} have none, so that their"
+    " difference may be that of the priors; give all models the same groups= and forests=."
 )
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,8 @@ class Comparison:
             is loose and the ranking with it).
         per_row: The bounds of every row of the table; ``(rows, fits)``.
         weight: How often each row counts in the means and their errors, 1 on average; None where every row counts once.
-        unlike: What makes the fits compare badly, in sentences; nothing if they were trained alike and know of groups
-            of rows alike.
+        unlike: What makes the fits compare badly, in sentences; nothing if they were trained alike and all or
+            none of their priors know more than u.
     """
 
     bounds: pd.DataFrame
@@ -151,7 +151,7 @@ def compare(
 
 def _unlike(fits: Mapping[str, Fit]) -> str:
     said = []
-    for sentence, holds in ((UNLIKE, lambda fit: fit.from_data), (GROUPED, _knows_groups)):
+    for sentence, holds in ((UNLIKE, lambda fit: fit.from_data), (BESIDE, _knows_more_than_u)):
         some = [name for name, fit in fits.items() if holds(fit)]
         others = [name for name in fits if name not in some]
         if some and others:
@@ -159,8 +159,9 @@ def _unlike(fits: Mapping[str, Fit]) -> str:
     return " ".join(said)
 
 
-def _knows_groups(fit: Fit) -> bool:
-    return getattr(getattr(fit.model, "prior", None), "groups", None) is not None
+def _knows_more_than_u(fit: Fit) -> bool:
+    num_beside = getattr(getattr(fit.model, "prior", None), "num_beside", 0)
+    return isinstance(num_beside, int) and num_beside > 0
 
 
 def _check_same(first: str, one: Fit, second: str, other: Fit) -> None:

@@ -24,6 +24,18 @@ def ridge_regression(y: Vector, seen: Bool[NDArray, " rows"], design: Float[NDAr
     return (design - middle) @ beta
 
 
+def nats_beside(y: Vector, seen: Bool[NDArray, " rows"], known: Predictors, more: Predictors) -> float:
+    """By how much more predictors make the seen values likelier than known ones alone, less the price of their slopes
+    (Schwarz 1978); below zero where they do not help.
+    """
+    both = np.concatenate([known, more], axis=1)
+    without, within = (
+        max(float((y - ridge_regression(y, seen, design))[seen].var()), 1e-12) for design in (known, both)
+    )
+    count = int(seen.sum())
+    return 0.5 * count * float(np.log(without / within)) - 0.5 * float(np.log(count)) * more.shape[1]
+
+
 def seen_causes(r: Vector, predictors: Predictors, nothing: float) -> tuple[list[int], float]:
     """Predictors taken in one after the other as long as they pay, and the log-likelihood less their price.
 

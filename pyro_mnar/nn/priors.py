@@ -8,6 +8,7 @@ from jaxtyping import Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
+from pyro_mnar.nn.forests import Forests
 from pyro_mnar.nn.networks import positive
 from pyro_mnar.nn.row_groups import RowGroups
 
@@ -30,8 +31,8 @@ class StandardNormal(nn.Module):
 
 
 class LinearNormal(nn.Module):
-    """p(Z|U) = Π_h N(z_h; m_h(u), s_h(u)²), where m and the unconstrained s are linear in u (B.1), or in u and in how
-    far the row belongs to each of several groups.
+    """p(Z|U) = Π_h N(z_h; m_h(u), s_h(u)²), where m and the unconstrained s are linear in u (B.1), or in u, in how
+    far the row belongs to each of several groups, and in what forests expect of columns.
 
     It starts close to N(0, I).
 
@@ -39,13 +40,23 @@ class LinearNormal(nn.Module):
         num_auxiliaries: Width of u.
         latent_dim: H.
         groups: What tells groups by u; None if there are none.
+        forests: What expects columns by u; None if nothing does.
+
+    Attributes:
+        num_beside: How many features there are beside u.
     """
 
-    def __init__(self, num_auxiliaries: int, latent_dim: int, groups: RowGroups | None = None) -> None:
+    def __init__(
+        self,
+        num_auxiliaries: int,
+        latent_dim: int,
+        groups: RowGroups | None = None,
+        forests: Forests | None = None,
+    ) -> None:
         super().__init__()
-        self.groups = groups
-        width = num_auxiliaries + (0 if groups is None else groups.num_groups)
-        self.parameters_of_u = nn.Linear(width, 2 * latent_dim)
+        self.groups, self.forests = groups, forests
+        self.num_beside = (groups.num_groups if groups else 0) + (forests.num_outputs if forests else 0)
+        self.parameters_of_u = nn.Linear(num_auxiliaries + self.num_beside, 2 * latent_dim)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -59,5 +70,6 @@ class LinearNormal(nn.Module):
         return dist.Normal(mean, positive(scale)).to_event(1)
 
     def features(self, aux: Float[Tensor, "rows auxiliaries"]) -> Float[Tensor, "rows features"]:
-        """What the parameters are linear in: u, then the groups."""
-        return aux if self.groups is None else torch.cat([aux, self.groups(aux)], dim=-1)
+        """What the parameters are linear in: u, then groups, then what forests expect."""
+        beside = [part(aux) for part in (self.groups, self.forests) if part is not None]
+        return torch.cat([aux, *beside], dim=-1) if beside else aux

@@ -174,6 +174,7 @@ OF_MODELS = {
     "blocks": JUNKS,
     "shrinkage": JUNKS,
     "groups": SOME,
+    "forests": st.one_of(st.sampled_from([True, False, ["income"], ["age", "no"]]), JUNKS),
     "mechanism_weight": NUMBERS,
     "discrete": st.one_of(st.sampled_from(["summed", "drawn"]), JUNKS),
     "numbers": JUNKS,
