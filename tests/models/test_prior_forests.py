@@ -117,8 +117,13 @@ def test_forests_need_u_and_the_default_prior() -> None:
         GINA(Table.from_frame(gaps), forests=True, prior=torch.nn.Identity())
 
 
-def test_a_file_holds_them(tmp_path) -> None:
-    table = Table.from_frame(steps()[1])
+@pytest.mark.parametrize(
+    "names", [["stepped", "line", "a", "b"], [0, 1, 2, 3], [("x", 1), ("x", 2), ("y", 1), ("y", 2)]]
+)
+def test_a_file_holds_them(tmp_path, names: list) -> None:
+    frame = steps()[1]
+    frame.columns = pd.Index(names, tupleize_cols=False)
+    table = Table.from_frame(frame)
     model = GINA(table, mechanism=Constant, forests=True, seed=0)
     result = fit(model, ZeroImpute(table, model.latent_dim, seed=0), table, epochs=1, progress=False)
     result.save(tmp_path / "fit")
