@@ -631,6 +631,20 @@ MUTANTS = [
         "tests/models/test_prior_groups.py",
     ),
     Mutant(
+        "models: a row is asked of trees that were grown with it",
+        "pyro_mnar/nn/forests.py",
+        "seen[:, output] & (fold != number)",
+        "seen[:, output]",
+        "tests/models/test_prior_forests.py",
+    ),
+    Mutant(
+        "models: what is seen of columns that mask themselves grows forests",
+        "models/prior_forests.py",
+        "and column.name not in own and",
+        "and",
+        "tests/models/test_prior_forests.py",
+    ),
+    Mutant(
         "models: a bend is not seen because groups stand for it",
         "models/data_start.py",
         "bend if plain is None else max(bend, rows.bend(plain, plain_u))",
