@@ -19,7 +19,7 @@ from pyro_mnar.tables.table import Table
 ROWS_OF_A_GROUP = 10  # at least, on average, where so many are asked for
 BYTES = 8  # of a number
 LEAST_SEEN = 30  # values of a column that is asked
-LEAST_NATS = 3.0  # by which columns with gaps have to be likelier, all together, the groups' slopes paid for
+LEAST_NATS = 3.0  # by which columns with gaps have to be likelier, the slopes of what is beside u paid for
 
 log = logging.getLogger("pyro_mnar.models.prior_groups")
 
@@ -27,7 +27,9 @@ log = logging.getLogger("pyro_mnar.models.prior_groups")
 def groups_by_u(table: Table) -> RowGroups:
     """Groups that U tells apart, whether they say anything of other columns or not; one where there is no such U."""
     rows = spread_evenly(len(table), MOST_ROWS)
-    return RowGroups.found(table.aux[rows].double().numpy() if _has_u(table.schema) else np.zeros((len(rows), 0)))
+    return RowGroups.found(
+        table.aux[rows].double().numpy() if has_complete_u(table.schema) else np.zeros((len(rows), 0))
+    )
 
 
 def groups_that_tell(table: Table, groups: RowGroups) -> RowGroups | None:
@@ -56,7 +58,7 @@ def as_many_groups(table: Table | Schema, count: int) -> RowGroups | None:
     schema = table.schema if isinstance(table, Table) else table
     if count == 1:
         return None
-    if not _has_u(schema):
+    if not has_complete_u(schema):
         raise ValueError(f"groups: expected 1 where no auxiliary column tells groups of rows apart, got {count}")
     if not isinstance(table, Table):
         check_room("groups", count, BYTES * schema.num_auxiliaries**2, "covariances of groups")
@@ -70,7 +72,8 @@ def as_many_groups(table: Table | Schema, count: int) -> RowGroups | None:
     return found.to(torch.get_default_dtype())
 
 
-def _has_u(schema: Schema) -> bool:
+def has_complete_u(schema: Schema) -> bool:
+    """Whether U is columns without gaps, if it has any, and not the mask."""
     return schema.auxiliary_source in ("named", "complete")
 
 
