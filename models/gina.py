@@ -87,7 +87,8 @@ class GINA(PyroModule):
             dimension, decoder or prior is given; else none.
         forests: Columns with gaps of which random forests on U say what the mean of the default prior is linear in,
             beside u and groups; True for those that are likelier with them, columns aside whose own values the table
-            makes the likely cause of their gaps.  A forest expects what is seen.
+            makes the likely cause of their gaps.  A forest expects what is seen.  By default True where groups are
+            looked for by default, else none.
         decoder: p(X|Z): a module from z to a column-wise distribution; by default a linear map plus a small network,
             with noise learned for each column that does not serve as U.
         prior: p(Z|U): a module from u to a distribution; by default a factorised normal whose mean and scale a linear
@@ -124,7 +125,7 @@ class GINA(PyroModule):
         blocks: bool | None = None,
         shrinkage: bool | None = None,
         groups: int | None = None,
-        forests: bool | Collection[Hashable] = False,
+        forests: bool | Collection[Hashable] | None = None,
         mechanism_weight: float = 1.0,
         discrete: str = "summed",
         numbers: str = "closed-form",
@@ -143,7 +144,7 @@ class GINA(PyroModule):
             raise ValueError("shrinkage, decoder: expected one of them, got both; shrink the decoder in a model around")
         if groups is not None and whole_number("groups", groups) > 1 and prior is not None:
             raise ValueError("groups, prior: expected one of them, got both")
-        if forests is not False and prior is not None:
+        if not (forests is None or forests is False or prior is None):
             raise ValueError("forests, prior: expected one of them, got both")
         graph = graph_of(graph, schema)
         is_declared = mechanism is not None or graph is not None
@@ -151,22 +152,22 @@ class GINA(PyroModule):
         judged = table if isinstance(table, Table) and isinstance(table.storage, DenseStorage) else None
         judged = None if is_declared else judged
         self.shrinkage = decoder is None and (judged is not None if shrinkage is None else shrinkage)
+        has_default_prior = judged is not None and latent_dim is None and decoder is None and prior is None
         self.causes = None
         in_prior = None if groups is None else as_many_groups(table, groups)
         if judged is not None:
             by_u = groups_by_u(judged)
-            if groups is None and latent_dim is None and decoder is None and prior is None:
+            if groups is None and has_default_prior:
                 in_prior = groups_that_tell(judged, by_u)
             self.causes = likely_causes(judged, by_u)
             graph = self.causes.graph
         num_groups = 0 if in_prior is None else in_prior.num_groups
         own = () if self.causes is None else self.causes.slopes
-        of_columns, grown = forests_of(table, forests, in_prior, own)
-        read = {} if forests is False else {"forests": of_columns}
+        of_columns, grown = forests_of(table, has_default_prior if forests is None else forests, in_prior, own)
+        self.read_off_data: dict[str, Any] = {"forests": of_columns} if prior is None else {}
         if self.causes is not None:
-            read |= {"graph": graph, "blocks": has_blocks, "shrinkage": self.shrinkage, "groups": 1 + num_groups}
-        if read:
-            self.read_off_data = read
+            self.read_off_data |= {"graph": graph, "blocks": has_blocks, "shrinkage": self.shrinkage}
+            self.read_off_data |= {"groups": 1 + num_groups}
         self.latent_dim = latent_dim_of(schema, latent_dim, num_groups + len(of_columns))
         self.graph = graph.on(schema) if graph is not None else None
         self.blocks = Blocks(schema) if has_blocks else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Collection, Hashable
 from typing import NamedTuple
 
@@ -40,7 +41,8 @@ def forests_of(
     Args:
         table: The rows, of which 2,000 are looked at.  A schema has none: forests that were grown elsewhere are to be
             loaded.
-        asked: Columns by name; True for those that are likelier with a forest beside u and groups, False for none.
+        asked: Columns by name; True for those that are likelier with a forest beside u and groups (by three nats, its
+            slope paid for and that it is one of several that are tried), False for none.
         groups: What the prior knows beside u already.
         own: Columns whose own values cause their gaps, so that True does not mean them.
 
@@ -121,7 +123,7 @@ def _that_tell(
     known = [rows.aux] if groups is None else [rows.aux, copy.deepcopy(groups).to(rows.aux)(rows.aux)]
     expected, design = forests(rows.aux).numpy(), torch.cat(known, dim=-1).numpy()
     nats = [nats_beside(rows.x[:, at], rows.seen[:, at], design, expected[:, [n]]) for n, at in enumerate(asked)]
-    kept = [n for n, found in enumerate(nats) if found >= LEAST_NATS]
+    kept = [n for n, found in enumerate(nats) if found >= LEAST_NATS + math.log(len(asked))]
     if not kept:
         return [], None
     names = [table.schema.names[asked[n]] for n in kept]

@@ -350,7 +350,14 @@ MUTANTS = [
         HELD,
     ),
     Mutant(
-        "imputation: amounts are held whose own values cause their gaps",
+        "imputation: amounts whose own values cause their gaps are held by nothing",
+        REACH,
+        "FAR_OF_ONE if",
+        "1e9 if",
+        HELD,
+    ),
+    Mutant(
+        "imputation: amounts whose own values cause their gaps are held as others are",
         REACH,
         'if column.kind == "MNAR"}',
         'if column.kind == "MCAR"}',
@@ -642,6 +649,20 @@ MUTANTS = [
         "models/prior_forests.py",
         "and column.name not in own and",
         "and",
+        "tests/models/test_prior_forests.py",
+    ),
+    Mutant(
+        "models: columns that are tried cost forests nothing",
+        "models/prior_forests.py",
+        "found >= LEAST_NATS + math.log(len(asked))",
+        "found >= LEAST_NATS",
+        "tests/models/test_prior_forests.py",
+    ),
+    Mutant(
+        "models: a latent dimension that is given grows by forests",
+        "models/gina.py",
+        "judged is not None and latent_dim is None and decoder is None",
+        "judged is not None and decoder is None",
         "tests/models/test_prior_forests.py",
     ),
     Mutant(

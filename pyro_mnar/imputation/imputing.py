@@ -110,11 +110,11 @@ def impute(
             :mod:`pyro_mnar.imputation.target`.
         keep_mechanism_weight: Weigh the mask by the model's β (``mechanism_weight``) as in training. By default draws
             use β = 1, whatever the training used.
-        extrapolate: Draw amounts above zero and counts however far outside of what was seen.  By default such columns,
-            if their gaps do not depend on what is missing, are drawn no farther outside of the range seen in training
-            than that is wide (:mod:`pyro_mnar.imputation.reach`), for they are modelled by logarithms, and one draw too
-            far would be the mean of all; a gap whose law lies beyond altogether is put at that end, and the log says
-            so.  Not held are rows with more than twenty such gaps, and tables with
+        extrapolate: Draw amounts above zero and counts however far outside of what was seen.  By default such columns
+            are drawn no farther outside of the range seen in training than that is wide, or ten times as far where
+            their gaps may depend on what is missing (:mod:`pyro_mnar.imputation.reach`), for they are modelled by
+            logarithms, and one draw too far would be the mean of all; a gap whose law lies beyond altogether is put at
+            that end, and the log says so.  Not held are rows with more than twenty such gaps, and tables with
             constraints on rows, skip patterns that hang on missing values, or derived values that were seen.
         delta: What missing values are moved by after they were drawn, by column: so many observed standard deviations,
             or log-odds of levels; one number, one a row, or a function of the frame, as for

@@ -7,10 +7,13 @@ hardly any lies beyond the greatest of many.  So particles of such a column coun
 
     least seen - width  ≤  x  ≤  greatest seen + width,    width = greatest seen - least seen
 
-so that draws follow p(x_u | x_o, r) given that x_u lies there.  Where a row has no such particle, its law lies beyond,
-and nearly all of what is left of it within at the end: there the value is put, and the log says so.  Rows with more
-than twenty such gaps are not held, of which few particles would have all inside and those few would stand for all.
-Where a column's own value, another gap or a latent causes its gaps, nothing is held: what is missing may lie anywhere.
+so that draws follow p(x_u | x_o, r) given that x_u lies there.  Where a column's own value, another gap or a latent
+causes its gaps, or nobody knows what does, what is missing may well lie out there, and ten widths are allowed: of a
+law of logarithms of which one end was never seen, what lies farther is a mean of thousands made by a few draws.
+
+Where a row has no such particle, its law lies beyond, and nearly all of what is left of it within at the end: there the
+value is put, and the log says so.  Rows with more than twenty such gaps are not held, of which few particles would have
+all inside and those few would stand for all.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_mnar.imputation.ranges import FAR_OF_ONE
 from pyro_mnar.imputation.target import Target
 from pyro_mnar.infer.session import Session
 from pyro_mnar.infer.sites import holds_columns, is_shared, mechanism_weight, stochastic_sites
@@ -57,22 +61,23 @@ class Reach:
 
     Args:
         schema: The columns.
-        ends: Positions of those that are held, and the least and greatest value of each, standardised.
+        widths: Positions of those that are held, and how many widths of the range seen each may lie outside of it.
         applicable: Of these columns, cells that have a value; ``(rows, columns)``.  None where all have.
     """
 
     def __init__(
         self,
         schema: Schema,
-        ends: dict[int, tuple[float, float]],
+        widths: dict[int, float],
         applicable: Bool[Tensor, "rows columns"] | None = None,
     ) -> None:
-        self.schema, self.columns, self.applicable = schema, list(ends), applicable
-        self.lower, self.upper = zip(*ends.values(), strict=True)
+        self.schema, self.widths, self.columns, self.applicable = schema, widths, list(widths), applicable
+        ends = (_ends(schema.columns[position], of) for position, of in widths.items())
+        self.lower, self.upper = zip(*ends, strict=True)
 
     @classmethod
     def of(cls, fit: Fit, table: Table, target: Target, with_gaps: Iterable[int]) -> Reach | None:
-        """Of the columns modelled by logarithms whose gaps nothing causes that is missing; None if there are none.
+        """Of the columns modelled by logarithms; None if none of them has gaps.
 
         Args:
             fit: What imputes.
@@ -81,14 +86,13 @@ class Reach:
             with_gaps: Positions of the columns that have gaps to impute.
         """
         columns = table.schema.columns
-        ends = {d: _ends(columns[d]) for d in sorted(set(with_gaps)) if _can_be_held(columns[d])}
-        if ends and target is not Target.WITHOUT_MASK:
-            own = _not_at_random(fit, table)
-            ends = {} if own is None else {d: of for d, of in ends.items() if columns[d].name not in own}
-        if not ends:
+        held = [d for d in sorted(set(with_gaps)) if _can_be_held(columns[d])]
+        if not held:
             return None
+        of_values = set() if target is Target.WITHOUT_MASK else _not_at_random(fit, table)
+        widths = {d: FAR_OF_ONE if of_values is None or columns[d].name in of_values else 1.0 for d in held}
         is_whole = not isinstance(table.storage, DenseStorage) or bool(table.applicable.all())
-        return cls(table.schema, ends, None if is_whole else table.applicable[:, list(ends)].to(fit.device))
+        return cls(table.schema, widths, None if is_whole else table.applicable[:, held].to(fit.device))
 
     def hold(self, x: Float[Tensor, "particles rows columns"], batch: Batch) -> Held:
         """Put gaps that lie outside at the end, and say what their particles lose for it."""
@@ -109,16 +113,17 @@ class Reach:
             draws: In the user's units.
         """
         said = []
-        for position in self.columns:
+        for position, widths in self.widths.items():
             column, own = self.schema.columns[position], draws[:, cells[1] == position]
-            low, high = _ends_in_units(column)
+            low, high = _ends_in_units(column, widths)
+            times = "" if widths == 1 else f"{widths:g} times "
             slack = AT_THE_END * (column.greatest - column.least) + 0.5 * column.kind.is_whole
             for is_there, end in ((own >= high - slack, high), (own <= low + slack, low)):
                 if count := int((is_there.mean(0) > 0.5).sum()):
                     said.append(
-                        f"{count} of {column.name}'s {own.shape[1]} gaps are imputed at {end:.4g}, as far outside of"
-                        " the range seen as that is wide: the model expects them farther out, where nothing seen says"
-                        " how its law goes on, so declare what you know of it (bounds, another kind), or see"
+                        f"{count} of {column.name}'s {own.shape[1]} gaps are imputed at {end:.4g}, {times}as far"
+                        " outside of the range seen as that is wide: the model expects them farther out, where nothing"
+                        " seen says how its law goes on, so declare what you know of it (bounds, another kind), or see"
                         " impute(extrapolate=True)"
                     )
         return said
@@ -129,13 +134,14 @@ def _can_be_held(column: Column) -> bool:
     return column.kind.is_exponential and is_known
 
 
-def _ends_in_units(column: Column) -> tuple[float, float]:
-    width = column.greatest - column.least
-    return column.least - width, column.greatest + width
+def _ends_in_units(column: Column, widths: float) -> tuple[float, float]:
+    far = widths * (column.greatest - column.least)
+    return column.least - far, column.greatest + far
 
 
-def _ends(column: Column) -> tuple[float, float]:
-    lower, upper = (column.kind.scale.ends(np.array(_ends_in_units(column))) - column.mean) / column.std
+def _ends(column: Column, widths: float) -> tuple[float, float]:
+    ends = np.array(_ends_in_units(column, widths))
+    lower, upper = (column.kind.scale.ends(ends) - column.mean) / column.std
     return float(lower), float(upper)
 
 

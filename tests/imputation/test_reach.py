@@ -1,4 +1,4 @@
-"""How far outside of what was seen amounts and counts are imputed: against truncated laws, and what is not held."""
+"""How far outside of what was seen amounts and counts are imputed: against truncated laws, and how far that is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from scipy import stats
+from scipy.special import expit
 from torch import Tensor
 
 from bad_inputs.case import untrained
@@ -43,6 +44,11 @@ def amounts(kind: str = "positive") -> Table:
         kinds={name: kind},
         standardize={name: kind != "count"},
     )
+
+
+def two_amounts() -> Table:
+    frame = amounts().frame
+    return Table.from_frame(np.exp(frame.assign(amount=np.log(frame["amount"]))), auxiliary=[], kinds="positive")
 
 
 def law(batch: Batch) -> Any:
@@ -97,24 +103,27 @@ def no_latents(batch: Batch) -> None:
     """A guide of nothing."""
 
 
-def ends(table: Table) -> tuple[float, float]:
+def ends(table: Table, widths: float = 1.0) -> tuple[float, float]:
     column = table.schema.columns[0]
-    return max(0.0, 2 * column.least - column.greatest), 2 * column.greatest - column.least
+    far = widths * (column.greatest - column.least)
+    return max(0.0, column.least - far), column.greatest + far
 
 
-@pytest.mark.parametrize("model", [without_mask, mask_by_size])
-def test_amounts_follow_the_law_within_reach(model: Callable[[Batch], None]) -> None:
+@pytest.mark.parametrize(("model", "widths"), [(without_mask, 1), (mask_by_size, 1), (self_masked, 10)])
+def test_amounts_follow_the_law_within_reach(model: Callable[[Batch], None], widths: float) -> None:
     table = amounts()
-    column, (low, high) = table.schema.columns[0], ends(table)
+    column, (low, high) = table.schema.columns[0], ends(table, widths)
+    table.x[-1, 1] *= 1 + 0.7 * (widths > 1)  # so that its law is cut off there too
     found = impute(Fit(model, no_latents, table.schema), table, num_draws=1, num_particles=100_000)
     sizes = table.x[-len(AT) :, 1].numpy()
+    amount = np.exp(np.linspace(-30.0, np.log(high), 400_001))
+    at = (np.log(amount) - column.mean) / column.std
+    weight = expit(-at) if model is self_masked else np.ones_like(at)  # the chance of the gap
     for size, mean, draw in zip(sizes, found.means, found.draws[0], strict=True):
-        amount = np.linspace(low, high, 400_001)[1:]
-        density = stats.norm.pdf((np.log(amount) - column.mean) / column.std, SLOPE * size, NOISE) / amount
-        expected = np.average(amount, weights=density)
-        spread = np.sqrt(np.average((amount - expected) ** 2, weights=density))
-        share = stats.norm.cdf((np.log(high) - column.mean) / column.std, SLOPE * size, NOISE)
-        assert abs(mean - expected) < 5 * spread / np.sqrt(share * 100_000)
+        proposed = stats.norm.pdf(at, SLOPE * size, NOISE) * (at[1] - at[0])
+        expected = np.average(amount, weights=weight * proposed)
+        error = np.sqrt((weight**2 * (amount - expected) ** 2) @ proposed / 100_000) / (weight @ proposed)
+        assert abs(mean - expected) < 5 * error
         assert low <= draw <= high
     assert found.means[-1] < high  # of the law without an end, the mean is far beyond
     assert np.exp((SLOPE * sizes[-1] + (NOISE * column.std) ** 2 / 2) * column.std + column.mean) > 2 * high
@@ -146,21 +155,31 @@ def test_what_lies_outside_altogether_is_put_at_the_end(kind: str, options: dict
 
 def test_a_gap_at_the_end_leaves_the_row_s_other_columns_to_their_law() -> None:
     """Two amounts, one far beyond in every particle: particles in which the other is outside too count for less."""
-    held = Reach(amounts().schema, {0: (-1.0, 1.0), 1: (-1.0, 1.0)})
+    table = two_amounts()
+    held = Reach(table.schema, {0: 1.0, 1: 1.0})
     x = torch.tensor([[[9.0, 0.5]], [[9.0, 9.0]], [[0.5, 0.5]]])
-    row = amounts().batch().take(torch.tensor([300]))
+    row = table.batch().take(torch.tensor([300]))
     within, penalty = held.hold(x, dataclasses.replace(row, mask=torch.zeros(1, 2, dtype=torch.bool)))
-    assert within.tolist() == [[[1.0, 0.5]], [[1.0, 1.0]], [[0.5, 0.5]]]
+    first, second = held.upper
+    assert 0.5 < min(first, second) <= max(first, second) < 9.0
+    expected = torch.tensor([[[first, 0.5]], [[first, second]], [[0.5, 0.5]]])
+    torch.testing.assert_close(within, expected)
     assert penalty[2, 0] == 0 and penalty[1, 0] == 2 * penalty[0, 0] > 300
 
 
 @pytest.mark.parametrize("model", [self_masked, mask_unknown])
-def test_nothing_is_held_where_gaps_tell_of_values_or_nobody_knows(model: Callable[[Batch], None]) -> None:
+def test_ten_widths_are_allowed_where_gaps_tell_of_values_or_nobody_knows(
+    model: Callable[[Batch], None], caplog: pytest.LogCaptureFixture
+) -> None:
     table = amounts()
     fit = Fit(model, no_latents, table.schema)
-    of_both = [impute(fit, table, extrapolate=free).draws for free in (False, True)]
-    np.testing.assert_array_equal(*of_both)
-    assert of_both[0].max() > ends(table)[1]
+    near, end = ends(table)[1], ends(table, 10)[1]
+    assert near < impute(fit, table).draws.max() < end
+    table.x[-1, 1] = 12.0
+    caplog.clear()
+    np.testing.assert_allclose(impute(fit, table).draws[:, -1], end, rtol=1e-5)
+    assert f"1 of amount's 4 gaps are imputed at {end:.4g}, 10 times as far outside of the range seen" in caplog.text
+    assert impute(fit, table, extrapolate=True).draws.max() > end
 
 
 def many_amounts(batch: Batch) -> None:
@@ -203,7 +222,7 @@ def test_cells_without_a_value_count_for_nothing() -> None:
     assert none.hold(x, tables[1].batch()).penalty.eq(0).all()
 
 
-def test_columns_are_held_whose_gaps_are_at_random() -> None:
+def test_columns_whose_gaps_are_at_random_stay_within_one_width() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(np.exp(rng.normal(size=(60, 4))), columns=["a", "b", "c", "d"])
     table = Table.from_frame(
@@ -213,16 +232,17 @@ def test_columns_are_held_whose_gaps_are_at_random() -> None:
     )
     of = [("a", "R[a]"), ("d", "R[b]"), ("R[a]", "R[c]")]
 
-    def held(model: Any, target: Target = Target.GIVEN_MASK) -> list[int]:
+    def widths(model: Any, target: Target = Target.GIVEN_MASK) -> list[float]:
         fit = Fit(model, ZeroImpute(table, model.latent_dim, seed=0), table.schema)
         reach = Reach.of(fit, table, target, [0, 1, 2])
-        return [] if reach is None else reach.columns
+        assert reach is not None and reach.columns == [0, 1, 2]
+        return list(reach.widths.values())
 
     declared = GINA(table, graph=MissingnessGraph(of, table), seed=0)
-    assert held(declared) == [1]  # c's gaps depend on a's value, through R
-    assert held(declared, Target.WITHOUT_MASK) == [0, 1, 2]
-    assert held(PartialVAE(table, seed=0)) == [0, 1, 2]
-    assert held(NotMIWAE(table, seed=0)) == []
+    assert widths(declared) == [10, 1, 10]  # c's gaps depend on a's value, through R
+    assert widths(declared, Target.WITHOUT_MASK) == [1, 1, 1]
+    assert widths(PartialVAE(table, seed=0)) == [1, 1, 1]
+    assert widths(NotMIWAE(table, seed=0)) == [10, 10, 10]
 
 
 def test_numbers_without_a_logarithm_are_as_before() -> None:

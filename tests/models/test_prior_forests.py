@@ -11,9 +11,11 @@ from sklearn.ensemble import RandomForestRegressor
 
 from pyro_mnar import Fit, Table, compare, fit, impute
 from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.infer.construction import arguments_of
 from pyro_mnar.mechanisms import Constant
-from pyro_mnar.models import GINA
-from pyro_mnar.models.prior_forests import forests_of
+from pyro_mnar.models import GINA, prior_forests
+from pyro_mnar.models.decoding import default_decoder, default_prior
+from pyro_mnar.models.prior_forests import LEAST_NATS, forests_of
 from pyro_mnar.nn.forests import DEPTH, FOLDS, MOST_LEAVES, SHARE, TREES, Forests, fold_of
 
 ROWS = 300
@@ -92,6 +94,29 @@ def test_only_columns_that_forests_make_likelier_have_one(caplog: pytest.LogCapt
     names, forests = forests_of(table, ["line"], None, ())
     assert names == ["line"] and forests is not None and forests.num_outputs == 1
     assert forests_of(Table.from_frame(steps()[1][["stepped", "line"]], auxiliary=[]), True, None, ()) == ([], None)
+
+
+def test_a_default_looks_for_them_and_what_is_given_is_taken_as_it_is() -> None:
+    table = Table.from_frame(steps()[1])
+    model = GINA(table, seed=0)
+    assert model.latent_dim == 4 and model.prior.forests is not None
+    assert arguments_of(model)["forests"] == ["stepped"]
+    for given in (
+        {"latent_dim": 3},
+        {"decoder": default_decoder(table.schema, 3)},
+        {"prior": default_prior(table.schema, 3)},
+        {"mechanism": Constant},
+        {"forests": False},
+        {"forests": []},
+    ):
+        model = GINA(table, seed=0, **given)
+        assert model.latent_dim == 3 and model.prior.forests is None, given
+
+
+def test_the_more_columns_are_tried_the_more_each_has_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([LEAST_NATS + 0.1, LEAST_NATS + 0.8])
+    monkeypatch.setattr(prior_forests, "nats_beside", lambda *_: next(found))
+    assert forests_of(Table.from_frame(steps()[1]), True, None, ())[0] == ["line"]  # log 2 is 0.7
 
 
 @pytest.mark.parametrize(
