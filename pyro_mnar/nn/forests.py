@@ -36,36 +36,37 @@ class Forests(nn.Module):
 
     column: Tensor
     threshold: Tensor
-    left: Tensor
-    right: Tensor
+    child: Tensor
     value: Tensor
 
     def __init__(self, num_columns: int, num_outputs: int) -> None:
         super().__init__()
         self.num_columns, self.num_outputs = num_columns, num_outputs
         shape = (FOLDS, num_outputs, TREES, MOST_NODES)
-        itself = torch.arange(MOST_NODES).expand(shape).to(torch.get_default_dtype())  # where no split is, a row stays
+        itself = torch.arange(MOST_NODES)[:, None].expand(*shape, 2)  # where no split is, a row stays
         # Positions are held as other numbers are, so that a file may hold any; where they are used, they are in range.
         self.register_buffer("column", torch.zeros(shape))
         self.register_buffer("threshold", torch.zeros(shape))
-        self.register_buffer("left", itself.clone())
-        self.register_buffer("right", itself.clone())
+        self.register_buffer(
+            "child", itself.to(torch.get_default_dtype(), copy=True)
+        )  # of high values, and of low ones
         self.register_buffer("value", torch.zeros(shape))
 
     def forward(self, columns: Float[Tensor, "*rows columns"]) -> Float[Tensor, "*rows outputs"]:
         """What trees that were grown without the row expect of each output."""
         flat = columns.reshape(-1, self.num_columns)
         trees = torch.arange(self.num_outputs * TREES, device=flat.device)
-        first = (fold_of(flat)[:, None] * len(trees) + trees) * MOST_NODES
+        root = ((fold_of(flat)[:, None] * len(trees) + trees) * MOST_NODES).flatten()
+        row = torch.arange(len(flat), device=flat.device)[:, None].expand(-1, len(trees)).flatten() * self.num_columns
         column = self.column.flatten().long().clamp(0, self.num_columns - 1)
-        left, right = (child.flatten().long().clamp(0, MOST_NODES - 1) for child in (self.left, self.right))
-        threshold = self.threshold.flatten()
-        node = first
-        for _ in range(DEPTH):
-            is_low = flat.gather(1, column[node]) <= threshold[node]
-            node = first + torch.where(is_low, left[node], right[node])
-        expected = self.value.flatten()[node].reshape(*columns.shape[:-1], self.num_outputs, TREES)
-        return expected.mean(-1)
+        child = self.child.flatten().long().clamp(0, MOST_NODES - 1)
+        numbers, threshold = flat.flatten(), self.threshold.flatten()
+        node = root
+        for _ in range(DEPTH):  # flat positions, which are looked up three times as fast as those of a matrix
+            is_low = numbers.index_select(0, row + column.index_select(0, node)) <= threshold.index_select(0, node)
+            node = root + child.index_select(0, 2 * node + is_low)
+        expected = self.value.flatten().index_select(0, node)
+        return expected.reshape(*columns.shape[:-1], self.num_outputs, TREES).mean(-1)
 
     @classmethod
     def grown(
@@ -108,8 +109,8 @@ class Forests(nn.Module):
         self.value[at][: tree.node_count] = torch.as_tensor(tree.value[:, 0, 0])
         self.column[at][splits] = torch.as_tensor(tree.feature[splits]).to(self.column)
         self.threshold[at][splits] = torch.as_tensor(tree.threshold[splits])
-        self.left[at][splits] = torch.as_tensor(tree.children_left[splits]).to(self.column)
-        self.right[at][splits] = torch.as_tensor(tree.children_right[splits]).to(self.column)
+        children = np.stack([tree.children_right, tree.children_left], axis=-1)
+        self.child[at][splits] = torch.as_tensor(children[splits]).to(self.child)
 
 
 def fold_of(columns: Float[Tensor, "rows columns"]) -> Int[Tensor, " rows"]:

@@ -173,6 +173,6 @@ def test_restarts_have_the_same_and_comparisons_say_so() -> None:
 def test_positions_out_of_a_file_stay_in_range() -> None:
     forests = Forests(2, 1)
     for position in (1e9, -1e9, torch.nan):
-        for name in ("column", "left", "right"):
+        for name in ("column", "child"):
             getattr(forests, name).fill_(position)
         assert torch.equal(forests(torch.randn(4, 2)), torch.zeros(4, 1))
