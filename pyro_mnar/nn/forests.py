@@ -47,9 +47,8 @@ class Forests(nn.Module):
         # Positions are held as other numbers are, so that a file may hold any; where they are used, they are in range.
         self.register_buffer("column", torch.zeros(shape))
         self.register_buffer("threshold", torch.zeros(shape))
-        self.register_buffer(
-            "child", itself.to(torch.get_default_dtype(), copy=True)
-        )  # of high values, and of low ones
+        # Of a node first where higher values go, then where others do.
+        self.register_buffer("child", itself.to(torch.get_default_dtype(), copy=True))
         self.register_buffer("value", torch.zeros(shape))
 
     def forward(self, columns: Float[Tensor, "*rows columns"]) -> Float[Tensor, "*rows outputs"]:
