@@ -165,10 +165,10 @@ def default(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
     return _gina(table, GINA(table, seed=seed), seed)
 
 
-def forests(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
-    """The same, with forests on U in the prior."""
+def no_forests(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
+    """The same, without forests on U in the prior."""
     table = Table.from_frame(frame)
-    return _gina(table, GINA(table, forests=True, seed=seed), seed)
+    return _gina(table, GINA(table, forests=False, seed=seed), seed)
 
 
 def declared(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
@@ -201,7 +201,7 @@ SYSTEMS: dict[str, Callable[[pd.DataFrame, str, int], Imputed]] = {
     "PVAE": pvae,
     "GINA constant": constant,
     "GINA default": default,
-    "GINA forests": forests,
+    "GINA no forests": no_forests,
     "GINA declared": declared,
 }
 QUICK = ("mean", "IterativeImputer", "GINA constant", "GINA default", "GINA declared")
