@@ -90,8 +90,8 @@ def start_from_data(
     if solved is None:
         return None
     bend = rows.bend(solved, u)
-    if isinstance(prior, LinearNormal) and prior.groups is not None:
-        # Groups hide some bends, and not those among the columns with gaps: these say whether a line is enough.
+    if isinstance(prior, LinearNormal) and prior.num_beside:
+        # Groups and forests hide some bends, and not those among the columns with gaps, which say if a line is enough.
         plain_u = u[:, : batch.aux.shape[1]]
         plain = rows.solved(plain_u, number_of_factors(x, seen, plain_u, latents))
         bend = bend if plain is None else max(bend, rows.bend(plain, plain_u))

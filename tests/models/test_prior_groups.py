@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -165,16 +167,17 @@ def test_a_comparison_of_fits_with_groups_and_without_says_so() -> None:
     assert not compare(fits, rows).unlike
 
 
-def test_a_bend_among_columns_with_gaps_is_seen_beside_groups() -> None:
-    """A line through three groups of both hides that one is the other's square; without groups it is plain."""
+@pytest.mark.parametrize("beside", [{"groups": 3}, {"forests": ["a", "b"]}], ids=["groups", "forests"])
+def test_a_bend_among_columns_with_gaps_is_seen_beside_what_the_prior_knows(beside: dict[str, Any]) -> None:
+    """A line through three groups of both hides that one is the other's square, as do forests; else it is plain."""
     random = np.random.default_rng(0)
     a = 2 * random.normal(size=600)
     frame = pd.DataFrame({"b": a**2 + 0.3 * random.normal(size=600), "a": a, "u": a + 0.3 * random.normal(size=600)})
     frame[["a", "b"]] = frame[["a", "b"]].mask(random.random((600, 2)) < 0.2)
     table = Table.from_frame(frame)
     bends = []
-    for groups in (1, 3):
-        model = GINA(table, groups=groups, latent_dim=6, seed=0)
+    for options in ({}, beside):
+        model = GINA(table, latent_dim=6, seed=0, **options)
         start = model.start_from(table.batch())
         assert start is not None
         bends.append(start.bend)
