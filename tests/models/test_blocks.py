@@ -86,11 +86,12 @@ def test_a_page_that_is_missing_at_random_is_imputed_without_bias():
 def test_a_fit_with_events_is_captured_and_comes_back_from_its_file(tmp_path):
     table = Table.from_frame(wine_without_a_page()[0])
     options = {"epochs": 3, "progress": False}
-    eager = fit(*pair(table), table, compile="eager", **options)
-    graph = fit(*pair(table), table, compile="graph", **options)
+    eager = fit(*pair(table, forests=False), table, compile="eager", **options)
+    graph = fit(*pair(table, forests=False), table, compile="graph", **options)
     assert np.isfinite(graph.history["bound"]).all()
-    # The two draw different numbers: over seeds either's bound has a standard deviation of 8% so soon.
+    # The two draw different numbers: over seeds either's bound has a standard deviation of 8% so soon, and with a
+    # forest it is near zero.
     assert graph.history["bound"].iloc[-1] == pytest.approx(eager.history["bound"].iloc[-1], rel=0.3)
     eager.save(tmp_path / "fit.pt")
-    loaded = Fit.load(tmp_path / "fit.pt", *pair(table))
+    loaded = Fit.load(tmp_path / "fit.pt", *pair(table, forests=False))
     np.testing.assert_array_equal(impute(loaded, table).draws, impute(eager, table).draws)
