@@ -141,43 +141,23 @@ class Imputed(NamedTuple):
     cells: NDArray[np.int_] | None = None
 
 
-def _gina(table: Table, model: Any, seed: int) -> Imputed:
-    fitted = fit(model, ZeroImpute(table, model.latent_dim, seed=seed), table, seed=seed, progress=False)
-    found = impute(fitted, table, num_draws=DRAWS, seed=seed)
-    return Imputed(found.mean(), found.draws, found.cells)
+System = Callable[[pd.DataFrame, str, int], Imputed]
 
 
-def pvae(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
-    """The partial VAE, which has no mechanism."""
-    table = Table.from_frame(frame)
-    return _gina(table, PartialVAE(table, seed=seed), seed)
+def _trained(make: Callable[..., Any], told: Callable[[Table, str], dict[str, Any]]) -> System:
+    """A model that is told something of the causes."""
+
+    def system(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
+        table = Table.from_frame(frame)
+        model = make(table, **told(table, cause), seed=seed)
+        fitted = fit(model, ZeroImpute(table, model.latent_dim, seed=seed), table, seed=seed, progress=False)
+        found = impute(fitted, table, num_draws=DRAWS, seed=seed)
+        return Imputed(found.mean(), found.draws, found.cells)
+
+    return system
 
 
-def constant(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
-    """GINA, told that nothing causes the gaps."""
-    table = Table.from_frame(frame)
-    return _gina(table, GINA(table, mechanism=Constant, seed=seed), seed)
-
-
-def default(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
-    """GINA, told nothing."""
-    table = Table.from_frame(frame)
-    return _gina(table, GINA(table, seed=seed), seed)
-
-
-def no_forests(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
-    """The same, without forests on U in the prior."""
-    table = Table.from_frame(frame)
-    return _gina(table, GINA(table, forests=False, seed=seed), seed)
-
-
-def declared(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
-    """GINA, told the cause."""
-    table = Table.from_frame(frame)
-    return _gina(table, GINA(table, **CAUSES[cause].declared(table), seed=seed), seed)
-
-
-def _baseline(system: Any) -> Callable[[pd.DataFrame, str, int], Imputed]:
+def _baseline(system: Any) -> System:
     return lambda frame, cause, seed: Imputed(system.complete(Table.from_frame(frame), seed=seed))
 
 
@@ -194,15 +174,15 @@ def iterative(frame: pd.DataFrame, cause: str, seed: int) -> Imputed:
     return Imputed(pd.DataFrame(x, columns=frame.columns) * std + mean)
 
 
-SYSTEMS: dict[str, Callable[[pd.DataFrame, str, int], Imputed]] = {
+SYSTEMS: dict[str, System] = {
     "mean": lambda frame, cause, seed: Imputed(frame.fillna(frame.mean())),
     "IterativeImputer": iterative,
     "missForest": _baseline(baselines.miss_forest()),
-    "PVAE": pvae,
-    "GINA constant": constant,
-    "GINA default": default,
-    "GINA no forests": no_forests,
-    "GINA declared": declared,
+    "PVAE": _trained(PartialVAE, lambda table, cause: {}),
+    "GINA constant": _trained(GINA, lambda table, cause: {"mechanism": Constant}),
+    "GINA default": _trained(GINA, lambda table, cause: {}),
+    "GINA no forests": _trained(GINA, lambda table, cause: {"forests": False}),
+    "GINA declared": _trained(GINA, lambda table, cause: CAUSES[cause].declared(table)),
 }
 QUICK = ("mean", "IterativeImputer", "GINA constant", "GINA default", "GINA declared")
 RIVALS = ("mean", "IterativeImputer", "missForest", "PVAE", "GINA constant")  # those that take gaps for ignorable

@@ -164,10 +164,10 @@ class GINA(PyroModule):
         num_groups = 0 if in_prior is None else in_prior.num_groups
         own = () if self.causes is None else self.causes.slopes
         of_columns, grown = forests_of(table, has_default_prior if forests is None else forests, in_prior, own)
-        self.read_off_data: dict[str, Any] = {"forests": of_columns} if prior is None else {}
+        read: dict[str, Any] = {} if prior is not None else {"forests": of_columns}
         if self.causes is not None:
-            self.read_off_data |= {"graph": graph, "blocks": has_blocks, "shrinkage": self.shrinkage}
-            self.read_off_data |= {"groups": 1 + num_groups}
+            read |= {"graph": graph, "blocks": has_blocks, "shrinkage": self.shrinkage, "groups": 1 + num_groups}
+        self.read_off_data = read
         self.latent_dim = latent_dim_of(schema, latent_dim, num_groups + len(of_columns))
         self.graph = graph.on(schema) if graph is not None else None
         self.blocks = Blocks(schema) if has_blocks else None
