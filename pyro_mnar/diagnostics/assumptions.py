@@ -15,10 +15,10 @@ import networkx as nx
 import numpy as np
 import torch
 
-from pyro_mnar.diagnostics.ends import abrupt_ends
 from pyro_mnar.diagnostics.probe import ModelProbe
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.imputation import impute
+from pyro_mnar.tables.ends import abrupt_ends
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit
 

@@ -55,6 +55,8 @@ class GapEvidence(NamedTuple):
         price: What ``own`` has paid for the slope, in nats; ``of_mask`` has not.
         slope: Change of the log-odds of being observed per unit of the column, if its own value is the cause.
         middle: Where in the column these log-odds are zero.
+        of_level: Nats by which gaps follow, by a line, what the predictors expect of the column; above zero where high
+            values are expected in the gaps, below zero where low ones are.
     """
 
     causes: tuple[int, ...]
@@ -65,6 +67,7 @@ class GapEvidence(NamedTuple):
     price: float
     slope: float
     middle: float
+    of_level: float
 
 
 def gap_evidence(
@@ -90,10 +93,11 @@ def gap_evidence(
         design = np.concatenate([design, groups], axis=1)
 
     powers = _powers(ridge_regression(y, seen, design))
-    followed = logistic_regression(r, powers).log_likelihood
+    followed, line = logistic_regression(r, powers).log_likelihood, logistic_regression(r, powers[:, :1])
+    of_level = (line.log_likelihood - nothing) * float(-np.sign(line.slopes[0]))
     if max(followed, given) - nothing < HOPELESS * price:
-        of_mask = logistic_regression(r, powers[:, :1]).log_likelihood - max(given, nothing)
-        return GapEvidence(tuple(causes), given - nothing, of_mask - price, of_mask, 0.0, price, 0.0, 0.0)
+        of_mask = line.log_likelihood - max(given, nothing)
+        return GapEvidence(tuple(causes), given - nothing, of_mask - price, of_mask, 0.0, price, 0.0, 0.0, of_level)
 
     plain = _Law(np.where(seen, y, 0.0), seen, design, masks_itself=False)
     values = max(plain.maximum(start, 200)[1] for start in plain.starts())
@@ -113,6 +117,7 @@ def gap_evidence(
         price,
         -sign * LOGIT_OF_PROBIT * steepness,
         middle,
+        of_level,
     )
 
 

@@ -28,6 +28,8 @@ from pyro_mnar.graphs.nodes import latent_beside, listed
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.nn.row_groups import RowGroups
 from pyro_mnar.tables.blocks import events, members_of
+from pyro_mnar.tables.columns import Column
+from pyro_mnar.tables.ends import AbruptEnd, is_abrupt
 from pyro_mnar.tables.positions import spread_evenly
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
@@ -45,6 +47,8 @@ WORTH = 5.0
 STRONG = 0.95  # probability from which the own value is taken for the cause; from a half on, less is told
 STEEPEST = 6.0  # slope, in log-odds per standard deviation; under steeper ones few draws have a weight
 
+SHARE_AT_END, FEWEST_AT_END = 0.2, 20  # of the seen values, by which it is told whether they stop
+
 OWN, GIVEN, NOTHING = "own value", "complete columns", "nothing"
 
 
@@ -61,12 +65,16 @@ class LikelyCauses:
             per standard deviation: that of greatest likelihood, with missing values summed out.  They are held while a
             model is trained, whose few draws of each missing value would pull them towards zero.
         middles: Where in these columns the log-odds are zero, standardised.
+        ends: Of the other columns, by name, the end at which seen values stop instead of fading out, if the gaps lie
+            where values near it are expected: as where everything beyond is missing.  A hard threshold is no slope, and
+            where the column's own law is not known none is found, so these columns are imputed as missing at random.
     """
 
     graph: MissingnessGraph
     evidence: pd.DataFrame
     slopes: dict[Hashable, float]
     middles: dict[Hashable, float]
+    ends: dict[Hashable, AbruptEnd]
 
     def __str__(self) -> str:
         lines = []
@@ -77,7 +85,9 @@ class LikelyCauses:
                 NOTHING: "nothing that is seen",
             }[str(line.cause)]
             other = f"; perhaps by its own value (probability {line.probability:.2f})" if _is_weak(line) else ""
-            lines.append(f"gaps of {line.Index!r}: caused by {because}{other}")
+            end = self.ends.get(line.Index)
+            stops = "" if end is None else f"; perhaps none is seen {end.beyond}"
+            lines.append(f"gaps of {line.Index!r}: caused by {because}{other}{stops}")
         return "\n".join(lines)
 
     def put_intercepts(self, mechanism: GraphMechanism, schema: Schema) -> None:
@@ -88,7 +98,9 @@ class LikelyCauses:
         mechanism.put_lines(intercept)
 
     def say(self) -> None:
-        """Log what was taken for the causes, and warn of own values that may be one and are not taken."""
+        """Log what was taken for the causes, and warn of own values that may be one and are not taken, and of ends
+        beyond which nothing may ever be seen.
+        """
         log.info("%s", self)
         for line in self.evidence.itertuples():
             if _is_weak(line):
@@ -98,6 +110,18 @@ class LikelyCauses:
                     line.Index,
                     line.probability,
                 )
+        for name, end in self.ends.items():
+            log.warning(
+                "column %r: seen values stop at %.4g instead of fading out, and its gaps are where such values are"
+                " expected: if all %s are missing, imputed ones are too %s, since it is imputed as missing at random:"
+                " declare mechanism=SelfMasking, or bounds of the gaps, if you believe it; where values are never %s,"
+                " nothing is wrong",
+                name,
+                end.at,
+                end.beyond,
+                "low" if end.is_upper else "high",
+                end.beyond,
+            )
 
 
 def _is_weak(line: Any) -> bool:
@@ -134,6 +158,7 @@ def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
     seen, gaps = mask.numpy(), (~mask & modelled).numpy() & ~in_block
     predictors = _predictors(table, x, seen, rows)
     found: dict[Hashable, GapEvidence] = {}
+    ends: dict[Hashable, AbruptEnd] = {}
     groups: NDArray[np.float64] | None = None
     for at, column in enumerate(schema.columns):
         used = seen[:, at] | gaps[:, at]
@@ -147,10 +172,26 @@ def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
             of_rows = None if groups is None else groups[used]
             evidence = gap_evidence(x[used, at], seen[used, at], others.values[used][:, kept], of_rows)
             found[column.name] = evidence._replace(causes=tuple(kept[cause] for cause in evidence.causes))
-    return _causes_of(schema, found, predictors)
+            if end := _end_near_gaps(column, x[seen[:, at], at], evidence):
+                ends[column.name] = end
+    return _causes_of(schema, found, predictors, ends)
 
 
-def _causes_of(schema: Schema, found: dict[Hashable, GapEvidence], predictors: _Predictors) -> LikelyCauses:
+def _end_near_gaps(column: Column, values: Float[NDArray, " seen"], evidence: GapEvidence) -> AbruptEnd | None:
+    """The end at which seen values stop, if they do at that one whose values are expected in the gaps."""
+    is_upper = evidence.of_level > 0
+    stops = not column.kind.is_discrete and is_abrupt(
+        values if is_upper else -values, share=SHARE_AT_END, fewest=FEWEST_AT_END
+    )
+    return AbruptEnd.of(column, values, is_upper) if stops and abs(evidence.of_level) > LEAST_OF_MASK else None
+
+
+def _causes_of(
+    schema: Schema,
+    found: dict[Hashable, GapEvidence],
+    predictors: _Predictors,
+    ends: dict[Hashable, AbruptEnd],
+) -> LikelyCauses:
     counted = {name: _believed(evidence) for name, evidence in found.items()}
     probability = dict(zip(counted, _probabilities(np.array(list(counted.values()))), strict=True))
     edges: list[Edge] = []
@@ -178,7 +219,7 @@ def _causes_of(schema: Schema, found: dict[Hashable, GapEvidence], predictors: _
     )
     table = pd.DataFrame(list(lines.values()), columns=["cause", "of", "probability", "own", "given"])
     table.index = pd.Index(list(lines), name="column", tupleize_cols=False)
-    return LikelyCauses(graph, table, slopes, middles)
+    return LikelyCauses(graph, table, slopes, middles, {name: ends[name] for name in ends if name not in slopes})
 
 
 def _believed(evidence: GapEvidence) -> float:

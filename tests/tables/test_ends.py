@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from pyro_mnar import Table, check_identifiability
-from pyro_mnar.diagnostics.ends import abrupt_ends, is_abrupt
 from pyro_mnar.models import SelfMasking
+from pyro_mnar.tables.ends import abrupt_ends, is_abrupt
 
 LAWS: dict[str, Callable] = {
     "normal": lambda random, n: random.normal(size=n),
@@ -27,6 +27,16 @@ def test_values_that_fade_out_are_no_threshold(law: str) -> None:
     """Normal values of 1,000 cross the limit less than once in a thousand; at most 2 of 200 here."""
     random = np.random.default_rng(0)
     assert sum(is_abrupt(LAWS[law](random, 1_000)) for _ in range(200)) <= 2
+
+
+@pytest.mark.parametrize(("count", "found"), [(100, 25), (150, 45), (300, 80), (600, 95)])
+def test_few_excesses_need_a_higher_ratio(count: int, found: int) -> None:
+    """Normal values stop by chance in one of a hundred columns, however few: at most 12 of 500 here.  Of uniform ones
+    35% are found at 100 values, 55, 91 and 99% at the others.
+    """
+    random = np.random.default_rng(count)
+    assert sum(is_abrupt(random.normal(size=count), share=0.2, fewest=20) for _ in range(500)) <= 12
+    assert sum(is_abrupt(random.random(count), share=0.2, fewest=20) for _ in range(100)) >= found
 
 
 @pytest.mark.parametrize("side", [1, -1])
