@@ -121,6 +121,26 @@ def gap_evidence(
     )
 
 
+def nats_of_own_bend(y: Vector, seen: Bool[NDArray, " rows"], predictors: Predictors, slope: float) -> float:
+    """By how much a column that causes its own gaps bends: how much likelier values and gaps are with the square of
+    what a line in the predictors expects of it, less the price of a slope.
+
+    All of the law is found anew with the square: where seen values flatten towards those that go missing, selection is
+    the other explanation, and a slope that is held would take a bend for it.
+
+    Args:
+        y: The column, of spread about one; any number in the gaps.
+        seen: Where it is seen.
+        predictors: Complete columns, of spread about one.
+        slope: Change of the log-odds of being observed per unit of the column; its sign alone matters.
+    """
+    y = np.where(seen, -np.sign(slope) * y, 0.0)
+    straight = _masking_itself(y, seen, predictors)
+    square = _powers(predictors @ straight.theta[: predictors.shape[1]])[:, 1:]
+    bent = _masking_itself(y, seen, np.concatenate([predictors, square], axis=1))
+    return bent.log_likelihood - straight.log_likelihood - 0.5 * float(np.log(len(y)))
+
+
 class _Side(NamedTuple):
     """The law under which values of one side go missing, at its maximum."""
 

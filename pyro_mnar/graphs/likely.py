@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from pyro_mnar.graphs.edges import Edge
-from pyro_mnar.graphs.gap_evidence import GapEvidence, gap_evidence, has_atom
+from pyro_mnar.graphs.gap_evidence import GapEvidence, gap_evidence, has_atom, nats_of_own_bend
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.nodes import latent_beside, listed
 from pyro_mnar.mechanisms.compiled import GraphMechanism
@@ -68,6 +68,7 @@ class LikelyCauses:
         ends: Of the other columns, by name, the end at which seen values stop instead of fading out, if the gaps lie
             where values near it are expected: as where everything beyond is missing.  A hard threshold is no slope, and
             where the column's own law is not known none is found, so these columns are imputed as missing at random.
+        bend: Nats by which columns whose own values are the cause bend under that law, counted where they do.
     """
 
     graph: MissingnessGraph
@@ -75,6 +76,7 @@ class LikelyCauses:
     slopes: dict[Hashable, float]
     middles: dict[Hashable, float]
     ends: dict[Hashable, AbruptEnd]
+    bend: float = 0.0
 
     def __str__(self) -> str:
         lines = []
@@ -137,6 +139,14 @@ class _Predictors(NamedTuple):
     named: bool
 
 
+class _Asked(NamedTuple):
+    """What one column is judged by, in rows in which it is seen or has a gap that a mechanism explains."""
+
+    y: Float[NDArray, " rows"]
+    seen: Bool[NDArray, " rows"]
+    predictors: Float[NDArray, "rows predictors"]
+
+
 def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
     """Judge by a dense table what causes its gaps.
 
@@ -159,6 +169,7 @@ def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
     predictors = _predictors(table, x, seen, rows)
     found: dict[Hashable, GapEvidence] = {}
     ends: dict[Hashable, AbruptEnd] = {}
+    asked: dict[Hashable, _Asked] = {}
     groups: NDArray[np.float64] | None = None
     for at, column in enumerate(schema.columns):
         used = seen[:, at] | gaps[:, at]
@@ -170,11 +181,14 @@ def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
                     by_u = RowGroups.found(predictors.values)
                 groups = by_u(torch.as_tensor(predictors.values)).numpy()
             of_rows = None if groups is None else groups[used]
-            evidence = gap_evidence(x[used, at], seen[used, at], others.values[used][:, kept], of_rows)
+            asked[column.name] = rows_asked = _Asked(x[used, at], seen[used, at], others.values[used][:, kept])
+            evidence = gap_evidence(*rows_asked, of_rows)
             found[column.name] = evidence._replace(causes=tuple(kept[cause] for cause in evidence.causes))
             if end := _end_near_gaps(column, x[seen[:, at], at], evidence):
                 ends[column.name] = end
-    return _causes_of(schema, found, predictors, ends)
+    causes = _causes_of(schema, found, predictors, ends)
+    bends = [nats_of_own_bend(*asked[name], slope) for name, slope in causes.slopes.items()]
+    return replace(causes, bend=sum(nats for nats in bends if nats > 0))
 
 
 def _end_near_gaps(column: Column, values: Float[NDArray, " seen"], evidence: GapEvidence) -> AbruptEnd | None:
