@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,7 +75,7 @@ class LikelyCauses:
     evidence: pd.DataFrame
     slopes: dict[Hashable, float]
     middles: dict[Hashable, float]
-    ends: dict[Hashable, AbruptEnd]
+    ends: dict[Hashable, AbruptEnd] = field(default_factory=dict)
     bend: float = 0.0
 
     def __str__(self) -> str:
@@ -168,7 +168,6 @@ def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
     seen, gaps = mask.numpy(), (~mask & modelled).numpy() & ~in_block
     predictors = _predictors(table, x, seen, rows)
     found: dict[Hashable, GapEvidence] = {}
-    ends: dict[Hashable, AbruptEnd] = {}
     asked: dict[Hashable, _Asked] = {}
     groups: NDArray[np.float64] | None = None
     for at, column in enumerate(schema.columns):
@@ -184,28 +183,27 @@ def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
             asked[column.name] = rows_asked = _Asked(x[used, at], seen[used, at], others.values[used][:, kept])
             evidence = gap_evidence(*rows_asked, of_rows)
             found[column.name] = evidence._replace(causes=tuple(kept[cause] for cause in evidence.causes))
-            if end := _end_near_gaps(column, x[seen[:, at], at], evidence):
-                ends[column.name] = end
-    causes = _causes_of(schema, found, predictors, ends)
+    causes = _causes_of(schema, found, predictors)
+    ends = {
+        column.name: end
+        for column in schema.columns
+        if column.name in found and column.name not in causes.slopes
+        if (end := _end_near_gaps(column, asked[column.name], found[column.name].of_level))
+    }
     bends = [nats_of_own_bend(*asked[name], slope) for name, slope in causes.slopes.items()]
-    return replace(causes, bend=sum(nats for nats in bends if nats > 0))
+    return replace(causes, ends=ends, bend=sum(nats for nats in bends if nats > 0))
 
 
-def _end_near_gaps(column: Column, values: Float[NDArray, " seen"], evidence: GapEvidence) -> AbruptEnd | None:
+def _end_near_gaps(column: Column, asked: _Asked, of_level: float) -> AbruptEnd | None:
     """The end at which seen values stop, if they do at that one whose values are expected in the gaps."""
-    is_upper = evidence.of_level > 0
-    stops = not column.kind.is_discrete and is_abrupt(
-        values if is_upper else -values, share=SHARE_AT_END, fewest=FEWEST_AT_END
-    )
-    return AbruptEnd.of(column, values, is_upper) if stops and abs(evidence.of_level) > LEAST_OF_MASK else None
+    if column.kind.is_discrete or abs(of_level) <= LEAST_OF_MASK:
+        return None
+    is_upper, values = of_level > 0, asked.y[asked.seen]
+    stops = is_abrupt(values if is_upper else -values, share=SHARE_AT_END, fewest=FEWEST_AT_END)
+    return AbruptEnd.of(column, values, is_upper) if stops else None
 
 
-def _causes_of(
-    schema: Schema,
-    found: dict[Hashable, GapEvidence],
-    predictors: _Predictors,
-    ends: dict[Hashable, AbruptEnd],
-) -> LikelyCauses:
+def _causes_of(schema: Schema, found: dict[Hashable, GapEvidence], predictors: _Predictors) -> LikelyCauses:
     counted = {name: _believed(evidence) for name, evidence in found.items()}
     probability = dict(zip(counted, _probabilities(np.array(list(counted.values()))), strict=True))
     edges: list[Edge] = []
@@ -233,7 +231,7 @@ def _causes_of(
     )
     table = pd.DataFrame(list(lines.values()), columns=["cause", "of", "probability", "own", "given"])
     table.index = pd.Index(list(lines), name="column", tupleize_cols=False)
-    return LikelyCauses(graph, table, slopes, middles, {name: ends[name] for name in ends if name not in slopes})
+    return LikelyCauses(graph, table, slopes, middles)
 
 
 def _believed(evidence: GapEvidence) -> float:
