@@ -1,7 +1,9 @@
 """Whether columns bend: whether the square of what a linear model expects of a cell says more of it than that model.
 
 For each column with gaps, the seen values' distances from what the rest of their row says of them, less what selection
-by the own value makes of these, are regressed on that expectation and on its square.
+by the own value makes of these, are regressed on that expectation and on its square.  Where seen values flatten towards
+those that go missing, this takes a bend for selection: so columns that mask themselves are looked at under a law of
+their own as well, of which slope and bend are found together.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from pyro_mnar.distributions.probit_mixtures import PROBITS, mixed
+from pyro_mnar.graphs.gap_evidence import nats_of_own_bend
+from pyro_mnar.graphs.likely import most_telling, says_something
 from pyro_mnar.models.factor_em import Expected, OwnLogOdds
 
 LEAST_SEEN = 10
@@ -41,6 +45,35 @@ def nats_of_bends(
         )
         for at in np.flatnonzero(~seen.all(0)).tolist()
     )
+
+
+def nats_of_own_bends(
+    x: Float[NDArray, "rows columns"],
+    seen: Bool[NDArray, "rows columns"],
+    gaps: Bool[NDArray, "rows columns"],
+    u: Float[NDArray, "rows auxiliaries"],
+    of_own: OwnLogOdds,
+) -> float:
+    """Nats by which columns that mask themselves bend given complete ones, each counted that does.
+
+    Args:
+        x: Zero in the gaps.
+        seen: Where there are values.
+        gaps: Where there is none that the mechanism explains.
+        u: Complete; those of x that are complete say as much.
+        of_own: Which columns mask themselves, and on which side.
+    """
+    complete = np.unique(np.concatenate([u, x[:, seen.all(0)]], axis=1), axis=1)  # a column may be in both
+    total = 0.0
+    for at in np.flatnonzero(of_own.slope).tolist():
+        used = seen[:, at] | gaps[:, at]
+        y, is_seen = x[used, at], seen[used, at]
+        if not says_something(y[is_seen], ~is_seen):
+            continue
+        others = (complete if complete.size else np.delete(x, at, axis=1))[used]
+        others = others[:, most_telling(others, y, is_seen)]
+        total += max(nats_of_own_bend(y, is_seen, others, float(of_own.slope[at])), 0.0)
+    return total
 
 
 Values = Float[NDArray, " seen"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pyro_mnar.infer.data_start import LatentStart
-from pyro_mnar.models.bends import nats_of_bends
+from pyro_mnar.models.bends import nats_of_bends, nats_of_own_bends
 from pyro_mnar.models.factor_count import number_of_factors
 from pyro_mnar.models.factor_em import (
     Cells,
@@ -95,6 +95,7 @@ def start_from_data(
         plain_u = u[:, : batch.aux.shape[1]]
         plain = rows.solved(plain_u, number_of_factors(x, seen, plain_u, latents))
         bend = bend if plain is None else max(bend, rows.bend(plain, plain_u))
+    bend = max(bend, nats_of_own_bends(x, seen, gaps, batch.aux.double().cpu().numpy(), solved.of_own))
     factors, cells, of_own = canonical(solved.factors), solved.cells, solved.of_own
 
     loadings = np.zeros((batch.num_columns, latents))

@@ -234,8 +234,6 @@ class GINA(PyroModule):
             with torch.no_grad():
                 share = events.double().mean(0).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
                 self.blocks.log_odds.copy_(torch.logit(share))
-        if start is not None and self.causes is not None:
-            start = start._replace(bend=max(start.bend, self.causes.bend))
         return start
 
 

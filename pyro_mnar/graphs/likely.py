@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from pyro_mnar.graphs.edges import Edge
-from pyro_mnar.graphs.gap_evidence import GapEvidence, gap_evidence, has_atom, nats_of_own_bend
+from pyro_mnar.graphs.gap_evidence import GapEvidence, gap_evidence, has_atom
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.nodes import latent_beside, listed
 from pyro_mnar.mechanisms.compiled import GraphMechanism
@@ -68,7 +68,6 @@ class LikelyCauses:
         ends: Of the other columns, by name, the end at which seen values stop instead of fading out, if the gaps lie
             where values near it are expected: as where everything beyond is missing.  A hard threshold is no slope, and
             where the column's own law is not known none is found, so these columns are imputed as missing at random.
-        bend: Nats by which columns whose own values are the cause bend under that law, counted where they do.
     """
 
     graph: MissingnessGraph
@@ -76,7 +75,6 @@ class LikelyCauses:
     slopes: dict[Hashable, float]
     middles: dict[Hashable, float]
     ends: dict[Hashable, AbruptEnd] = field(default_factory=dict)
-    bend: float = 0.0
 
     def __str__(self) -> str:
         lines = []
@@ -174,7 +172,7 @@ def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
         used = seen[:, at] | gaps[:, at]
         if column.incomplete and not column.kind.has_levels and says_something(x[seen[:, at], at], gaps[:, at]):
             others = predictors if predictors.named else _without(predictors, at)
-            kept = _best(others, x[used, at], seen[used, at], used)
+            kept = most_telling(others.values[used], x[used, at], seen[used, at])
             if predictors.named and groups is None:
                 if by_u is None or by_u.num_columns != predictors.values.shape[1]:
                     by_u = RowGroups.found(predictors.values)
@@ -190,8 +188,7 @@ def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
         if column.name in found and column.name not in causes.slopes
         if (end := _end_near_gaps(column, asked[column.name], found[column.name].of_level))
     }
-    bends = [nats_of_own_bend(*asked[name], slope) for name, slope in causes.slopes.items()]
-    return replace(causes, ends=ends, bend=sum(nats for nats in bends if nats > 0))
+    return replace(causes, ends=ends)
 
 
 def _end_near_gaps(column: Column, asked: _Asked, of_level: float) -> AbruptEnd | None:
@@ -292,12 +289,17 @@ def _without(predictors: _Predictors, at: int) -> _Predictors:
     return predictors._replace(values=values)
 
 
-def _best(
-    predictors: _Predictors, y: NDArray[np.float64], seen: Bool[NDArray, " rows"], used: Bool[NDArray, " all_rows"]
+def most_telling(
+    predictors: Float[NDArray, "rows predictors"], y: Float[NDArray, " rows"], seen: Bool[NDArray, " rows"]
 ) -> list[int]:
-    """Positions of those that say most of the column or its gaps; fewer than a tenth of the seen values."""
-    values = predictors.values[used]
-    told = np.maximum(_correlations(values[seen], y[seen]), _correlations(values, seen.astype(np.float64)))
+    """Positions of those that say most of a column or of its gaps; ten at most, fewer than a tenth of the seen values.
+
+    Args:
+        predictors: Complete columns.
+        y: The column, any number in the gaps.
+        seen: Where it is seen.
+    """
+    told = np.maximum(_correlations(predictors[seen], y[seen]), _correlations(predictors, seen.astype(np.float64)))
     most = min(MOST_PREDICTORS, int(seen.sum()) // 10)
     return [int(at) for at in np.argsort(-told, kind="stable")[:most] if told[at] > 0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 
@@ -150,17 +149,6 @@ def test_a_bend_is_told_from_selection_by_the_own_value(curve: float, told: int,
         seen = random.random(rows) > 1 / (1 + np.exp(2 + 4 * y))
         found.append(nats_of_own_bend(y, seen, u[:, None], 4.0))
     assert sum(nats > 3 for nats in found) == told, found
-
-
-def test_training_starts_at_random_where_columns_bend_that_mask_themselves() -> None:
-    table = table_of(OWN, seed=0)
-    batch = table.source().take(torch.arange(len(table)))
-    model = GINA(table, seed=0)
-    assert model.causes is not None and model.causes.bend < 3
-    straight = model.start_from(batch)
-    model.causes = dataclasses.replace(model.causes, bend=40.0)
-    bent = model.start_from(batch)
-    assert straight is not None and straight.bend < 3 and bent is not None and bent.bend == 40
 
 
 def cut_off(seed: int, side: int) -> pd.DataFrame:

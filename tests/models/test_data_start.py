@@ -243,6 +243,27 @@ def test_where_columns_with_gaps_bend_a_pair_starts_from_the_data_only_if_asked_
     assert begin(GINA(complete, mechanism=Constant, seed=0), ZeroImpute(complete, 3, seed=0), complete, CPU, None)
 
 
+@pytest.mark.parametrize("graph", [None, MissingnessGraph.from_parents({"y": ["y"]})], ids=["default", "declared"])
+@pytest.mark.parametrize("told", ["complete", "incomplete"])
+@pytest.mark.parametrize(("curve", "bends"), [(0.0, False), (0.7, True)])
+def test_a_bend_of_a_column_that_masks_itself_is_told_from_selection(
+    graph: MissingnessGraph | None, told: str, curve: float, bends: bool
+) -> None:
+    """Low values go missing, and what is seen flattens towards them in either case.  What tells of the column is
+    complete, or has gaps of its own here and there.
+    """
+    random = np.random.default_rng(1)
+    u = random.normal(size=600)
+    y = (np.expm1(curve * u) / curve if curve else u) + 0.4 * random.normal(size=600)
+    y = (y - y.mean()) / y.std()
+    frame = pd.DataFrame({"y": np.where(random.random(600) < 1 / (1 + np.exp(2 + 4 * y)), np.nan, y), "u": u})
+    if told == "incomplete":
+        frame.loc[random.random(600) < 0.05, "u"] = np.nan
+    table = Table.from_frame(frame, auxiliary=[] if told == "incomplete" else None)
+    start = GINA(table, latent_dim=2, graph=graph, seed=0).start_from(table.batch())
+    assert start is not None and (start.bend > BENT) == bends, start
+
+
 @pytest.mark.parametrize(("more", "starts"), [(0, False), (6, True)])
 def test_of_fewer_rows_than_ten_a_column_no_bend_is_learned(more: int, starts: bool) -> None:
     noise = np.random.default_rng(1).normal(size=(60, more))
