@@ -95,7 +95,6 @@ def start_from_data(
         plain_u = u[:, : batch.aux.shape[1]]
         plain = rows.solved(plain_u, number_of_factors(x, seen, plain_u, latents))
         bend = bend if plain is None else max(bend, rows.bend(plain, plain_u))
-    bend = max(bend, nats_of_own_bends(x, seen, gaps, batch.aux.double().cpu().numpy(), solved.of_own))
     factors, cells, of_own = canonical(solved.factors), solved.cells, solved.of_own
 
     loadings = np.zeros((batch.num_columns, latents))
@@ -116,6 +115,7 @@ def start_from_data(
         torch.as_tensor(found.mean + copies).to(batch.x),
         torch.as_tensor(scale).to(batch.x),
         bend,
+        nats_of_own_bends(x, seen, gaps, batch.aux.double().cpu().numpy(), of_own),
     )
 
 

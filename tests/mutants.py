@@ -673,6 +673,20 @@ MUTANTS = [
         "tests/models/test_prior_groups.py",
     ),
     Mutant(
+        "models: columns that mask themselves are not looked at for bends of their own",
+        "models/data_start.py",
+        "nats_of_own_bends(x, seen, gaps, batch.aux.double().cpu().numpy(), of_own)",
+        "0.0",
+        "tests/models/test_data_start.py",
+    ),
+    Mutant(
+        "models: what is incomplete tells no bends",
+        "models/bends.py",
+        "others = (complete if complete.size else np.delete(x, at, axis=1))[used]",
+        "others = complete[used]",
+        "tests/models/test_data_start.py",
+    ),
+    Mutant(
         "imputation: draws have no twins",
         "pyro_mnar/imputation/row_proposals.py",
         "torch.cat([half, sign * half])",

@@ -17,7 +17,7 @@ from pyro_mnar.guides import MeanField, PointNet, ZeroImpute
 from pyro_mnar.kinds.numbers import Continuous, HeavyTailed
 from pyro_mnar.mechanisms import Constant, General
 from pyro_mnar.mechanisms import SelfMasking as OwnValue
-from pyro_mnar.models import GINA, LatentDependent, PartialVAE, SelfMasking
+from pyro_mnar.models import GINA, LatentDependent, PartialVAE, SelfMasking, data_start
 from pyro_mnar.models.bends import nats_of_bends
 from pyro_mnar.models.factor_em import Expected, OwnLogOdds
 from pyro_mnar.training.data_start import BENT, begin, start_pair
@@ -245,7 +245,7 @@ def test_where_columns_with_gaps_bend_a_pair_starts_from_the_data_only_if_asked_
 
 @pytest.mark.parametrize("graph", [None, MissingnessGraph.from_parents({"y": ["y"]})], ids=["default", "declared"])
 @pytest.mark.parametrize("told", ["complete", "incomplete"])
-@pytest.mark.parametrize(("curve", "bends"), [(0.0, False), (0.7, True)])
+@pytest.mark.parametrize(("curve", "bends"), [(0.0, False), (0.4, True)])
 def test_a_bend_of_a_column_that_masks_itself_is_told_from_selection(
     graph: MissingnessGraph | None, told: str, curve: float, bends: bool
 ) -> None:
@@ -261,7 +261,21 @@ def test_a_bend_of_a_column_that_masks_itself_is_told_from_selection(
         frame.loc[random.random(600) < 0.05, "u"] = np.nan
     table = Table.from_frame(frame, auxiliary=[] if told == "incomplete" else None)
     start = GINA(table, latent_dim=2, graph=graph, seed=0).start_from(table.batch())
-    assert start is not None and (start.bend > BENT) == bends, start
+    assert start is not None and (start.own_bend > BENT) == bends and (start.bend > BENT) == bends, start
+
+
+@pytest.mark.parametrize("declared", [False, True], ids=["default", "declared"])
+def test_a_bend_of_its_own_law_starts_the_default_at_random_and_is_said_of_a_declared_one(
+    declared: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = Table.from_frame(shadowed(0))
+    graph = MissingnessGraph.from_parents({"a": ["a"], "b": ["b"]}) if declared else None
+    monkeypatch.setattr(data_start, "nats_of_own_bends", lambda *_: 40.0)
+    pair = GINA(table, latent_dim=4, graph=graph, seed=0), ZeroImpute(table, 4, seed=0)
+    with caplog.at_level("INFO", logger="pyro_mnar"):
+        assert begin(*pair, table, CPU, None) == declared
+    said = "seems to bend (by 40 nats)" if declared else "start: at random (columns with gaps bend, by 40 nats"
+    assert said in caplog.text
 
 
 @pytest.mark.parametrize(("more", "starts"), [(0, False), (6, True)])
