@@ -99,7 +99,8 @@ def of_cells(m: Float[Tensor, " cells"], s_squared: Float[Tensor, " cells"]) -> 
     scaled = (variances + s_squared.unsqueeze(-1)).rsqrt()
     bounds = at.unsqueeze(-1) * scaled
     if (bounds[:, -1] < -FAR).any():
-        return tuple(part.squeeze(-1) for part in _of_lines(m.unsqueeze(-1), s_squared.unsqueeze(-1)))  # pyright: ignore
+        found = _of_lines(m.unsqueeze(-1), s_squared.unsqueeze(-1), _room(m))
+        return tuple(part.squeeze(-1) for part in found)  # pyright: ignore
     value = torch.special.erfc(bounds * -math.sqrt(0.5)) @ (weights / 2)
     density = torch.exp(-0.5 * bounds.square()) * scaled
     by_m = density @ weights * ROOT / value
@@ -136,35 +137,50 @@ def _by_python(m: Tensor, s_squared: Tensor) -> tuple[Tensor, ...]:
         dim, parts = 0, list(zip(cells.chunk(pieces), of_lines.chunk(pieces), strict=True))
     else:
         dim, parts = 1, [(part, of_lines) for part in cells.chunk(pieces, dim=1)]
-    found = zip(*(_of_lines(*part) for part in parts), strict=True)
+    room = _room(parts[0][0])  # memory is touched for the first time once, which takes as long as the sums
+    found = zip(*(_of_lines(*part, room) for part in parts), strict=True)
     joined = (torch.cat(of_parts, dim) if len(parts) > 1 else of_parts[0] for of_parts in found)
     back = sorted(dims, key=order.__getitem__)
     return tuple(part.reshape(by_line.shape).permute(back).contiguous() for part in joined)
 
 
-def _of_lines(m: Float[Tensor, "lines cells"], s_squared: Float[Tensor, "lines 1"]) -> Slopes:
-    """The same, where s² is one number a line: sums over probits are matrix products."""
+def _of_lines(
+    m: Float[Tensor, "lines cells"], s_squared: Float[Tensor, "lines 1"], room: Float[Tensor, " numbers"]
+) -> Slopes:
+    """The same, where s² is one number a line: sums over probits are matrix products.
+
+    Args:
+        m: Predictor at the mean.
+        s_squared: Its variance.
+        room: To be written over with what is computed of each probit.
+    """
     at = _nearer(m, s_squared)
     weights, variances = _coefficients(m.dtype, m.device)
     total = variances + s_squared
     scaled, widest = total.rsqrt(), total[:, -1:]
+    of_probits = room[: m.numel() * len(WEIGHTS)].view(len(m), len(WEIGHTS), m.shape[1])
     beyond = (FLATTEST - variances) / (total * widest)  # 1/t_i less that of the widest
-    density = (at.square().unsqueeze(1) * (beyond * -0.5).unsqueeze(-1)).exp_()  # φ_i over that of the widest
-    below = (at.unsqueeze(1) * (scaled * -math.sqrt(0.5)).unsqueeze(-1)).erfc_()
-    near = torch.bmm((weights / 2).expand(len(m), 1, -1), below).squeeze(1)
-
+    density = torch.mul(at.square().unsqueeze(1), (beyond * -0.5).unsqueeze(-1), out=of_probits).exp_()
     factors = [weights * scaled, weights * scaled**3]
-    if not m.is_cuda and not (at * scaled[:, -1:] < -FAR).any():  # a GPU's values are not waited for
+    far = None
+    if m.is_cuda or (at * scaled[:, -1:] < -FAR).any():  # a GPU's values are not waited for
+        ratio, inverse = total / widest, _inverse(at, widest)
+        factors += [c * weights * ratio.sqrt() * ratio**k for k, c in enumerate(SERIES)]
+        by_m, by_s, *terms = torch.bmm(torch.stack(factors, dim=1), density).unbind(1)
+        far = terms[-1]
+        for term in terms[-2::-1]:
+            far = far * inverse + term
+        far = far * inverse.sqrt()
+    else:
         by_m, by_s = torch.bmm(torch.stack(factors, dim=1), density).unbind(1)
-        return _finished(m, s_squared, at, _Sums(near, by_m, by_s, None))
-    ratio = total / widest
-    factors += [c * weights * ratio.sqrt() * ratio**k for k, c in enumerate(SERIES)]
-    by_m, by_s, *terms = torch.bmm(torch.stack(factors, dim=1), density).unbind(1)
-    inverse = _inverse(at, widest)
-    far = terms[-1]
-    for term in terms[-2::-1]:
-        far = far * inverse + term
-    return _finished(m, s_squared, at, _Sums(near, by_m, by_s, far * inverse.sqrt()))
+    below = torch.mul(at.unsqueeze(1), (scaled * -math.sqrt(0.5)).unsqueeze(-1), out=of_probits).erfc_()
+    near = torch.bmm((weights / 2).expand(len(m), 1, -1), below).squeeze(1)
+    return _finished(m, s_squared, at, _Sums(near, by_m, by_s, far))
+
+
+def _room(m: Tensor) -> Float[Tensor, " numbers"]:
+    """For a number of each cell and probit."""
+    return m.new_empty(m.numel() * len(WEIGHTS))
 
 
 def _compiled(m: Tensor, s_squared: Tensor) -> tuple[Tensor, ...]:
