@@ -1,6 +1,7 @@
 """Ways to take a training step of one model: captured, by Python, plain Pyro, PyTorch by hand, restarts at once.
 
 Every contender takes the same rows in the same order, draws its own noise and runs Adam; contenders_jax.py has JAX.
+All sum missing numbers out of their bound but two, which draw each of them: plain Pyro, and one of those by hand.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import torch
 from problem import PARTICLES, Problem
 from pyro.infer import SVI, RenyiELBO
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+from torch.nn.functional import logsigmoid, softplus
 
 from pyro_mnar import Batch, propose_missing, rows
+from pyro_mnar.distributions.probit_mixtures import PROBITS
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA
@@ -74,7 +76,9 @@ class Captured:
 
 
 class PlainPyro:
-    """Pyro's ``SVI`` with ``RenyiELBO``, particles vectorised; its guide has to propose the missing values."""
+    """Pyro's ``SVI`` with ``RenyiELBO``, particles vectorised; its guide draws the missing values, so that its bound is
+    the noisier one of :class:`HandWrittenDrawing`.
+    """
 
     def __init__(self, problem: Problem, *, rate: float = RATE, seed: int = 0) -> None:
         self.batch, self._pair, self.session = problem.batch(), problem.pair(seed), Session(seed, problem.device)
@@ -103,7 +107,7 @@ class PlainPyro:
 
 
 class HandWritten(nn.Module):
-    """The bound by hand, on the layers of a pair, which are torch's own."""
+    """The bound by hand, missing numbers summed out, on the layers of a pair, which are torch's own."""
 
     def __init__(self, model: GINA, guide: ZeroImpute) -> None:
         super().__init__()
@@ -112,11 +116,14 @@ class HandWritten(nn.Module):
         self.log_noise = model.decoder.likelihood.log_noise
         self.middle, self.steepness = model.mechanism.raw_intercept, model.mechanism.raw_slope
         self.latent_dim = model.latent_dim
+        # The logistic function as a mixture of probits.
+        weights, variances = (torch.tensor(values, device=self.middle.device) for values in PROBITS["logit"][:2])
+        self.register_buffer("log_weights", weights.log().to(self.middle.dtype))
+        self.register_buffer("variances", variances.to(self.middle.dtype))
 
     def forward(self, x: Tensor, mask: Tensor, aux: Tensor) -> Tensor:
         """The negative bound per row."""
-        observed = mask.to(x.dtype)
-        mean, raw = self.encoder(torch.cat([x, observed, aux], -1)).chunk(2, -1)
+        mean, raw = self.encoder(torch.cat([x, mask.to(x.dtype), aux], -1)).chunk(2, -1)
         scale = softplus(raw + UNIT)
         noise = torch.randn(PARTICLES, len(x), self.latent_dim, dtype=x.dtype, device=x.device)
         z = mean + scale * noise
@@ -124,23 +131,48 @@ class HandWritten(nn.Module):
         prior_scale = softplus(prior_raw + UNIT)
         location = self.linear(z) + self.correction(z)
         sigma = self.log_noise.exp().clamp_min(LEAST_NOISE)
-        drawn = torch.where(mask, x, location + sigma * torch.randn_like(location))
-        logits = self.middle * self.steepness.cosh() + self.steepness.sinh() * drawn
-        log_x = -0.5 * ((drawn - location) / sigma).square() - sigma.log() - 0.5 * math.log(2 * math.pi)
-        log_r = -binary_cross_entropy_with_logits(logits, observed.expand_as(logits), reduction="none")
         log_z = -0.5 * ((z - prior_mean) / prior_scale).square() - prior_scale.log()
         log_q = -0.5 * noise.square() - scale.log()
-        log_w = (torch.where(mask, log_x, 0.0) + log_r).sum(-1) + (log_z - log_q).sum(-1)
+        log_w = self.log_cells(x, mask, location, sigma).sum(-1) + (log_z - log_q).sum(-1)
         return -(log_w.logsumexp(0) - math.log(PARTICLES)).mean()
+
+    def log_cells(self, x: Tensor, mask: Tensor, location: Tensor, sigma: Tensor) -> Tensor:
+        """Log p(x, r = 1 | z) of what is observed, log p(r = 0 | z) of what is missing."""
+        log_p = torch.where(mask, log_normal(x, location, sigma) + logsigmoid(self.log_odds(x)), 0.0)
+        of_log_odds = (self.steepness.sinh() * sigma).square().expand_as(x)
+        log_p[:, ~mask] = self.log_missing(-self.log_odds(location)[:, ~mask], of_log_odds[~mask])
+        return log_p
+
+    def log_missing(self, m: Tensor, s_squared: Tensor) -> Tensor:
+        """Log Σ_i p_i Φ(m / √(1/a_i² + s²)): m and s² are mean and variance of a cell's log-odds of being missing."""
+        bounds = m.unsqueeze(-1) * (self.variances + s_squared.unsqueeze(-1)).rsqrt()
+        return (self.log_weights + torch.special.log_ndtr(bounds)).logsumexp(-1)
+
+    def log_odds(self, x: Tensor) -> Tensor:
+        """Of being observed."""
+        return self.middle * self.steepness.cosh() + self.steepness.sinh() * x
+
+
+class HandWrittenDrawing(HandWritten):
+    """The same with each missing number drawn: another bound, noisier, for less work a step."""
+
+    def log_cells(self, x: Tensor, mask: Tensor, location: Tensor, sigma: Tensor) -> Tensor:
+        """Log p(x, r | z) / q(x | z), where q draws what is missing as the model does."""
+        drawn = torch.where(mask, x, location + sigma * torch.randn_like(location))
+        log_x = torch.where(mask, log_normal(drawn, location, sigma), 0.0)
+        log_odds = self.log_odds(drawn)
+        return log_x + logsigmoid(torch.where(mask, log_odds, -log_odds))
 
 
 class ByHand:
     """PyTorch by hand, with fused Adam."""
 
-    def __init__(self, problem: Problem, *, rate: float = RATE, seed: int = 0) -> None:
+    def __init__(
+        self, problem: Problem, written: type[HandWritten] = HandWritten, *, rate: float = RATE, seed: int = 0
+    ) -> None:
         batch, self._pair = problem.batch(), problem.pair(seed)
         self.fields = batch.x, batch.mask, batch.aux
-        self.model, self.session = HandWritten(*self._pair), Session(seed, problem.device)
+        self.model, self.session = written(*self._pair), Session(seed, problem.device)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
 
     def train(self, order: Tensor) -> None:
@@ -153,6 +185,11 @@ class ByHand:
 
     def pair(self) -> Pair:
         return self._pair
+
+
+def log_normal(x: Tensor, location: Tensor, sigma: Tensor) -> Tensor:
+    """The log-density of a normal law."""
+    return -0.5 * ((x - location) / sigma).square() - sigma.log() - 0.5 * math.log(2 * math.pi)
 
 
 def whole(contender: Contender, problem: Problem) -> Run:

@@ -1,19 +1,84 @@
-"""The same step in JAX: ``jit`` over ``lax.scan``, Optax's Adam, random numbers drawn inside; pip install jax optax."""
+"""The same step in JAX: ``jit`` over ``lax.scan``, Optax's Adam, random numbers drawn inside; pip install jax optax.
+
+Missing numbers are summed out.  Shapes are fixed under ``jit``, so what that takes is computed of observed cells too.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
-import torch
 from contenders import LEAST_NOISE, RATE, UNIT, Run
 from problem import PARTICLES, Problem
-from torch import nn
+from torch import Tensor, nn
+
+from pyro_mnar.distributions.probit_mixtures import PROBITS
+from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.models import GINA
+
+Array = Any  # JAX's, which may be missing
 
 
 def have_jax() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("jax", "optax"))
+
+
+def parameters_of(model: GINA, guide: ZeroImpute) -> dict[str, Any]:
+    """Those of a pair, as arrays: weights and biases of each layer, numbers by column."""
+    import jax.numpy as jnp
+
+    def array(parameter: Tensor) -> Array:
+        return jnp.asarray(parameter.detach().numpy())
+
+    def dense(layers: Iterable[nn.Module]) -> list[tuple[Array, Array]]:
+        return [(array(layer.weight.T), array(layer.bias)) for layer in layers if isinstance(layer, nn.Linear)]
+
+    return {
+        "encoder": dense(guide.encoder),
+        "prior": dense([model.prior.parameters_of_u]),
+        "linear": dense([model.decoder.network.linear]),
+        "correction": dense(model.decoder.network.correction),
+        "log_noise": array(model.decoder.likelihood.log_noise),
+        "middle": array(model.mechanism.raw_intercept),
+        "steepness": array(model.mechanism.raw_slope),
+    }
+
+
+def negative_bound(p: dict[str, Any], x: Array, mask: Array, u: Array, noise: Array) -> Array:
+    """Per row, given the latents' standard normal numbers; ``(particles, rows, latents)``."""
+    import jax
+    import jax.numpy as jnp
+
+    log_weights, variances = jnp.log(jnp.asarray(PROBITS["logit"].weights, x.dtype)), PROBITS["logit"].variances
+
+    def network(layers: list[tuple[Array, Array]], values: Array) -> Array:
+        for weight, bias in layers[:-1]:
+            values = jnp.tanh(values @ weight + bias)
+        weight, bias = layers[-1]
+        return values @ weight + bias
+
+    def log_odds(values: Array) -> Array:
+        return p["middle"] * jnp.cosh(p["steepness"]) + jnp.sinh(p["steepness"]) * values
+
+    mean, raw = jnp.split(network(p["encoder"], jnp.concatenate([x, mask.astype(x.dtype), u], -1)), 2, -1)
+    scale = jax.nn.softplus(raw + UNIT)
+    z = mean + scale * noise
+    prior_mean, prior_raw = jnp.split(network(p["prior"], u), 2, -1)
+    prior_scale = jax.nn.softplus(prior_raw + UNIT)
+    location = network(p["linear"], z) + network(p["correction"], z)
+    sigma = jnp.maximum(jnp.exp(p["log_noise"]), LEAST_NOISE)
+    log_x = -0.5 * ((x - location) / sigma) ** 2 - jnp.log(sigma) - 0.5 * math.log(2 * math.pi)
+    spread = jnp.asarray(variances, x.dtype) + jnp.square(jnp.sinh(p["steepness"]) * sigma)[:, None]
+    bounds = -log_odds(location)[..., None] * jax.lax.rsqrt(spread)
+    log_missing = jax.scipy.special.logsumexp(log_weights + jax.scipy.special.log_ndtr(bounds), -1)
+    log_cells = jnp.where(mask, log_x + jax.nn.log_sigmoid(log_odds(x)), log_missing)
+    log_z = -0.5 * ((z - prior_mean) / prior_scale) ** 2 - jnp.log(prior_scale)
+    log_q = -0.5 * noise**2 - jnp.log(scale)
+    log_w = log_cells.sum(-1) + (log_z - log_q).sum(-1)
+    return -(jax.scipy.special.logsumexp(log_w, 0) - math.log(PARTICLES)).mean()
 
 
 def jax_scan(problem: Problem) -> Run:
@@ -24,51 +89,12 @@ def jax_scan(problem: Problem) -> Run:
 
     batch = problem.table.batch()
     table = [jnp.asarray(value.numpy()) for value in (batch.x, batch.mask, batch.aux)]
-    model, guide = replace(problem, device="cpu").pair()
     dtype, latent = table[0].dtype, problem.latent_dim
+    parameters = parameters_of(*replace(problem, device="cpu").pair())
 
-    def dense(layer: nn.Linear) -> tuple[jax.Array, jax.Array]:
-        return jnp.asarray(layer.weight.detach().numpy().T, dtype), jnp.asarray(layer.bias.detach().numpy(), dtype)
-
-    def array(parameter: torch.Tensor) -> jax.Array:
-        return jnp.asarray(parameter.detach().numpy(), dtype)
-
-    parameters = {
-        "encoder": [dense(layer) for layer in guide.encoder if isinstance(layer, nn.Linear)],
-        "prior": [dense(model.prior.parameters_of_u)],
-        "linear": [dense(model.decoder.network.linear)],
-        "correction": [dense(layer) for layer in model.decoder.network.correction if isinstance(layer, nn.Linear)],
-        "log_noise": array(model.decoder.likelihood.log_noise),
-        "middle": array(model.mechanism.raw_intercept),
-        "steepness": array(model.mechanism.raw_slope),
-    }
-
-    def network(layers: list, values: jax.Array) -> jax.Array:
-        for weight, bias in layers[:-1]:
-            values = jnp.tanh(values @ weight + bias)
-        weight, bias = layers[-1]
-        return values @ weight + bias
-
-    def loss(p: dict, key: jax.Array, rows: jax.Array) -> jax.Array:
-        x, mask, u = (value[rows] for value in table)
-        observed = mask.astype(dtype)
-        key_z, key_x = jax.random.split(key)
-        mean, raw = jnp.split(network(p["encoder"], jnp.concatenate([x, observed, u], -1)), 2, -1)
-        scale = jax.nn.softplus(raw + UNIT)
-        noise = jax.random.normal(key_z, (PARTICLES, len(x), latent), dtype)
-        z = mean + scale * noise
-        prior_mean, prior_raw = jnp.split(network(p["prior"], u), 2, -1)
-        prior_scale = jax.nn.softplus(prior_raw + UNIT)
-        location = network(p["linear"], z) + network(p["correction"], z)
-        sigma = jnp.maximum(jnp.exp(p["log_noise"]), LEAST_NOISE)
-        drawn = jnp.where(mask, x, location + sigma * jax.random.normal(key_x, location.shape, dtype))
-        logits = p["middle"] * jnp.cosh(p["steepness"]) + jnp.sinh(p["steepness"]) * drawn
-        log_x = -0.5 * ((drawn - location) / sigma) ** 2 - jnp.log(sigma) - 0.5 * math.log(2 * math.pi)
-        log_r = observed * jax.nn.log_sigmoid(logits) + (1 - observed) * jax.nn.log_sigmoid(-logits)
-        log_z = -0.5 * ((z - prior_mean) / prior_scale) ** 2 - jnp.log(prior_scale)
-        log_q = -0.5 * noise**2 - jnp.log(scale)
-        log_w = (jnp.where(mask, log_x, 0.0) + log_r).sum(-1) + (log_z - log_q).sum(-1)
-        return -(jax.scipy.special.logsumexp(log_w, 0) - math.log(PARTICLES)).mean()
+    def loss(p: dict, key: Array, rows: Array) -> Array:
+        few = [value[rows] for value in table]
+        return negative_bound(p, *few, jax.random.normal(key, (PARTICLES, len(few[0]), latent), dtype))
 
     optimiser = optax.adam(RATE)
 

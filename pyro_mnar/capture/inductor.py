@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyro_mnar.capture.internals import CannotCapture, internal, modules_forgotten, sources_forgotten
 from pyro_mnar.capture.tracing import in_one_line, operations
+from pyro_mnar.capture.two_forms import compiled_forms
 
 RECURSION = 2000  # inductor's own choice
 OfTensors = Callable[..., tuple[Tensor, ...]]
@@ -72,7 +73,7 @@ def _compiled(function: OfTensors, inputs: Sequence[Tensor], options: dict[str, 
     compile_fx_inner = internal("torch._inductor.compile_fx", "compile_fx_inner")
     config = internal("torch._inductor", "config")
     context, tracing = (internal("torch._guards", name) for name in ("TracingContext", "tracing"))
-    decompositions = internal("torch._inductor.decomposition", "select_decomp_table")()
+    decompositions = internal("torch._inductor.decomposition", "select_decomp_table")() | compiled_forms()
     fake = internal("torch._subclasses", "FakeTensorMode")(allow_non_fake_inputs=True)
     propagation = internal("torch.fx.passes.fake_tensor_prop", "FakeTensorProp")
     with torch.no_grad():

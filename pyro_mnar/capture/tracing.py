@@ -19,6 +19,7 @@ from torch import Tensor, fx
 
 from pyro_mnar.capture.internals import CannotCapture, internal, sources_forgotten
 from pyro_mnar.capture.noise import Noise
+from pyro_mnar.capture.two_forms import num_results
 from pyro_mnar.tables.batch import Batch
 
 OfBatch = Callable[[Batch], tuple[Tensor, ...]]
@@ -72,8 +73,7 @@ class Captured:
     @property
     def num_results(self) -> int:
         """Numbers that the graph's operations give in all: a measure of what a run of it moves through memory."""
-        metas = (node.meta.get("tensor_meta") for node in self.graph.graph.nodes if node.op == "call_function")
-        return sum(meta.shape.numel() for meta in metas if hasattr(meta, "shape"))
+        return sum(num_results(node) for node in self.graph.graph.nodes if node.op == "call_function")
 
     def replayed(self, normal: Float[Tensor, " _"], uniform: Float[Tensor, " _"]) -> Noise:
         """A context in which the function itself, run by Python, takes one call's numbers."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from torch import Tensor
 
+from pyro_mnar.capture.inductor import compiled
+from pyro_mnar.capture.two_forms import OPERATIONS
 from pyro_mnar.distributions import logistic_means
 from pyro_mnar.distributions.logistic_means import logistic_mean, of_cells
 from pyro_mnar.distributions.probit_mixtures import PROBITS, mixed
 
+OPERATION = torch.ops.pyro_mnar.logistic_mean.default
+WRITTEN_OUT = OPERATIONS[OPERATION].compiled
 SIZES = torch.cat([torch.zeros(1), torch.logspace(-3, 4, 30)]).double()  # s, slope times standard deviation
 
 
@@ -65,11 +71,63 @@ def test_variances_of_any_shape(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(of_found, of_expected, rtol=0, atol=1e-8)
 
 
-def test_many_cells_are_computed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    m, s_squared = torch.linspace(-9, 9, 60).double().reshape(4, 5, 3), torch.tensor([0.5, 2.0, 9.0]).double()
+@pytest.mark.parametrize("cells_at_once", [7, 20])
+def test_many_cells_are_computed_in_pieces(monkeypatch: pytest.MonkeyPatch, cells_at_once: int) -> None:
+    """Of as many columns at a time, and of more pieces than there are columns; one is far out, the others are not."""
+    m, s_squared = torch.linspace(-90, 9, 60).double().reshape(4, 5, 3), torch.tensor([0.5, 2.0, 9.0]).double()
     whole = logistic_mean(m, s_squared)
-    monkeypatch.setattr(logistic_means, "CELLS_AT_ONCE", 20)
+    monkeypatch.setattr(logistic_means, "CELLS_AT_ONCE", cells_at_once)
     torch.testing.assert_close(logistic_mean(m, s_squared), whole)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (4, 0)])
+def test_no_cells(shape: tuple[int, int]) -> None:
+    m, s_squared = torch.ones(shape), torch.ones(shape[1])
+    for form in (OPERATION, WRITTEN_OUT):
+        assert [part.shape for part in form(m, s_squared)] == [shape] * 3
+
+
+@pytest.mark.parametrize(("dtype", "accuracy"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_the_form_to_compile_is_the_form_by_python(dtype: torch.dtype, accuracy: float) -> None:
+    """Near, far and on the other side of the tail, with a variance for all, for columns and for cells."""
+    m, s_squared = places().to(dtype), (SIZES**2).to(dtype)
+    for own in (s_squared, s_squared[3], s_squared.expand_as(m), s_squared[3:4].expand(len(m), 1)):
+        for one, other in zip(WRITTEN_OUT(m, own), OPERATION(m, own), strict=True):
+            assert one.isfinite().all()
+            assert ((one - other).abs() / (1 + other.abs())).max() < accuracy
+
+
+@pytest.mark.parametrize(
+    "dims", [(0, 0), (1, None), (None, 0), (2, 1)], ids=["both", "m alone", "s alone", "later dimensions"]
+)
+def test_mapped_over_members(dims: tuple[int | None, int | None]) -> None:
+    random = torch.Generator().manual_seed(0)
+    given = [torch.randn(5, 4, 3, generator=random).double() * 9, torch.rand(3, generator=random).double() * 4]
+    stacked = [
+        value if dim is None else torch.stack([value, value / 2], dim) for value, dim in zip(given, dims, strict=True)
+    ]
+    found = torch.vmap(OPERATION, dims)(*stacked)
+    for member, factor in enumerate((1.0, 0.5)):
+        alone = OPERATION(*(value if dim is None else value * factor for value, dim in zip(given, dims, strict=True)))
+        torch.testing.assert_close(tuple(part[member] for part in found), alone)
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 3), ()])
+def test_torch_can_trace_it(shape: tuple[int, ...]) -> None:
+    torch.library.opcheck(OPERATION, (torch.randn(5, 4, 3), torch.rand(shape)))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")
+def test_compiled() -> None:
+    """Of tensors that are parts of others, as parameters are."""
+
+    def of_parts(theta: Tensor) -> tuple[Tensor, ...]:
+        return OPERATION(theta[7:37].view(5, 2, 3), theta[60:63].square())
+
+    theta = torch.linspace(-40, 9, 100)
+    for one, other in zip(compiled(of_parts, [theta])([theta]), of_parts(theta), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("far", [True, False])
