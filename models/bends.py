@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from pyro_mnar.distributions.probit_mixtures import PROBITS, mixed
-from pyro_mnar.graphs.gap_evidence import nats_of_own_bend
-from pyro_mnar.graphs.likely import most_telling, says_something
+from pyro_mnar.graphs import gap_evidence
+from pyro_mnar.graphs.likely import most_telling
 from pyro_mnar.models.factor_em import Expected, OwnLogOdds
 
 LEAST_SEEN = 10
@@ -47,33 +47,19 @@ def nats_of_bends(
     )
 
 
-def nats_of_own_bends(
-    x: Float[NDArray, "rows columns"],
-    seen: Bool[NDArray, "rows columns"],
-    gaps: Bool[NDArray, "rows columns"],
-    u: Float[NDArray, "rows auxiliaries"],
-    of_own: OwnLogOdds,
+def nats_of_own_bend(
+    y: Float[NDArray, " rows"], seen: Bool[NDArray, " rows"], told: Float[NDArray, "rows predictors"], slope: float
 ) -> float:
-    """Nats by which columns that mask themselves bend given complete ones, each counted that does.
+    """Nats by which a column that masks itself bends, zero where it does not (:func:`gap_evidence.nats_of_own_bend`).
 
     Args:
-        x: Zero in the gaps.
-        seen: Where there are values.
-        gaps: Where there is none that the mechanism explains.
-        u: Complete; those of x that are complete say as much.
-        of_own: Which columns mask themselves, and on which side.
+        y: The column, of spread about one; any number in the gaps.
+        seen: Where it is seen.
+        told: What tells of it.
+        slope: Of its log-odds of being observed.
     """
-    complete = np.unique(np.concatenate([u, x[:, seen.all(0)]], axis=1), axis=1)  # a column may be in both
-    total = 0.0
-    for at in np.flatnonzero(of_own.slope).tolist():
-        used = seen[:, at] | gaps[:, at]
-        y, is_seen = x[used, at], seen[used, at]
-        if not says_something(y[is_seen], ~is_seen):
-            continue
-        others = (complete if complete.size else np.delete(x, at, axis=1))[used]
-        others = others[:, most_telling(others, y, is_seen)]
-        total += max(nats_of_own_bend(y, is_seen, others, float(of_own.slope[at])), 0.0)
-    return total
+    told = np.unique(told, axis=1)  # a complete column may be part of u
+    return max(gap_evidence.nats_of_own_bend(y, seen, told[:, most_telling(told, y, seen)], slope), 0.0)
 
 
 Values = Float[NDArray, " seen"]

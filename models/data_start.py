@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pyro_mnar.infer.data_start import LatentStart
-from pyro_mnar.models.bends import nats_of_bends, nats_of_own_bends
+from pyro_mnar.models.bends import nats_of_bends, nats_of_own_bend
 from pyro_mnar.models.factor_count import number_of_factors
 from pyro_mnar.models.factor_em import (
     Cells,
@@ -67,7 +67,7 @@ def start_from_data(
         decoder: p(X|Z), one of our own.
         mechanism: p(R|X,Z), if there is one.
         shrinkage: Whether the model shrinks the decoder's maps.
-        middles: Where the log-odds of columns with known slopes are zero, as far as that is known, by position.
+        middles: Of columns whose slopes the table itself made likely, by position, where their log-odds are zero.
     """
     decoder = cast(Decoder, decoder)
     linear, noises = _linear_of(decoder), _noises_of(decoder.likelihood)
@@ -95,6 +95,7 @@ def start_from_data(
         plain_u = u[:, : batch.aux.shape[1]]
         plain = rows.solved(plain_u, number_of_factors(x, seen, plain_u, latents))
         bend = bend if plain is None else max(bend, rows.bend(plain, plain_u))
+    bend = max(bend, rows.own_bend(solved, u))
     factors, cells, of_own = canonical(solved.factors), solved.cells, solved.of_own
 
     loadings = np.zeros((batch.num_columns, latents))
@@ -115,7 +116,6 @@ def start_from_data(
         torch.as_tensor(found.mean + copies).to(batch.x),
         torch.as_tensor(scale).to(batch.x),
         bend,
-        nats_of_own_bends(x, seen, gaps, batch.aux.double().cpu().numpy(), of_own),
     )
 
 
@@ -138,7 +138,7 @@ class _Rows(NamedTuple):
         variance: Of the noise where it is fixed, NaN where it is estimated; ``(columns,)``.
         shrinkage: Precision of a prior on the maps.
         own: Which columns mask themselves.
-        middles: Where the log-odds of columns with known slopes are zero, as far as that is known, by position.
+        middles: Of columns whose slopes the table itself made likely, by position, where their log-odds are zero.
     """
 
     batch: Batch
@@ -184,6 +184,18 @@ class _Rows(NamedTuple):
         """Nats by which columns with gaps bend."""
         expected = expected_without_own(solved.factors, u, solved.cells)
         return nats_of_bends(self.x, self.seen, expected, solved.of_own)
+
+    def own_bend(self, solved: _Solved, u: Matrix) -> float:
+        """Nats by which columns bend whose slopes were found under a line and are held."""
+        total = 0.0
+        complete = np.concatenate([self.batch.aux.double().cpu().numpy(), self.x[:, self.seen.all(0)]], axis=1)
+        expected = expected_without_own(solved.factors, u, solved.cells).mean
+        for at in self.middles or {}:
+            used = self.seen[:, at] | self.gaps[:, at]
+            told = complete if complete.size else expected[:, [at]]
+            slope = float(solved.of_own.slope[at])
+            total += nats_of_own_bend(self.x[used, at], self.seen[used, at], told[used], slope)
+        return total
 
 
 def _are_enough(batch: Batch) -> bool:

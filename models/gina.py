@@ -234,8 +234,6 @@ class GINA(PyroModule):
             with torch.no_grad():
                 share = events.double().mean(0).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
                 self.blocks.log_odds.copy_(torch.logit(share))
-        if start is not None and self.causes is not None:  # slopes that were found under a line, and are held
-            start = start._replace(bend=max(start.bend, start.own_bend))
         return start
 
 

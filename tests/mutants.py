@@ -675,15 +675,15 @@ MUTANTS = [
     Mutant(
         "models: columns that mask themselves are not looked at for bends of their own",
         "models/data_start.py",
-        "nats_of_own_bends(x, seen, gaps, batch.aux.double().cpu().numpy(), of_own)",
-        "0.0",
+        "bend = max(bend, rows.own_bend(solved, u))",
+        "bend = max(bend, 0.0)",
         "tests/models/test_data_start.py",
     ),
     Mutant(
-        "models: what is incomplete tells no bends",
-        "models/bends.py",
-        "others = (complete if complete.size else np.delete(x, at, axis=1))[used]",
-        "others = complete[used]",
+        "models: columns with gaps tell of bends with zeros in these",
+        "models/data_start.py",
+        "complete if complete.size else expected[:, [at]]",
+        "complete if complete.size else np.delete(self.x, at, axis=1)",
         "tests/models/test_data_start.py",
     ),
     Mutant(

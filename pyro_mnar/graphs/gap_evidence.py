@@ -135,10 +135,11 @@ def nats_of_own_bend(y: Vector, seen: Bool[NDArray, " rows"], predictors: Predic
         slope: Change of the log-odds of being observed per unit of the column; its sign alone matters.
     """
     y = np.where(seen, -np.sign(slope) * y, 0.0)
-    straight = _masking_itself(y, seen, predictors)
-    square = _powers(predictors @ straight.theta[: predictors.shape[1]])[:, 1:]
-    bent = _masking_itself(y, seen, np.concatenate([predictors, square], axis=1))
-    return bent.log_likelihood - straight.log_likelihood - 0.5 * float(np.log(len(y)))
+    straight, width = _masking_itself(y, seen, predictors), predictors.shape[1]
+    square = _powers(predictors @ straight.theta[:width])[:, 1:]
+    bent = _Law(y, seen, np.concatenate([predictors, square], axis=1), masks_itself=True)
+    _, log_likelihood = bent.maximum(np.insert(straight.theta, width, 0.0), 200)
+    return log_likelihood - straight.log_likelihood - 0.5 * float(np.log(len(y)))
 
 
 class _Side(NamedTuple):

@@ -23,14 +23,11 @@ class LatentStart(NamedTuple):
         scale: Its standard deviations; ``(rows, latents)``.
         bend: How much more likely columns with gaps would be under a law that is less simple than the one that was
             started from, in nats: where it is much, training from there ends behind training from a random start.
-        own_bend: The same of columns that mask themselves, given complete ones, where this law and their slopes are
-            found together: without it what is a bend may have been taken for selection.
     """
 
     mean: Float[Tensor, "rows latents"]
     scale: Float[Tensor, "rows latents"]
     bend: float = 0.0
-    own_bend: float = 0.0
 
 
 @runtime_checkable

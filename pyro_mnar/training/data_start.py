@@ -79,13 +79,6 @@ def start_pair(model: Any, guide: Any, table: Table, device: torch.device, *, mo
         elif not is_straight:
             log.info("start: at random (columns with gaps bend, by %.0f nats: docs/defaults.md)", start.bend)
         has_started = start is not None and is_straight and guide.learn_latents(batch, start)
-        if has_started and start is not None and start.own_bend > most_bend:
-            log.warning(
-                "start: from the data, where a declared column that masks itself seems to bend (by %.0f nats): if it"
-                " does, its missing values are imputed too far out; compare with start='random'"
-                " (docs/defaults.md#where-training-starts)",
-                start.own_bend,
-            )
     except np.linalg.LinAlgError as error:
         log.info("start: not from the data (%s)", error)
         has_started = False
