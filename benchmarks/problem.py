@@ -75,23 +75,25 @@ class Problem:
             return loss, trainable_parameters(*pair)
 
 
-def survey(num_rows: int, columns: int = 20, seed: int = 0) -> pd.DataFrame:
-    """Five factors; three in ten values missing by chance, since time does not depend on why.
+def survey(num_rows: int, columns: int = 20, seed: int = 0, *, masks_itself: bool = False) -> pd.DataFrame:
+    """Five factors; three in ten values missing, by chance or the likelier the higher they are.
 
     Made a block of rows at a time, so that making it takes no more memory than it does.
     """
     random = np.random.default_rng(seed)
     loadings = random.normal(size=(5, columns)).astype(np.float32)
+    spread = np.sqrt(1 + np.square(loadings).sum(0))
     x = np.empty((num_rows, columns), np.float32)
     for block in np.array_split(x, max(1, num_rows // BLOCK)):
         block[:] = random.standard_normal((len(block), 5), np.float32) @ loadings
         block += random.standard_normal(block.shape, np.float32)
-        block[random.random(block.shape) < 0.3] = np.nan
+        chance = 1 / (1 + np.exp(1.3 - 2 * block / spread)) if masks_itself else 0.3
+        block[random.random(block.shape) < chance] = np.nan
     return pd.DataFrame(x, columns=[f"x{d}" for d in range(columns)], copy=False)
 
 
 def untrained(frame: pd.DataFrame, latent_dim: int | None = None) -> tuple[Table, Fit]:
-    """A fit of starting values: what an imputation costs does not depend on training."""
+    """A fit of starting values, for what costs the same whatever they are."""
     table = Table.from_frame(frame, auxiliary=[], dtype=torch.float32)
     model = GINA(table, latent_dim=latent_dim, mechanism=SelfMasking, seed=0).to(torch.float32)
     guide = ZeroImpute(table, model.latent_dim, seed=0).to(torch.float32)

@@ -138,7 +138,7 @@ def test_trainings(script: Callable[[str], Any], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_completions(script: Callable[[str], Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert min(script("completion").imputed(rows=50, draws=2, particles=5)) > 0
+    assert min(script("completion").imputed(rows=50, draws=2)) > 0
     peers = script("peers")
     table = peers.completed_tables(num_rows=60, rounds=1, draws=2, epochs=1).table
     assert [*table["target"]] == ["", "≤ 0.5", "≤ 3"]
