@@ -27,6 +27,7 @@ from pyro_mnar.models.factor_em import (
     canonical,
     expected_without_own,
     fit_factors,
+    log_likelihood,
     posterior,
 )
 from pyro_mnar.models.mechanism_start import OwnValues, is_told, own_log_odds, own_values, put_mechanism
@@ -83,23 +84,21 @@ def start_from_data(
         fixed[positions] = np.exp(2 * log_noise.double().cpu().numpy())
     own, precision = own_values(mechanism, batch.num_columns), float(latents) if shrinkage else 1.0
     rows = _Rows(batch, x, seen, gaps, fixed, precision, own, middles)
-    count = number_of_factors(x, seen, u, latents)
-    if width and count > latents - width:
-        return None  # copies of U would take the latents of what it leaves unexplained
-    solved = rows.solved(u, count)
+    solved = rows.solved(u, latents - width)
     if solved is None:
         return None
     bend = rows.bend(solved, u)
     if isinstance(prior, LinearNormal) and prior.num_beside:
         # Groups and forests hide some bends, and not those among the columns with gaps, which say if a line is enough.
         plain_u = u[:, : batch.aux.shape[1]]
-        plain = rows.solved(plain_u, number_of_factors(x, seen, plain_u, latents))
+        plain = rows.solved(plain_u, latents - plain_u.shape[1])
         bend = bend if plain is None else max(bend, rows.bend(plain, plain_u))
     bend = max(bend, rows.own_bend(solved, u))
     factors, cells, of_own = canonical(solved.factors), solved.cells, solved.of_own
 
     loadings = np.zeros((batch.num_columns, latents))
-    loadings[:, : width + count] = np.concatenate([factors.of_covariates, factors.loadings], axis=1)
+    maps = np.concatenate([factors.of_covariates, factors.loadings], axis=1)
+    loadings[:, : maps.shape[1]] = maps
     with torch.no_grad():
         _put_decoder(decoder, noises, loadings, factors)
         if isinstance(prior, LinearNormal):
@@ -150,35 +149,68 @@ class _Rows(NamedTuple):
     own: OwnValues
     middles: Mapping[int, float] | None
 
-    def solved(self, u: Matrix, count: int) -> _Solved | None:
-        """Factors beside covariates u, in turn with slopes in own values; None where rows do not tell these."""
-
-        def fitted(of_own: OwnLogOdds, rounds: int, first: tuple[Factors, Cells] | None) -> tuple[Factors, Cells]:
-            return fit_factors(
-                self.x,
-                self.seen,
-                u,
-                count,
-                variance=self.variance,
-                of_own=of_own,
-                masked=self.gaps,
-                shrinkage=self.shrinkage,
-                rounds=rounds,
-                first=first,
-            )
-
-        columns = self.batch.num_columns
-        of_own: OwnLogOdds | None = OwnLogOdds(np.zeros(columns), np.zeros(columns))
-        factors, cells = fitted(of_own, ROUNDS_BEFORE, None)
+    def solved(self, u: Matrix, most: int) -> _Solved | None:
+        """Factors beside covariates u, in turn with slopes in own values; None where rows do not tell these, or speak
+        for more than so many factors.
+        """
+        begun = self._begun(u, most)
+        if begun is None:
+            return None
+        factors, cells = begun
+        of_own: OwnLogOdds | None = self._no_own
         if not self.own.parents.any():
-            return _Solved(*fitted(of_own, ROUNDS, (factors, cells)), of_own)
+            return _Solved(*self._fitted(u, of_own, ROUNDS, begun), of_own)
         for turn in range(TURNS):
             expected = expected_without_own(factors, u, cells)
             of_own = own_log_odds(self.own, expected, self.batch, self.middles or {}, of_own if turn else None)
             if of_own is None:
                 return None
-            factors, cells = fitted(of_own, ROUNDS // TURNS, (factors, cells))
+            factors, cells = self._fitted(u, of_own, ROUNDS // TURNS, (factors, cells))
         return _Solved(factors, cells, of_own)
+
+    def _begun(self, u: Matrix, most: int) -> tuple[Factors, Cells] | None:
+        """Some rounds, own values left out, with as many factors as the correlations speak for, and one more as long as
+        it makes the seen values likelier than its price: of pairs that few rows show both values of, correlations tell
+        little.
+        """
+        count = number_of_factors(self.x, self.seen, u, most + u.shape[1])
+        if count > most:
+            return None  # copies of U would take the latents of what it leaves unexplained
+        begun = self._fitted(u, self._no_own, ROUNDS_BEFORE, count)
+        free = np.isnan(self.variance)  # others are copies of u
+        while count < min(most, free.sum() - 1):
+            more = self._fitted(u, self._no_own, ROUNDS_BEFORE, count + 1)
+            before, after = (
+                log_likelihood(Factors(*(part[free] for part in factors)), self.x[:, free], self.seen[:, free], u)
+                for factors, _ in (begun, more)
+            )
+            if after - before <= 0.5 * np.log(len(self.x)) * (free.sum() - count):
+                break
+            begun, count = more, count + 1
+        return begun
+
+    def _fitted(
+        self, u: Matrix, of_own: OwnLogOdds, rounds: int, first: int | tuple[Factors, Cells]
+    ) -> tuple[Factors, Cells]:
+        """Rounds of EM, from earlier ones on or with so many factors."""
+        is_new = isinstance(first, int)
+        return fit_factors(
+            self.x,
+            self.seen,
+            u,
+            first if is_new else first[0].loadings.shape[1],
+            variance=self.variance,
+            of_own=of_own,
+            masked=self.gaps,
+            shrinkage=self.shrinkage,
+            rounds=rounds,
+            first=None if is_new else first,
+        )
+
+    @property
+    def _no_own(self) -> OwnLogOdds:
+        nothing = np.zeros(self.batch.num_columns)
+        return OwnLogOdds(nothing, nothing)
 
     def bend(self, solved: _Solved, u: Matrix) -> float:
         """Nats by which columns with gaps bend."""

@@ -184,6 +184,24 @@ def canonical(factors: Factors) -> Factors:
     return factors._replace(loadings=factors.loadings @ turn.T)
 
 
+def log_likelihood(
+    factors: Factors,
+    x: Float[NDArray, "rows columns"],
+    seen: Bool[NDArray, "rows columns"],
+    covariates: Float[NDArray, "rows covariates"],
+) -> float:
+    """Of the seen values, in nats up to a constant; gaps say nothing."""
+    level = covariates @ factors.of_covariates.T + factors.offset
+    cells = Cells(np.where(seen, x, 0.0), np.where(seen, np.inf, 0.0))
+    found = posterior(factors.loadings, level, factors.variance, cells)
+    weight = _weights(factors.variance, cells)
+    rest = weight * (cells.value - level)
+    told = np.einsum("ni,ni->", found.mean, rest @ factors.loadings)
+    _, log_determinant = np.linalg.slogdet(found.covariance)
+    squares = (rest * (cells.value - level)).sum() - told
+    return 0.5 * float(log_determinant.sum() - squares - (seen * np.log(factors.variance)).sum())
+
+
 def expected_without_own(factors: Factors, covariates: Float[NDArray, "rows covariates"], cells: Cells) -> Expected:
     """What the rest of its row makes one expect of each cell."""
     level = covariates @ factors.of_covariates.T + factors.offset

@@ -673,6 +673,13 @@ MUTANTS = [
         "tests/models/test_prior_groups.py",
     ),
     Mutant(
+        "models: copies of u tell how many factors there are",
+        "models/data_start.py",
+        "free = np.isnan(self.variance)  # others are copies of u",
+        "free = np.ones(len(self.variance), bool)",
+        "tests/models/test_data_start.py",
+    ),
+    Mutant(
         "models: columns that mask themselves are not looked at for bends of their own",
         "models/data_start.py",
         "bend = max(bend, rows.own_bend(solved, u))",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import cast
 
 import jaxtyping
 import numpy as np
@@ -20,6 +21,7 @@ from pyro_mnar.mechanisms import SelfMasking as OwnValue
 from pyro_mnar.models import GINA, LatentDependent, PartialVAE, SelfMasking, data_start
 from pyro_mnar.models.bends import nats_of_bends
 from pyro_mnar.models.factor_em import Expected, OwnLogOdds
+from pyro_mnar.nn import ResidualMLP
 from pyro_mnar.training.data_start import BENT, begin, start_pair
 from pyro_mnar.training.evidence import log_evidence
 from pyro_mnar.training.schedule import STEPS_FROM_NEAR, default_rate
@@ -241,6 +243,26 @@ def test_where_columns_with_gaps_bend_a_pair_starts_from_the_data_only_if_asked_
     assert begin(GINA(straight, mechanism=Constant, seed=0), ZeroImpute(straight, 2, seed=0), straight, CPU, None)
     complete = Table.from_frame(bent().dropna(subset=["a"]))  # it bends, but nothing of it has to be imputed
     assert begin(GINA(complete, mechanism=Constant, seed=0), ZeroImpute(complete, 3, seed=0), complete, CPU, None)
+
+
+@pytest.mark.parametrize("factors", [1, 3])
+def test_a_factor_that_correlations_do_not_show_is_taken_if_it_makes_values_likelier(
+    factors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of tables half of whose values are missing few rows show both of two columns, and pairs tell of too few factors;
+    columns that are in U, too, have no say.
+    """
+    monkeypatch.setattr(data_start, "number_of_factors", lambda *_: 1)
+    random = np.random.default_rng(0)
+    u, f = random.normal(size=(400, 1)), random.normal(size=(400, factors))
+    x = 0.5 * u + f @ random.normal(size=(factors, 8)) + 0.3 * random.normal(size=(400, 8))
+    x[random.random(x.shape) < 0.5] = np.nan
+    table = Table.from_frame(pd.DataFrame(np.hstack([x, u]), columns=list("abcdefghu")))
+    model = GINA(table, mechanism=Constant, seed=0)
+    assert model.start_from(table.batch()) is not None
+    network = cast(ResidualMLP, model.decoder.network)
+    used = (network.linear.weight[:8].abs().amax(0) > 0.1).sum()
+    assert used == 1 + factors  # the first copies u
 
 
 @pytest.mark.parametrize("told", ["complete", "incomplete"])

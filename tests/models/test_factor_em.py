@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.special import expit
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 
 from pyro_mnar.models.factor_count import number_of_factors
 from pyro_mnar.models.factor_em import (
@@ -16,6 +16,7 @@ from pyro_mnar.models.factor_em import (
     canonical,
     expected_without_own,
     fit_factors,
+    log_likelihood,
     posterior,
 )
 
@@ -166,6 +167,19 @@ def test_as_many_factors_are_taken_as_there_are(factors: int) -> None:
     x = simulated(500, 9, factors, seed=4)
     seen = np.random.default_rng(5).random(x.shape) > 0.2
     assert number_of_factors(x, seen, np.zeros((500, 0)), 8) == factors
+
+
+def test_the_likelihood_is_that_of_the_seen_values_of_each_row() -> None:
+    random = np.random.default_rng(7)
+    x, u = simulated(20, 4, 2, seed=6), random.normal(size=(20, 3))
+    seen = random.random(x.shape) > 0.4
+    law = Factors(random.normal(size=(4, 2)), random.normal(size=(4, 3)), random.normal(size=4), random.random(4) + 0.1)
+    covariance = law.loadings @ law.loadings.T + np.diag(law.variance)
+    expected = 0.5 * np.log(2 * np.pi) * seen.sum()
+    for row, here, mean in zip(x, seen, u @ law.of_covariates.T + law.offset, strict=True):
+        if here.any():
+            expected += multivariate_normal(mean[here], covariance[np.ix_(here, here)]).logpdf(row[here])
+    assert log_likelihood(law, x, seen, u) == pytest.approx(expected)
 
 
 def test_turned_factors_say_the_same_and_are_independent_given_a_complete_row() -> None:
