@@ -673,10 +673,10 @@ MUTANTS = [
         "tests/models/test_prior_groups.py",
     ),
     Mutant(
-        "models: copies of u tell how many factors there are",
+        "models: pairs alone tell how many factors there are",
         "models/data_start.py",
-        "free = np.isnan(self.variance)  # others are copies of u",
-        "free = np.ones(len(self.variance), bool)",
+        "while count < min(most, free.sum() - 1):",
+        "while False:",
         "tests/models/test_data_start.py",
     ),
     Mutant(
