@@ -58,7 +58,6 @@ def nats_of_own_bend(
         told: What tells of it.
         slope: Of its log-odds of being observed.
     """
-    told = np.unique(told, axis=1)  # a complete column may be part of u
     return max(gap_evidence.nats_of_own_bend(y, seen, told[:, most_telling(told, y, seen)], slope), 0.0)
 
 

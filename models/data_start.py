@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pyro_mnar.graphs import likely
 from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.models.bends import nats_of_bends, nats_of_own_bend
 from pyro_mnar.models.factor_count import number_of_factors
@@ -218,15 +219,16 @@ class _Rows(NamedTuple):
         return nats_of_bends(self.x, self.seen, expected, solved.of_own)
 
     def own_bend(self, solved: _Solved, u: Matrix) -> float:
-        """Nats by which columns bend whose slopes were found under a line and are held."""
-        total = 0.0
-        complete = np.concatenate([self.batch.aux.double().cpu().numpy(), self.x[:, self.seen.all(0)]], axis=1)
+        """Nats by which columns bend whose slopes were found under a line and are held; values as when they were."""
+        total, x = 0.0, self.batch.x.double().clamp(-likely.FARTHEST, likely.FARTHEST).cpu().numpy()
+        others = self.seen.all(0) & np.isnan(self.variance)  # than those that are in u, on a scale of their own
+        complete = np.concatenate([self.batch.aux.double().cpu().numpy(), x[:, others]], axis=1)
         expected = expected_without_own(solved.factors, u, solved.cells).mean
         for at in self.middles or {}:
             used = self.seen[:, at] | self.gaps[:, at]
             told = complete if complete.size else expected[:, [at]]
             slope = float(solved.of_own.slope[at])
-            total += nats_of_own_bend(self.x[used, at], self.seen[used, at], told[used], slope)
+            total += nats_of_own_bend(x[used, at], self.seen[used, at], told[used], slope)
         return total
 
 
