@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pyro_mnar.distributions.probit_mixtures import PROBITS, mixed
 from pyro_mnar.graphs import gap_evidence
 from pyro_mnar.graphs.likely import most_telling
-from pyro_mnar.models.factor_em import Expected, OwnLogOdds
+from pyro_mnar.models.factor_em import OwnLogOdds
+from pyro_mnar.models.factor_law import Expected
 
 LEAST_SEEN = 10
 

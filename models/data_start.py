@@ -21,16 +21,8 @@ from pyro_mnar.graphs import likely
 from pyro_mnar.infer.data_start import LatentStart
 from pyro_mnar.models.bends import nats_of_bends, nats_of_own_bend
 from pyro_mnar.models.factor_count import number_of_factors
-from pyro_mnar.models.factor_em import (
-    Cells,
-    Factors,
-    OwnLogOdds,
-    canonical,
-    expected_without_own,
-    fit_factors,
-    log_likelihood,
-    posterior,
-)
+from pyro_mnar.models.factor_em import OwnLogOdds, fit_factors
+from pyro_mnar.models.factor_law import Cells, Factors, canonical, expected_without_own, log_likelihood, posterior
 from pyro_mnar.models.mechanism_start import OwnValues, is_told, own_log_odds, own_values, put_mechanism
 from pyro_mnar.nn import ResidualMLP
 from pyro_mnar.nn.likelihoods import Decoder, GaussianNoise, MixedLikelihood

@@ -17,7 +17,8 @@ from pyro_mnar.graphs.gap_regressions import logistic_regression
 from pyro_mnar.graphs.likely import says_something
 from pyro_mnar.mechanisms.compiled import GraphMechanism
 from pyro_mnar.mechanisms.declared import Constant, SelfMasking
-from pyro_mnar.models.factor_em import Expected, OwnLogOdds
+from pyro_mnar.models.factor_em import OwnLogOdds
+from pyro_mnar.models.factor_law import Expected
 from pyro_mnar.models.own_value_fit import fit_own_value
 from pyro_mnar.tables.batch import Batch
 

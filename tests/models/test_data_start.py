@@ -20,7 +20,8 @@ from pyro_mnar.mechanisms import Constant, General
 from pyro_mnar.mechanisms import SelfMasking as OwnValue
 from pyro_mnar.models import GINA, LatentDependent, PartialVAE, SelfMasking, data_start
 from pyro_mnar.models.bends import nats_of_bends
-from pyro_mnar.models.factor_em import Expected, OwnLogOdds
+from pyro_mnar.models.factor_em import OwnLogOdds
+from pyro_mnar.models.factor_law import Expected
 from pyro_mnar.nn import ResidualMLP
 from pyro_mnar.training.data_start import BENT, begin, start_pair
 from pyro_mnar.training.evidence import log_evidence
