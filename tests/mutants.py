@@ -619,7 +619,7 @@ MUTANTS = [
     Mutant(
         "training: a start from the data where latents do not hold U and the rest",
         "models/data_start.py",
-        "if width and count > latents - width:",
+        "if count > most:",
         "if False:",
         START,
     ),
@@ -689,8 +689,8 @@ MUTANTS = [
     Mutant(
         "models: columns with gaps tell of bends with zeros in these",
         "models/data_start.py",
-        "complete if complete.size else expected[:, [at]]",
-        "complete if complete.size else np.delete(self.x, at, axis=1)",
+        "complete if rest is None else rest[:, [at]]",
+        "complete if rest is None else np.delete(x, at, axis=1)",
         "tests/models/test_data_start.py",
     ),
     Mutant(
