@@ -2,8 +2,7 @@
 
 For each column with gaps, the seen values' distances from what the rest of their row says of them, less what selection
 by the own value makes of these, are regressed on that expectation and on its square.  Where seen values flatten towards
-those that go missing, this takes a bend for selection: so columns that mask themselves are looked at under a law of
-their own as well, of which slope and bend are found together.
+those that go missing, this takes a bend for selection; :func:`pyro_mnar.graphs.gap_evidence.nats_of_own_bend` does not.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from pyro_mnar.distributions.probit_mixtures import PROBITS, mixed
-from pyro_mnar.graphs import gap_evidence
-from pyro_mnar.graphs.likely import most_telling
 from pyro_mnar.models.factor_em import OwnLogOdds
 from pyro_mnar.models.factor_law import Expected
 
@@ -46,20 +43,6 @@ def nats_of_bends(
         )
         for at in np.flatnonzero(~seen.all(0)).tolist()
     )
-
-
-def nats_of_own_bend(
-    y: Float[NDArray, " rows"], seen: Bool[NDArray, " rows"], told: Float[NDArray, "rows predictors"], slope: float
-) -> float:
-    """Nats by which a column that masks itself bends, zero where it does not (:func:`gap_evidence.nats_of_own_bend`).
-
-    Args:
-        y: The column, of spread about one; any number in the gaps.
-        seen: Where it is seen.
-        told: What tells of it.
-        slope: Of its log-odds of being observed.
-    """
-    return max(gap_evidence.nats_of_own_bend(y, seen, told[:, most_telling(told, y, seen)], slope), 0.0)
 
 
 Values = Float[NDArray, " seen"]

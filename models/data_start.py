@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pyro_mnar.graphs import likely
+from pyro_mnar.graphs.gap_evidence import nats_of_own_bend
 from pyro_mnar.infer.data_start import LatentStart
-from pyro_mnar.models.bends import nats_of_bends, nats_of_own_bend
+from pyro_mnar.models.bends import nats_of_bends
 from pyro_mnar.models.factor_count import number_of_factors
 from pyro_mnar.models.factor_em import OwnLogOdds, fit_factors
 from pyro_mnar.models.factor_law import Cells, Factors, canonical, expected_without_own, log_likelihood, posterior
@@ -171,15 +172,18 @@ class _Rows(NamedTuple):
             return None  # copies of U would take the latents of what it leaves unexplained
         begun = self._fitted(u, self._no_own, ROUNDS_BEFORE, count)
         free = np.isnan(self.variance)  # others are copies of u
+
+        def likelihood(factors: Factors) -> float:
+            of_free = Factors(*(part[free] for part in factors))
+            return log_likelihood(of_free, self.x[:, free], self.seen[:, free], u)
+
+        found = likelihood(begun[0])
         while count < min(most, free.sum() - 1):
             more = self._fitted(u, self._no_own, ROUNDS_BEFORE, count + 1)
-            before, after = (
-                log_likelihood(Factors(*(part[free] for part in factors)), self.x[:, free], self.seen[:, free], u)
-                for factors, _ in (begun, more)
-            )
-            if after - before <= 0.5 * np.log(len(self.x)) * (free.sum() - count):
+            likelier, price = likelihood(more[0]), 0.5 * np.log(len(self.x)) * (free.sum() - count)
+            if likelier - found <= price:
                 break
-            begun, count = more, count + 1
+            begun, found, count = more, likelier, count + 1
         return begun
 
     def _fitted(
@@ -212,15 +216,18 @@ class _Rows(NamedTuple):
 
     def own_bend(self, solved: _Solved, u: Matrix) -> float:
         """Nats by which columns bend whose slopes were found under a line and are held; values as when they were."""
+        if not self.middles:
+            return 0.0
         total, x = 0.0, self.batch.x.double().clamp(-likely.FARTHEST, likely.FARTHEST).cpu().numpy()
         others = self.seen.all(0) & np.isnan(self.variance)  # than those that are in u, on a scale of their own
         complete = np.concatenate([self.batch.aux.double().cpu().numpy(), x[:, others]], axis=1)
-        expected = expected_without_own(solved.factors, u, solved.cells).mean
-        for at in self.middles or {}:
+        rest = None if complete.size else expected_without_own(solved.factors, u, solved.cells).mean
+        for at in self.middles:
             used = self.seen[:, at] | self.gaps[:, at]
-            told = complete if complete.size else expected[:, [at]]
-            slope = float(solved.of_own.slope[at])
-            total += nats_of_own_bend(x[used, at], self.seen[used, at], told[used], slope)
+            told = (complete if rest is None else rest[:, [at]])[used]
+            y, seen = x[used, at], self.seen[used, at]
+            told = told[:, likely.most_telling(told, y, seen)]
+            total += max(nats_of_own_bend(y, seen, told, float(solved.of_own.slope[at])), 0.0)
         return total
 
 

@@ -137,14 +137,6 @@ class _Predictors(NamedTuple):
     named: bool
 
 
-class _Asked(NamedTuple):
-    """What one column is judged by, in rows in which it is seen or has a gap that a mechanism explains."""
-
-    y: Float[NDArray, " rows"]
-    seen: Bool[NDArray, " rows"]
-    predictors: Float[NDArray, "rows predictors"]
-
-
 def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
     """Judge by a dense table what causes its gaps.
 
@@ -166,7 +158,6 @@ def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
     seen, gaps = mask.numpy(), (~mask & modelled).numpy() & ~in_block
     predictors = _predictors(table, x, seen, rows)
     found: dict[Hashable, GapEvidence] = {}
-    asked: dict[Hashable, _Asked] = {}
     groups: NDArray[np.float64] | None = None
     for at, column in enumerate(schema.columns):
         used = seen[:, at] | gaps[:, at]
@@ -178,24 +169,23 @@ def likely_causes(table: Table, by_u: RowGroups | None = None) -> LikelyCauses:
                     by_u = RowGroups.found(predictors.values)
                 groups = by_u(torch.as_tensor(predictors.values)).numpy()
             of_rows = None if groups is None else groups[used]
-            asked[column.name] = rows_asked = _Asked(x[used, at], seen[used, at], others.values[used][:, kept])
-            evidence = gap_evidence(*rows_asked, of_rows)
+            evidence = gap_evidence(x[used, at], seen[used, at], others.values[used][:, kept], of_rows)
             found[column.name] = evidence._replace(causes=tuple(kept[cause] for cause in evidence.causes))
     causes = _causes_of(schema, found, predictors)
     ends = {
         column.name: end
-        for column in schema.columns
+        for at, column in enumerate(schema.columns)
         if column.name in found and column.name not in causes.slopes
-        if (end := _end_near_gaps(column, asked[column.name], found[column.name].of_level))
+        if (end := _end_near_gaps(column, x[seen[:, at], at], found[column.name].of_level))
     }
     return replace(causes, ends=ends)
 
 
-def _end_near_gaps(column: Column, asked: _Asked, of_level: float) -> AbruptEnd | None:
+def _end_near_gaps(column: Column, values: Float[NDArray, " seen"], of_level: float) -> AbruptEnd | None:
     """The end at which seen values stop, if they do at that one whose values are expected in the gaps."""
     if column.kind.is_discrete or abs(of_level) <= LEAST_OF_MASK:
         return None
-    is_upper, values = of_level > 0, asked.y[asked.seen]
+    is_upper = of_level > 0
     stops = is_abrupt(values if is_upper else -values, share=SHARE_AT_END, fewest=FEWEST_AT_END)
     return AbruptEnd.of(column, values, is_upper) if stops else None
 
