@@ -103,6 +103,21 @@ def test_plain_pyro_trains_every_parameter_as_by_hand(script: Callable[[str], An
 
 
 @pytest.mark.slow
+def test_a_choice_by_the_other_seeds_is_no_better_than_the_best(script: Callable[[str], Any]) -> None:
+    """Of two systems a is the better one of seeds 1 and 2 together, b of the other pairs and of all three."""
+    errors = {"a": [3.0, 1.0, 2.0], "b": [1.0, 2.5, 1.0]}
+    runs = pd.DataFrame(
+        [
+            {"table": "t", "cause": "mar", "seed": seed, "system": system, "rmse": rmse}
+            for system, of_seeds in errors.items()
+            for seed, rmse in enumerate(of_seeds)
+        ]
+    )
+    found = script("regret").chosen_by_other_seeds(runs, ["a", "b"])
+    assert found["t", "mar"] == pytest.approx((3.0 + 2.5 + 1.0) / 4.5)
+    assert script("regret").chosen_by_other_seeds(runs, ["a", "c"]).empty  # c has no runs
+
+
 def test_steps(script: Callable[[str], Any]) -> None:
     steps = script("steps")
     report = steps.small_steps(rows=20, columns=2, rounds=2, count=3, modes=MODES)
