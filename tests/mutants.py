@@ -752,6 +752,20 @@ MUTANTS = [
         ISOLATED,
     ),
     Mutant(
+        "isolation: a fit is copied while another thread runs it",
+        "pyro_mnar/training/fitted.py",
+        "        with locked():\n            model, guide = copied_modules(self.model, self.guide)\n            return",
+        "        if True:\n            model, guide = self.model, self.guide\n            return",
+        "tests/infer/test_isolation.py",
+    ),
+    Mutant(
+        "partitions: a worker waits until it may pickle a fit",
+        "pyro_mnar/scale/partitions.py",
+        "if self.content is None else",
+        "if True else",
+        "tests/scale/test_partitions.py",
+    ),
+    Mutant(
         "files: the digest is not compared",
         FILES,
         "if hashlib.sha256(archive).hexdigest().encode() != fields[3]:",

@@ -66,8 +66,8 @@ _outside: _Outside | None = None  # while a session runs
 
 
 @contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    """Hold the process-wide lock, and know what was before."""
+def locked() -> Iterator[None]:
+    """Hold the process-wide lock, under which models run, and know what was before."""
     global _outside
     with _LOCK:
         if _outside is not None:
@@ -132,7 +132,7 @@ class Session:
         self.device = torch.device(device)
         self.generator = torch.Generator().manual_seed(seed)
         self.store = store or {"params": {}, "constraints": {}}
-        with _locked(), self._random_state_kept():
+        with locked(), self._random_state_kept():
             torch.random.default_generator.manual_seed(seed)
             if self.device.type == "cuda":
                 with torch.cuda.device(self.device):
@@ -142,7 +142,7 @@ class Session:
     @contextlib.contextmanager
     def running(self, *, validate: bool = False) -> Iterator[None]:
         """Hold the lock and run Pyro in this session's state, with Pyro's validation on or off."""
-        with _locked(), self._random_state_kept():
+        with locked(), self._random_state_kept():
             self._set_random_states(self._states)
             try:
                 with pyro.validation_enabled(validate), pyro.get_param_store().scope(cast(StateDict, self.store)):
@@ -203,7 +203,7 @@ def seeded(seed: int | None) -> Iterator[None]:
         yield
         return
     seed = seed_of(seed)
-    with _locked(), torch.random.fork_rng(devices=[]):
+    with locked(), torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         yield
 

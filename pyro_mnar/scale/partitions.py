@@ -6,6 +6,7 @@ partition's number.  So results depend neither on the cluster nor on the order i
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -78,20 +79,41 @@ def _mapped(
     check_fit(fit)
     seed = seed_of(seed)
     delayed = needed("dask").delayed
-    # One key in the graph, so that it travels to a worker once; restarts are not needed to impute.
-    alone = delayed(replace(fit, members=[]), pure=False)
+    # One key in the graph, so that it travels to a worker once; neither restarts nor the trained rows impute.
+    carried = delayed(_Carried(replace(fit, members=[], table=None)), pure=False)
     complete = delayed(_completed, pure=False)
     # The number is part of the task: a partition keeps it when others are left out.
     parts = [
-        complete(part, alone, completed, meta, [seed, number], options)
+        complete(part, carried, completed, meta, [seed, number], options)
         for number, part in enumerate(frame.to_delayed())
     ]
     return needed("dask.dataframe").from_delayed(parts, meta=meta, divisions=frame.divisions, verify_meta=False)
 
 
+class _Carried:
+    """A fit that workers pass on as it came: none is pickled while it imputes, and a worker has to answer meanwhile.
+
+    Args:
+        fit: The fit.
+        content: It, pickled, where it came so.
+    """
+
+    def __init__(self, fit: Fit, content: bytes | None = None) -> None:
+        self.fit, self.content = fit, content
+
+    def __reduce__(self) -> tuple[Callable[[bytes], _Carried], tuple[bytes]]:
+        pickler = needed("cloudpickle")  # Dask's own, which takes along what a notebook defines
+        return _Carried.of, (pickler.dumps(self.fit) if self.content is None else self.content,)
+
+    @classmethod
+    def of(cls, content: bytes) -> _Carried:
+        """What another process sent."""
+        return cls(pickle.loads(content), content)
+
+
 def _completed(
     rows: pd.DataFrame,
-    fit: Fit,
+    carried: _Carried,
     completed: Callable[[Imputations, pd.DataFrame], pd.DataFrame],
     meta: pd.DataFrame,
     seeds: list[int],
@@ -100,7 +122,7 @@ def _completed(
     if not len(rows):
         return meta
     own = np.random.SeedSequence(seeds).generate_state(1)
-    return completed(impute(fit, rows, seed=int(own[0]), **options), meta)
+    return completed(impute(carried.fit, rows, seed=int(own[0]), **options), meta)
 
 
 def _draws(imputations: Imputations, meta: pd.DataFrame) -> pd.DataFrame:

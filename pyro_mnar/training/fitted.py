@@ -18,6 +18,7 @@ from pyro_mnar.devices import device_of
 from pyro_mnar.infer.arguments import check_callable
 from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
 from pyro_mnar.infer.posterior import PosteriorDraws, flat_samples
+from pyro_mnar.infer.session import locked
 from pyro_mnar.messages import check_is
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.native_frames import is_frame
@@ -122,6 +123,15 @@ class Fit:
         guide = PosteriorDraws.of(model, flat_samples(samples), table.batch())
         store = dict(pyro.get_param_store().get_state())
         return cls(model, guide, table.schema, store=store, num_rows=len(table), table=table)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling, copies made while no thread runs a model: Pyro hangs weak references on parameters in use."""
+        with locked():
+            model, guide = copied_modules(self.model, self.guide)
+            return {**self.__dict__, "model": model, "guide": guide, "store": copied_store(self.store, model, guide)}
+
+    def __copy__(self) -> Fit:
+        return replace(self)
 
     def __repr__(self) -> str:
         epochs = f"{len(self.history)} epochs" if len(self.history) else "no history"
@@ -307,10 +317,11 @@ class Fit:
 
 
 def copied_modules(model: Any, guide: Any) -> tuple[Any, Any]:
-    """The pair copied, modules that both hold still shared."""
+    """The pair copied while no thread runs it, modules that both hold still shared."""
     memo: dict[int, Any] = {}
     of_guide = guide._model if isinstance(guide, AutoGuide) else None
-    copied = copy.deepcopy((model, guide), memo)
+    with locked():
+        copied = copy.deepcopy((model, guide), memo)
     if of_guide is not None:  # Pyro's guides lose their model, original and copy both, when they are copied
         guide._model, copied[1]._model = of_guide, copy.deepcopy(of_guide, memo)
     return copied

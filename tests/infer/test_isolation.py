@@ -1,21 +1,25 @@
-"""Processes: a child forked while another thread fits runs on its own, and a process without standard error fits."""
+"""Processes and threads: a child forked while another thread fits runs on its own, a fit in use can be pickled."""
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pandas as pd
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
-from pyro_mnar import ImportanceWeightedELBO, Table, fit, impute
+from pyro_mnar import Fit, ImportanceWeightedELBO, Table, fit, impute, partially_observed, rows
 from pyro_mnar.guides import ZeroImpute
 from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA
@@ -62,6 +66,54 @@ def test_a_child_forked_while_another_thread_fits_gives_the_same_numbers():
         leave.set()
         thread.join()
     assert found == repr(expected)
+
+
+INSIDE, LEAVE = threading.Event(), threading.Event()
+
+
+class Held:
+    """A model that stays inside until it is let go, its parameters in Pyro's store."""
+
+    def __init__(self):
+        self.level = torch.nn.Linear(1, 1)
+
+    def __call__(self, batch):
+        level = pyro.module("level", self.level)
+        INSIDE.set()
+        assert LEAVE.wait(60)
+        with rows(batch):
+            partially_observed("x", dist.Normal(level(batch.x.new_ones(1)), 1.0).expand([2]), batch)
+
+
+def no_latents(batch):
+    pass
+
+
+def test_a_fit_is_pickled_while_another_thread_runs_its_model():
+    """Pyro hangs weak references on the parameters of modules that run, which cannot be pickled."""
+    table = small_fit().table
+    result = Fit(Held(), no_latents, table.schema)
+    LEAVE.set()
+    expected = impute(result, table, num_draws=2, seed=0).draws
+    INSIDE.clear(), LEAVE.clear()
+    with ThreadPoolExecutor(2) as pool:
+        imputing = pool.submit(impute, result, table, num_draws=2, seed=0)
+        try:
+            assert INSIDE.wait(60)
+            assert hasattr(result.model.level.weight, "unconstrained")
+            pickling = pool.submit(pickle.dumps, result)
+            wait([pickling], timeout=0.5)
+        finally:
+            LEAVE.set()
+        again = pickle.loads(pickling.result(60))
+        np.testing.assert_array_equal(imputing.result(60).draws, expected)
+    np.testing.assert_array_equal(impute(again, table, num_draws=2, seed=0).draws, expected)
+
+
+def test_a_shallow_copy_of_a_fit_is_one():
+    result = small_fit()
+    assert copy.copy(result).model is result.model
+    assert copy.deepcopy(result).model is not result.model
 
 
 def test_a_process_without_standard_error_fits(monkeypatch):

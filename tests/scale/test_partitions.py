@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,12 +16,15 @@ import torch
 from checks import z_limit
 from pyro_mnar import Fit, Table, impute
 from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA
 
 dask = pytest.importorskip("dask")
+cloudpickle = pytest.importorskip("cloudpickle")
 dd = pytest.importorskip("dask.dataframe")
 distributed = pytest.importorskip("dask.distributed")
 from pyro_mnar.scale import impute_partitions, mean_partitions  # noqa: E402
+from pyro_mnar.scale.partitions import _Carried  # noqa: E402
 
 NUM_ROWS = 240
 OPTIONS = {"num_particles": 30, "seed": 3}
@@ -106,6 +112,24 @@ def test_other_partitions_agree_within_monte_carlo_error(fitted, frame):
 
 def _by_draw(completed: pd.DataFrame, names: list[str]) -> np.ndarray:
     return np.stack([part[names].sort_index().to_numpy() for _, part in completed.groupby("draw")])
+
+
+def test_a_worker_passes_a_fit_on_while_it_imputes(fitted):
+    """Without waiting, since it has to answer meanwhile; one that failed to left the cluster waiting forever."""
+    rows = survey()[:40]
+    expected = impute(fitted, rows, num_draws=1, seed=0).draws
+    carried = pickle.loads(pickle.dumps(_Carried(fitted)))
+    with ThreadPoolExecutor(1) as pool, Session(0).running():  # as if it imputed
+        content = pool.submit(pickle.dumps, carried).result(60)
+    again = pickle.loads(content).fit
+    np.testing.assert_array_equal(impute(again, rows, num_draws=1, seed=0).draws, expected)
+
+
+def test_neither_restarts_nor_the_trained_rows_travel(fitted, frame):
+    table = Table.from_frame(survey(2000), schema=fitted.schema, dtype=torch.float64)
+    weighty = replace(fitted, table=table, members=[fitted])
+    sizes = [len(cloudpickle.dumps(dict(impute_partitions(one, frame).__dask_graph__()))) for one in (fitted, weighty)]
+    assert sizes[0] == sizes[1]
 
 
 @pytest.mark.slow
