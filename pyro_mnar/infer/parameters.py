@@ -15,8 +15,10 @@ from typing import Any
 import pyro
 import torch
 from pyro.nn import PyroModule
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+IN_NETWORK = "$$$"  # in the name of a parameter that ``pyro.module`` puts into the store
 _CURE = (
     "train each model in a parameter store of its own, `with pyro.get_param_store().scope():`, or call"
     " `pyro.clear_param_store()` before it"
@@ -48,6 +50,23 @@ def mirrored_parameters(module: Any) -> dict[str, Tensor]:
         return {}
     prefix = f"{module._pyro_name}." if module._pyro_name else ""
     return {prefix + name.removesuffix("_unconstrained"): value for name, value in module.named_parameters()}
+
+
+class NetworksAsStored(Messenger):
+    """Refuses a network under ``pyro.module`` whose parameters are other than those of its name in the store.
+
+    Pyro runs the network that the function has, and leaves the stored ones aside: so it is where a fit comes from a
+    file, or from another process, and its function uses a network of its own module, which stays behind there.
+    """
+
+    def _pyro_post_param(self, msg: Any) -> None:
+        is_of_network = IN_NETWORK in msg["name"] and len(msg["args"]) > 1
+        if is_of_network and msg["value"] is not msg["args"][1] and not torch.equal(*msg["args"][1:], msg["value"]):
+            raise ValueError(
+                f"parameter {msg['name']!r}: the network of the model's (or guide's) function is not the trained one,"
+                " which was left behind where it was trained: make the function a torch Module that has the network as"
+                " an attribute, or put the trained numbers into the network before"
+            )
 
 
 def trainable_parameters(*modules: Any) -> list[nn.Parameter | Tensor]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyro
 import torch
@@ -16,9 +18,9 @@ from torch import nn
 
 from pyro_mnar.devices import device_of
 from pyro_mnar.infer.arguments import check_callable
-from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
+from pyro_mnar.infer.parameters import IN_NETWORK, NetworksAsStored, mirrored_parameters, module_parameters
 from pyro_mnar.infer.posterior import PosteriorDraws, flat_samples
-from pyro_mnar.infer.session import locked
+from pyro_mnar.infer.session import Session, locked
 from pyro_mnar.messages import check_is
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.native_frames import is_frame
@@ -99,8 +101,7 @@ class Fit:
     def from_svi(cls, model: Callable[[Batch], Any], guide: Callable[[Batch], Any], table: Table) -> Fit:
         """What plain ``SVI`` trained; call it where Pyro's parameter store still holds the parameters."""
         check_is("table", table, Table)
-        store = dict(pyro.get_param_store().get_state())
-        return cls(model, guide, table.schema, store=store, num_rows=len(table), table=table)
+        return cls(model, guide, table.schema, store=_store_of_caller(), num_rows=len(table), table=table)
 
     @classmethod
     def from_posterior(cls, model: Callable[[Batch], Any], samples: Mapping[str, Any], table: Table) -> Fit:
@@ -121,8 +122,7 @@ class Fit:
         check_callable(model, "model")
         check_is("table", table, Table)
         guide = PosteriorDraws.of(model, flat_samples(samples), table.batch())
-        store = dict(pyro.get_param_store().get_state())
-        return cls(model, guide, table.schema, store=store, num_rows=len(table), table=table)
+        return cls(model, guide, table.schema, store=_store_of_caller(), num_rows=len(table), table=table)
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickling, copies made while no thread runs a model: Pyro hangs weak references on parameters in use."""
@@ -217,16 +217,30 @@ class Fit:
         return parameters[0].dtype if parameters else torch.get_default_dtype()
 
     def encoded(self, table: Any) -> Table:
-        """Rows in the units that the fit was trained in; ValueError for other tables, TypeError for other things."""
+        """Rows in the units that the fit was trained in; ValueError for other tables, TypeError for other things.
+
+        ValueError too where the fit's functions use networks that are not the trained ones.
+        """
         if not isinstance(table, Table) and is_frame(table):
-            return Table.from_frame(table, schema=self.schema, dtype=self.dtype)
+            table = Table.from_frame(table, schema=self.schema, dtype=self.dtype)
         if not isinstance(table, Table):
             raise TypeError(f"table: expected a Table or a DataFrame, got {type(table).__name__}")
         if table.schema != self.schema or table.dtype != self.dtype:
             raise ValueError(
                 "table: expected the training table's schema and type; make it with training_table.new_rows(frame)"
             )
+        self._check_networks(table)
         return table
+
+    def _check_networks(self, table: Table) -> None:
+        mirrored = mirrored_parameters(self.model) | mirrored_parameters(self.guide)
+        of_networks = [name for name in self.store["params"] if IN_NETWORK in name]
+        if len(table) == 0 or all(name.replace(IN_NETWORK, ".") in mirrored for name in of_networks):
+            return  # modules bring their own
+        row = table.take(np.arange(1)).batch(self.device)
+        with Session(0, self.device, self.store).running(), torch.no_grad(), NetworksAsStored():
+            for one in (self.model, self.guide):
+                one(row)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters, schema and history, and how our own models and guides are made.
@@ -238,9 +252,10 @@ class Fit:
                 column, or a parameter made by ``pyro.param`` has a constraint with arguments of its own.
             OSError: If the folder cannot be written to; a file that was there is as it was.
         """
-        tensors, constraints_of = zip(
-            *(parameters_of(one.model, one.guide, one.store) for one in (self, *self.bootstrap)), strict=True
-        )
+        with locked():  # a run of the model may have put other numbers into its parameters for a while
+            tensors, constraints_of = zip(
+                *(parameters_of(one.model, one.guide, one.store) for one in (self, *self.bootstrap)), strict=True
+            )
         plain = {
             "recipe": recipe_of(self.model, self.guide, self.schema),
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -319,22 +334,37 @@ class Fit:
 def copied_modules(model: Any, guide: Any) -> tuple[Any, Any]:
     """The pair copied while no thread runs it, modules that both hold still shared."""
     memo: dict[int, Any] = {}
-    of_guide = guide._model if isinstance(guide, AutoGuide) else None
     with locked():
+        held = [(one, one._model, one.master) for one in _automatic(guide)]
         copied = copy.deepcopy((model, guide), memo)
-    if of_guide is not None:  # Pyro's guides lose their model, original and copy both, when they are copied
-        guide._model, copied[1]._model = of_guide, copy.deepcopy(of_guide, memo)
+        # Pyro's guides lose their model, and lists of guides their parts, when they are copied, the original as well.
+        for (one, of, master), its_copy in zip(held, _automatic(copied[1]), strict=True):
+            one._model, one.master = of, master
+            its_copy._model = copy.deepcopy(of, memo)
+            its_copy.master = None if master is None else weakref.ref(memo[id(master())])
     return copied
 
 
 def copied_store(store: dict[str, Any], *owners: Any, device: torch.device | str | None = None) -> dict[str, Any]:
     """A parameter store without what it only mirrors; its tensors are new leaves, by default where they were."""
     mirrored = {name for module in owners for name in mirrored_parameters(module)}
-    own = {name: value for name, value in store["params"].items() if name.replace("$$$", ".") not in mirrored}
-    return {
-        "params": {
-            n: v if isinstance(v, nn.Parameter) else v.detach().to(device, copy=True).requires_grad_()
-            for n, v in own.items()
-        },
-        "constraints": {name: store["constraints"][name] for name in own},
-    }
+    with locked():
+        own = {name: value for name, value in store["params"].items() if name.replace(IN_NETWORK, ".") not in mirrored}
+        return {
+            "params": {
+                n: v if isinstance(v, nn.Parameter) else v.detach().to(device, copy=True).requires_grad_()
+                for n, v in own.items()
+            },
+            "constraints": {name: store["constraints"][name] for name in own},
+        }
+
+
+def _automatic(guide: Any) -> list[AutoGuide]:
+    """Pyro's own guides, where a guide is one or holds some."""
+    return [one for one in guide.modules() if isinstance(one, AutoGuide)] if isinstance(guide, nn.Module) else []
+
+
+def _store_of_caller() -> dict[str, Any]:
+    """Pyro's parameter store, once no other thread has one of its own in the place."""
+    with locked():
+        return dict(pyro.get_param_store().get_state())

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from pyro_mnar.infer.session import locked
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training.fitted import Fit, copied_store
 
@@ -38,7 +39,7 @@ def take_over(start: Fit, model: Any, guide: Any, table: Table) -> dict[str, Any
             )
     for _, trained, given in pairs:
         if isinstance(given, nn.Module) and given is not trained:
-            with torch.no_grad():
+            with locked(), torch.no_grad():
                 given.load_state_dict(trained.state_dict())
     return copied_store(start.store, start.model, start.guide)
 

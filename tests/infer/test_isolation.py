@@ -18,12 +18,15 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoGuideList, AutoNormal
 
-from pyro_mnar import Fit, ImportanceWeightedELBO, Table, fit, impute, partially_observed, rows
+from pyro_mnar import Fit, ImportanceWeightedELBO, Table, fit, impute, partially_observed, rows, shared_latents
 from pyro_mnar.guides import ZeroImpute
+from pyro_mnar.infer.parameters import perturbed
 from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA
 from pyro_mnar.training import plan
+from pyro_mnar.training.fitted import copied_modules
 
 
 def small_fit(progress=False):
@@ -108,6 +111,75 @@ def test_a_fit_is_pickled_while_another_thread_runs_its_model():
         again = pickle.loads(pickling.result(60))
         np.testing.assert_array_equal(imputing.result(60).draws, expected)
     np.testing.assert_array_equal(impute(again, table, num_draws=2, seed=0).draws, expected)
+
+
+def test_a_fit_is_saved_and_made_as_it_is_while_another_thread_imputes(tmp_path):
+    """A run of the model may put other numbers into its parameters for a while, and a store of its own in the place."""
+    result = small_fit()
+    expected = result.model.state_dict()
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with Session(7).running(), perturbed(result.model.parameters(), 1.0):
+            pyro.param("another's", torch.zeros(()))
+            inside.set()
+            leave.wait(60)
+
+    with pyro.get_param_store().scope(), ThreadPoolExecutor(4) as pool:
+        pyro.param("own", torch.ones(()))
+        holding = pool.submit(hold)
+        try:
+            assert inside.wait(60)
+            tasks = [
+                pool.submit(result.save, tmp_path / "a.fit"),
+                pool.submit(Fit.from_svi, result.model, result.guide, result.table),
+            ]
+            wait(tasks, timeout=0.5)
+        finally:
+            leave.set()
+        holding.result(60)
+        assert list(tasks[1].result(60).store["params"]) == ["own"]
+        tasks[0].result(60)
+    saved = Fit.load(tmp_path / "a.fit").model.state_dict()
+    assert all(torch.equal(saved[name], value) for name, value in expected.items())
+
+
+NETWORK = torch.nn.Linear(1, 1, dtype=torch.float64)
+
+
+def with_network(batch):
+    level = pyro.module("network", NETWORK)
+    with rows(batch):
+        partially_observed("x", dist.Normal(level(batch.x.new_ones(1)), 1.0).expand([2]), batch)
+
+
+def test_a_network_that_stayed_behind_is_refused(monkeypatch, tmp_path):
+    """Pyro would run the network of the function's own module, which is untrained in another process."""
+    table = small_fit().table
+    result = fit(with_network, no_latents, table, epochs=2, seed=0, progress=False, compile="eager")
+    impute(result, table, num_draws=1)
+    result.save(tmp_path / "network.fit")
+    for moved in (pickle.loads(pickle.dumps(result)), Fit.load(tmp_path / "network.fit", with_network, no_latents)):
+        impute(moved, table, num_draws=1)  # in the process that trained it, it is there
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(sys.modules[__name__], "NETWORK", torch.nn.Linear(1, 1, dtype=torch.float64))
+            with pytest.raises(ValueError, match="is not the trained one, which was left behind"):
+                impute(moved, table, num_draws=1)
+
+
+def test_guides_within_guides_keep_their_model_when_they_are_copied():
+    def model(batch):
+        level = pyro.sample("level", dist.Normal(0.0, 1.0))
+        with rows(batch):
+            partially_observed("x", dist.Normal(level, 1.0).expand([2]), batch)
+
+    table = small_fit().table
+    guide = AutoGuideList(shared_latents(model))
+    guide.append(AutoNormal(shared_latents(model)))
+    copied = copied_modules(model, guide)[1]
+    options = {"epochs": 2, "seed": 0, "progress": False, "compile": "eager"}
+    bounds = [fit(model, one, table, **options).history["bound"].tolist() for one in (copied, guide)]
+    assert bounds[0] == bounds[1]
 
 
 def test_a_shallow_copy_of_a_fit_is_one():
