@@ -94,7 +94,8 @@ WORDS = {
     "Theorem 1, condition 4": Words(
         COLUMN,
         "The columns that the model conditions on take enough different values.",
-        "The columns that the model conditions on take too few different values to pin the latents down.",
+        "The columns that the model conditions on take too few different values, or move the latents in too few"
+        " directions, to pin these down.",
         "more or richer auxiliary columns, or fewer latents",
     ),
     "U (section 2.3)": Words(
@@ -185,7 +186,7 @@ def _assumed(graph: MissingnessGraph | None) -> str:
     if all(found == [column] for column, found in causes.items()):
         return "that each column's own value alone decides whether it is seen" + _and_shapes()
     if not any(causes.values()):
-        return "that chance alone decides what is seen" + _and_shapes()
+        return "that no missing value has a say in what is seen" + _and_shapes()
     if len({*map(tuple, causes.values())}) == 1:
         return f"that {_named(next(iter(causes.values())))} alone decide what is seen" + _and_shapes()
     told = [f"{column} is seen or not by {_named(found)} alone" for column, found in list(causes.items())[:SHOWN]]

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 LIKE_A_CODE = re.compile(r"-?(9{1,5}|8{1,5}|7{2,5}|9{1,4}[78])")  # 9, 99, 98, 97, 88, 999, 998, 8888, and negative ones
-# "NA" is not among them: Namibia, North America, and the region of many a table.
 FOR_NOTHING = {"n/a", "#n/a", "nan", "null", "missing", "?", ".", "-", "--"}
+LONGEST_ABBREVIATION = 5  # of upper case
 FEWEST = 10  # values among which one may stand far outside
 
 
@@ -36,8 +36,14 @@ def codes_among(numbers: Float[NDArray, " numbers"]) -> list[float]:
 
 
 def words_among(levels: Iterable[Any]) -> list[str]:
-    """Levels that are hardly ever answers, such as ``"n/a"`` and ``"?"``."""
-    return [level for level in levels if isinstance(level, str) and level.strip().lower() in FOR_NOTHING]
+    """Levels that are hardly ever answers, such as ``"n/a"`` and ``"?"``; ``"NA"`` beside other than abbreviations.
+
+    Among these it may be Namibia, or North America.
+    """
+    words = [level for level in levels if isinstance(level, str)]
+    are_short = all(word.isupper() and len(word) <= LONGEST_ABBREVIATION for word in words)
+    unlikely = FOR_NOTHING if are_short else {*FOR_NOTHING, "na", "<na>"}
+    return [word for word in words if word.strip().lower() in unlikely]
 
 
 def _has_the_form(number: float) -> bool:

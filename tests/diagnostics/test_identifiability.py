@@ -291,7 +291,7 @@ def test_plain_words_start_with_a_bottom_line_and_leave_no_column_out():
     violated = frame[frame["verdict"] == "violated"]
     assert len(violated) and not violated["matters"].any()  # by chance: whatever identifies a cause is not needed
     text = " ".join(repr(chance).split())
-    assert text.startswith("Nothing here contradicts your graph. What you assume and cannot test: that chance alone")
+    assert text.startswith("Nothing here contradicts your graph. What you assume and cannot test: that no missing")
     assert "It does not matter here" in text
 
 

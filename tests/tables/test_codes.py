@@ -80,13 +80,19 @@ class TestNumbersThatLookLikeCodes:
 
     def test_words_are_named_unless_they_are_declared(self) -> None:
         frame = pd.DataFrame({"x": ["low", "high", "n/a", "low", "NA", "?"] * 4, "y": np.arange(24.0)})
-        said = "words that look like codes for a missing value: {'x': ['?', 'n/a']}; na_values={'x': ['?', 'n/a']}"
+        codes = ["?", "NA", "n/a"]
+        said = f"words that look like codes for a missing value: {{'x': {codes}}}; na_values={{'x': {codes}}}"
         with pytest.warns(UserWarning, match=re.escape(said)):
             table = Table.from_frame(frame, auxiliary=[])
         assert table.mask.all()
         with warnings.catch_warnings(action="error"):
             Table.from_frame(frame, auxiliary=[], kinds={"x": "categorical"})
-            assert not Table.from_frame(frame, auxiliary=[], na_values={"x": ["?", "n/a"]}).mask.all()
+            assert not Table.from_frame(frame, auxiliary=[], na_values={"x": codes}).mask.all()
+
+    def test_an_abbreviation_among_others_may_be_namibia(self) -> None:
+        of_countries = {"country": ["NA", "ZA", "BW", "ZA"] * 6, "region": ["NA", "EMEA", "APAC", "LATAM"] * 6}
+        with warnings.catch_warnings(action="error"):
+            Table.from_frame(pd.DataFrame({**of_countries, "y": np.arange(24.0)}), auxiliary=[])
 
     def test_are_named_beside_declared_ones(self) -> None:
         frame = pd.DataFrame({"x": [21, 30, 45, 38, 52, 60, 33, 41, 29, 55, -99, -99, -98]})
