@@ -60,8 +60,10 @@ class NetworksAsStored(Messenger):
     """
 
     def _pyro_post_param(self, msg: Any) -> None:
-        is_of_network = IN_NETWORK in msg["name"] and len(msg["args"]) > 1
-        if is_of_network and msg["value"] is not msg["args"][1] and not torch.equal(*msg["args"][1:], msg["value"]):
+        if IN_NETWORK not in msg["name"] or len(msg["args"]) < 2:
+            return
+        given, stored = msg["args"][1], msg["value"]
+        if stored is not given and not torch.equal(stored, given):
             raise ValueError(
                 f"parameter {msg['name']!r}: the network of the model's (or guide's) function is not the trained one,"
                 " which was left behind where it was trained: make the function a torch Module that has the network as"
