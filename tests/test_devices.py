@@ -22,7 +22,7 @@ from pyro_mnar.guides import FromModel, ZeroImpute
 from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA, NormalMixture, NotMIWAE, PartialVAE
 from pyro_mnar.training import TrainingRun
-from pyro_mnar.training.fitted import copied_modules, copied_store
+from pyro_mnar.training.copies import copied_modules, copied_store
 
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here"))
 MOVES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)

@@ -57,13 +57,20 @@ class NetworksAsStored(Messenger):
 
     Pyro runs the network that the function has, and leaves the stored ones aside: so it is where a fit comes from a
     file, or from another process, and its function uses a network of its own module, which stays behind there.
+
+    Args:
+        owners: A model and its guide; the networks of those that are modules come along with them.
     """
+
+    def __init__(self, *owners: Any) -> None:
+        super().__init__()
+        self.own = {id(parameter) for parameter in module_parameters(*owners)}
 
     def _pyro_post_param(self, msg: Any) -> None:
         if IN_NETWORK not in msg["name"] or len(msg["args"]) < 2:
             return
         given, stored = msg["args"][1], msg["value"]
-        if stored is not given and not torch.equal(stored, given):
+        if stored is not given and id(given) not in self.own and not torch.equal(stored.to(given.device), given):
             raise ValueError(
                 f"parameter {msg['name']!r}: the network of the model's (or guide's) function is not the trained one,"
                 " which was left behind where it was trained: make the function a torch Module that has the network as"

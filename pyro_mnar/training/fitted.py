@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
@@ -13,12 +11,11 @@ import numpy as np
 import pandas as pd
 import pyro
 import torch
-from pyro.infer.autoguide import AutoGuide
 from torch import nn
 
 from pyro_mnar.devices import device_of
 from pyro_mnar.infer.arguments import check_callable
-from pyro_mnar.infer.parameters import IN_NETWORK, NetworksAsStored, mirrored_parameters, module_parameters
+from pyro_mnar.infer.parameters import IN_NETWORK, NetworksAsStored, module_parameters
 from pyro_mnar.infer.posterior import PosteriorDraws, flat_samples
 from pyro_mnar.infer.session import Session, locked
 from pyro_mnar.messages import check_is
@@ -27,6 +24,7 @@ from pyro_mnar.tables.native_frames import is_frame
 from pyro_mnar.tables.schema import Schema
 from pyro_mnar.tables.table import Table
 from pyro_mnar.training import files
+from pyro_mnar.training.copies import copied_modules, copied_store
 from pyro_mnar.training.particle_gain import ParticleGain
 from pyro_mnar.training.recipes import recipe_of
 from pyro_mnar.training.saved import SavedFit, call_once, check_fits, parameters_of, saved_pair
@@ -233,14 +231,13 @@ class Fit:
         return table
 
     def _check_networks(self, table: Table) -> None:
-        mirrored = mirrored_parameters(self.model) | mirrored_parameters(self.guide)
-        of_networks = [name for name in self.store["params"] if IN_NETWORK in name]
-        if len(table) == 0 or all(name.replace(IN_NETWORK, ".") in mirrored for name in of_networks):
-            return  # modules bring their own
-        row = table.take(np.arange(1)).batch(self.device)
-        with Session(0, self.device, self.store).running(), torch.no_grad(), NetworksAsStored():
-            for one in (self.model, self.guide):
-                one(row)
+        pair = (self.model, self.guide)
+        functions = [one for one in pair if not isinstance(one, nn.Module)]  # modules bring their networks along
+        if functions and len(table) and any(IN_NETWORK in name for name in self.store["params"]):
+            row = table.take(np.arange(1)).batch(self.device)
+            with Session(0, self.device, self.store).running(), torch.no_grad(), NetworksAsStored(*pair):
+                for one in functions:
+                    one(row)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters, schema and history, and how our own models and guides are made.
@@ -329,39 +326,6 @@ class Fit:
         return cls(
             trained, guide, saved.schema, saved.history, store, saved.restarts, bootstrap=bootstrap, **saved.told
         )
-
-
-def copied_modules(model: Any, guide: Any) -> tuple[Any, Any]:
-    """The pair copied while no thread runs it, modules that both hold still shared."""
-    memo: dict[int, Any] = {}
-    with locked():
-        held = [(one, one._model, one.master) for one in _automatic(guide)]
-        copied = copy.deepcopy((model, guide), memo)
-        # Pyro's guides lose their model, and lists of guides their parts, when they are copied, the original as well.
-        for (one, of, master), its_copy in zip(held, _automatic(copied[1]), strict=True):
-            one._model, one.master = of, master
-            its_copy._model = copy.deepcopy(of, memo)
-            its_copy.master = None if master is None else weakref.ref(memo[id(master())])
-    return copied
-
-
-def copied_store(store: dict[str, Any], *owners: Any, device: torch.device | str | None = None) -> dict[str, Any]:
-    """A parameter store without what it only mirrors; its tensors are new leaves, by default where they were."""
-    mirrored = {name for module in owners for name in mirrored_parameters(module)}
-    with locked():
-        own = {name: value for name, value in store["params"].items() if name.replace(IN_NETWORK, ".") not in mirrored}
-        return {
-            "params": {
-                n: v if isinstance(v, nn.Parameter) else v.detach().to(device, copy=True).requires_grad_()
-                for n, v in own.items()
-            },
-            "constraints": {name: store["constraints"][name] for name in own},
-        }
-
-
-def _automatic(guide: Any) -> list[AutoGuide]:
-    """Pyro's own guides, where a guide is one or holds some."""
-    return [one for one in guide.modules() if isinstance(one, AutoGuide)] if isinstance(guide, nn.Module) else []
 
 
 def _store_of_caller() -> dict[str, Any]:

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from pyro_mnar.infer.session import Session, seeded
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
+from pyro_mnar.training.copies import copied_modules, copied_store
 from pyro_mnar.training.evidence import log_evidence, mean_and_error, row_weights
-from pyro_mnar.training.fitted import Fit, copied_modules, copied_store
+from pyro_mnar.training.fitted import Fit
 
 PARTICLES = 100  # of the bounds by which initialisations are compared
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from pyro_mnar.infer.session import locked
 from pyro_mnar.tables.table import Table
-from pyro_mnar.training.fitted import Fit, copied_store
+from pyro_mnar.training.copies import copied_store
+from pyro_mnar.training.fitted import Fit
 
 
 def take_over(start: Fit, model: Any, guide: Any, table: Table) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from pyro_mnar.infer.parameters import perturbed
 from pyro_mnar.infer.session import Session
 from pyro_mnar.models import GINA
 from pyro_mnar.training import plan
-from pyro_mnar.training.fitted import copied_modules
+from pyro_mnar.training.copies import copied_modules
 
 
 def small_fit(progress=False):
@@ -165,6 +165,32 @@ def test_a_network_that_stayed_behind_is_refused(monkeypatch, tmp_path):
             elsewhere.setattr(sys.modules[__name__], "NETWORK", torch.nn.Linear(1, 1, dtype=torch.float64))
             with pytest.raises(ValueError, match="is not the trained one, which was left behind"):
                 impute(moved, table, num_draws=1)
+
+
+class WithNetwork(torch.nn.Module):
+    """A model that brings its network along, and registers it by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.level = torch.nn.Linear(1, 1, dtype=torch.float64)
+
+    def forward(self, batch):
+        level = pyro.module("level", self.level)
+        with rows(batch):
+            partially_observed("x", dist.Normal(level(batch.x.new_ones(1)), 1.0).expand([2]), batch)
+
+
+def test_a_network_that_comes_along_is_trained_on(tmp_path):
+    table = small_fit().table
+    options = {"epochs": 2, "seed": 0, "progress": False, "compile": "eager"}
+    first = fit(WithNetwork(), no_latents, table, **options)
+    first.save(tmp_path / "level.fit")
+    weights = []
+    for start in (first, Fit.load(tmp_path / "level.fit", WithNetwork(), no_latents)):
+        more = fit(WithNetwork(), no_latents, table, start=start, **options)
+        impute(more, table, num_draws=1)  # the store's numbers are of before
+        weights.append(more.model.level.weight.item())
+    assert weights[0] == weights[1] != first.model.level.weight.item()
 
 
 def test_guides_within_guides_keep_their_model_when_they_are_copied():
