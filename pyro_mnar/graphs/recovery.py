@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
-import pyro
 import pyro.poutine as poutine
 import torch
 from pyro.distributions import constraints
@@ -20,8 +19,8 @@ from torch import Tensor
 from pyro_mnar.graphs.graph import MissingnessGraph
 from pyro_mnar.graphs.points import Cause, MaskLogOdds, Point, Roles, causes_of, nodes_of
 from pyro_mnar.infer.arguments import check_callable
-from pyro_mnar.infer.parameters import mirrored_parameters, perturbed, trainable_parameters
-from pyro_mnar.infer.session import Session
+from pyro_mnar.infer.parameters import perturbed, trainable_parameters, unmirrored
+from pyro_mnar.infer.session import Session, callers_store
 from pyro_mnar.infer.sites import Site, sample_sites
 from pyro_mnar.messages import check_is, number_from_zero, whole_number
 from pyro_mnar.tables.batch import Batch
@@ -200,5 +199,6 @@ def _resampled(pool: Tensor, rows: int) -> Tensor:
 
 def _store_without(model: Any) -> dict[str, Any]:
     """Pyro's store, less what stands there under names of the model's own tensors and would be taken for them."""
-    own, state = mirrored_parameters(model), cast(dict[str, dict[str, Any]], pyro.get_param_store().get_state())
-    return {part: {n: v for n, v in some.items() if n.replace("$$$", ".") not in own} for part, some in state.items()}
+    state = callers_store()
+    own = unmirrored(state, model)
+    return {part: {name: some[name] for name in own} for part, some in state.items()}

@@ -39,7 +39,7 @@ def check_parameters(model: Any, guide: Any) -> None:
             )
     own.update(of_guide)
     for stored_name, stored in pyro.get_param_store()._params.items():
-        tensor = own.get(stored_name.replace("$$$", "."))
+        tensor = own.get(stored_name.replace(IN_NETWORK, "."))
         if tensor is not None and tensor is not stored:
             raise ValueError(f"parameter {stored_name!r}: Pyro's store holds the tensor of another module; {_CURE}")
 
@@ -50,6 +50,12 @@ def mirrored_parameters(module: Any) -> dict[str, Tensor]:
         return {}
     prefix = f"{module._pyro_name}." if module._pyro_name else ""
     return {prefix + name.removesuffix("_unconstrained"): value for name, value in module.named_parameters()}
+
+
+def unmirrored(store: dict[str, Any], *owners: Any) -> dict[str, Tensor]:
+    """What a parameter store holds of its own: all but what it mirrors of PyroModules."""
+    mirrored = {name for module in owners for name in mirrored_parameters(module)}
+    return {name: value for name, value in store["params"].items() if name.replace(IN_NETWORK, ".") not in mirrored}
 
 
 class NetworksAsStored(Messenger):

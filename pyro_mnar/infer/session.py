@@ -81,6 +81,12 @@ def locked() -> Iterator[None]:
             _outside = None
 
 
+def callers_store() -> dict[str, Any]:
+    """The state of Pyro's parameter store, once no other thread has one of its own in the place."""
+    with locked():
+        return dict(pyro.get_param_store().get_state())
+
+
 @contextlib.contextmanager
 def surroundings_kept() -> Iterator[None]:
     """Put back what torch and tqdm leave in the process when an optimiser, a compiler or a bar is first used:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pyro_mnar.infer.arguments import check_callable
 from pyro_mnar.infer.objective import ImportanceWeightedELBO
-from pyro_mnar.infer.parameters import mirrored_parameters, module_parameters
+from pyro_mnar.infer.parameters import module_parameters, unmirrored
 from pyro_mnar.infer.session import Session
 from pyro_mnar.messages import check_is, positive_number, seed_of
 from pyro_mnar.scale.extra import needed
@@ -120,10 +120,8 @@ class MNARModule(_LightningModule):  # pyright: ignore[reportGeneralTypeIssues]
         return loss
 
     def _check_owners(self, store: dict[str, Any]) -> None:
-        owned = {**mirrored_parameters(self.model), **mirrored_parameters(self.guide)}
-        for name in store["params"]:
-            if name.replace("$$$", ".") not in owned:
-                raise ValueError(
-                    f"parameter {name!r}: expected one that a module owns, so that every rank trains it and checkpoints"
-                    " hold it, got one of pyro.param: make it a PyroParam or an nn.Parameter"
-                )
+        for name in unmirrored(store, self.model, self.guide):
+            raise ValueError(
+                f"parameter {name!r}: expected one that a module owns, so that every rank trains it and checkpoints"
+                " hold it, got one of pyro.param: make it a PyroParam or an nn.Parameter"
+            )

@@ -10,7 +10,7 @@ import torch
 from pyro.infer.autoguide import AutoGuide
 from torch import nn
 
-from pyro_mnar.infer.parameters import IN_NETWORK, mirrored_parameters
+from pyro_mnar.infer.parameters import unmirrored
 from pyro_mnar.infer.session import locked
 
 
@@ -30,9 +30,8 @@ def copied_modules(model: Any, guide: Any) -> tuple[Any, Any]:
 
 def copied_store(store: dict[str, Any], *owners: Any, device: torch.device | str | None = None) -> dict[str, Any]:
     """A parameter store without what it only mirrors; its tensors are new leaves, by default where they were."""
-    mirrored = {name for module in owners for name in mirrored_parameters(module)}
     with locked():
-        own = {name: value for name, value in store["params"].items() if name.replace(IN_NETWORK, ".") not in mirrored}
+        own = unmirrored(store, *owners)
         return {
             "params": {
                 n: v if isinstance(v, nn.Parameter) else v.detach().to(device, copy=True).requires_grad_()

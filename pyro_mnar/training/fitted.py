@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyro
 import torch
 from torch import nn
 
@@ -17,7 +16,7 @@ from pyro_mnar.devices import device_of
 from pyro_mnar.infer.arguments import check_callable
 from pyro_mnar.infer.parameters import IN_NETWORK, NetworksAsStored, module_parameters
 from pyro_mnar.infer.posterior import PosteriorDraws, flat_samples
-from pyro_mnar.infer.session import Session, locked
+from pyro_mnar.infer.session import Session, callers_store, locked
 from pyro_mnar.messages import check_is
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.native_frames import is_frame
@@ -99,7 +98,7 @@ class Fit:
     def from_svi(cls, model: Callable[[Batch], Any], guide: Callable[[Batch], Any], table: Table) -> Fit:
         """What plain ``SVI`` trained; call it where Pyro's parameter store still holds the parameters."""
         check_is("table", table, Table)
-        return cls(model, guide, table.schema, store=_store_of_caller(), num_rows=len(table), table=table)
+        return cls(model, guide, table.schema, store=callers_store(), num_rows=len(table), table=table)
 
     @classmethod
     def from_posterior(cls, model: Callable[[Batch], Any], samples: Mapping[str, Any], table: Table) -> Fit:
@@ -120,7 +119,7 @@ class Fit:
         check_callable(model, "model")
         check_is("table", table, Table)
         guide = PosteriorDraws.of(model, flat_samples(samples), table.batch())
-        return cls(model, guide, table.schema, store=_store_of_caller(), num_rows=len(table), table=table)
+        return cls(model, guide, table.schema, store=callers_store(), num_rows=len(table), table=table)
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickling, copies made while no thread runs a model: Pyro hangs weak references on parameters in use."""
@@ -326,9 +325,3 @@ class Fit:
         return cls(
             trained, guide, saved.schema, saved.history, store, saved.restarts, bootstrap=bootstrap, **saved.told
         )
-
-
-def _store_of_caller() -> dict[str, Any]:
-    """Pyro's parameter store, once no other thread has one of its own in the place."""
-    with locked():
-        return dict(pyro.get_param_store().get_state())

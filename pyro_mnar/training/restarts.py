@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pyro_mnar.infer.parameters import IN_NETWORK
 from pyro_mnar.infer.session import Session, seeded
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.table import Table
@@ -121,7 +122,7 @@ def copied_pair(
         _run_once(*copied, table)
     of_copies = copied_store(session.store, *copied)
     for name, value in of_copies["params"].items():
-        if isinstance(value, nn.Parameter) or "$$$" in name:
+        if isinstance(value, nn.Parameter) or IN_NETWORK in name:
             raise ValueError(
                 f"parameter {name!r}: belongs to a module inside a function, which cannot be copied: make the model (or"
                 " guide) a torch Module that has it as an attribute"

@@ -12,7 +12,7 @@ from pyro.distributions import constraints
 from torch import Tensor, nn
 
 from pyro_mnar.infer.construction import arguments_of
-from pyro_mnar.infer.parameters import mirrored_parameters
+from pyro_mnar.infer.parameters import unmirrored
 from pyro_mnar.infer.session import Session
 from pyro_mnar.tables.batch import Batch
 from pyro_mnar.tables.schema import Schema
@@ -183,7 +183,7 @@ def parameters_of(model: Any, guide: Any, store: dict[str, Any]) -> tuple[dict[s
     Raises:
         TypeError: If a parameter has a constraint that no file keeps.
     """
-    stored = _unmirrored(store, model, guide)
+    stored = _stored(store, model, guide)
     tensors = {
         "model": _state(model),
         "guide": _state(guide),
@@ -212,13 +212,10 @@ def _renewed(module: Any, state: Mapping[str, Any]) -> dict[str, Any]:
     return renewed
 
 
-def _unmirrored(store: dict[str, Any], *modules: Any) -> dict[str, tuple[Tensor, str]]:
+def _stored(store: dict[str, Any], *modules: Any) -> dict[str, tuple[Tensor, str]]:
     """What ``pyro.param`` put into the store: unconstrained value and name of the constraint."""
-    mirrored = {name for module in modules for name in mirrored_parameters(module)}
     own = {}
-    for name, value in store["params"].items():
-        if name.replace("$$$", ".") in mirrored:
-            continue
+    for name, value in unmirrored(store, *modules).items():
         constraint = store["constraints"][name]
         known = [key for key, other in _CONSTRAINTS.items() if other is constraint]
         if not known:
