@@ -103,12 +103,12 @@ class _Carried:
 
     def __reduce__(self) -> tuple[Callable[[bytes], _Carried], tuple[bytes]]:
         pickler = needed("cloudpickle")  # Dask's own, which takes along what a notebook defines
-        return _Carried.of, (pickler.dumps(self.fit) if self.content is None else self.content,)
+        return _received, (pickler.dumps(self.fit) if self.content is None else self.content,)
 
-    @classmethod
-    def of(cls, content: bytes) -> _Carried:
-        """What another process sent."""
-        return cls(pickle.loads(content), content)
+
+def _received(content: bytes) -> _Carried:
+    """What another process sent; a function, which every pickler takes by its name."""
+    return _Carried(pickle.loads(content), content)
 
 
 def _completed(
